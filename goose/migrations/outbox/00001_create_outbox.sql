@@ -1,0 +1,212 @@
+-- The outbox: one row an event, written in the caller's own transaction.
+
+-- +goose Up
+
+CREATE TABLE gapless.outbox (
+    id                uuid        NOT NULL DEFAULT gapless.uuid7(),
+    aggregatetype     text        NOT NULL,
+    aggregateid       text        NOT NULL,
+    aggregate_version bigint,
+    type              text        NOT NULL,
+    payload           bytea,
+    headers           jsonb       NOT NULL DEFAULT '{}',
+    created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    xid               xid8        NOT NULL DEFAULT pg_current_xact_id(),
+    CONSTRAINT outbox_pkey PRIMARY KEY (id, created_at),
+    -- The broker's rules for a topic name; `outbox.event.` takes 13 of its 249.
+    CONSTRAINT outbox_aggregatetype_check CHECK (aggregatetype ~ '^[A-Za-z0-9._-]{1,236}$'),
+    CONSTRAINT outbox_aggregateid_check CHECK (octet_length(aggregateid) BETWEEN 1 AND 1024),
+    CONSTRAINT outbox_aggregate_version_check CHECK (aggregate_version > 0),
+    CONSTRAINT outbox_type_check CHECK (octet_length(type) BETWEEN 1 AND 255),
+    CONSTRAINT outbox_payload_check CHECK (octet_length(payload) <= 1048576),
+    CONSTRAINT outbox_headers_check CHECK (octet_length(headers::text) <= 16384 AND jsonb_typeof(headers) = 'object'
+        AND NOT jsonb_path_exists(headers, '$.* ? (@.type() != "string")'))
+) PARTITION BY RANGE (created_at);
+
+-- The catch-up after a lost slot asks by xid; xid8 has no BRIN operator class.
+CREATE INDEX outbox_xid_idx ON gapless.outbox USING btree (xid);
+-- One aggregate's history, for trace, verify and psql.
+CREATE INDEX outbox_aggregate_idx ON gapless.outbox USING btree (aggregateid, aggregatetype);
+
+COMMENT ON TABLE gapless.outbox IS 'Events to be relayed. Insert here (gapless.append, or the Go library) in the transaction of the change itself.';
+COMMENT ON COLUMN gapless.outbox.aggregate_version IS 'Assigned under the aggregate''s row lock: the order oracle. created_at and xid are not commit order.';
+
+-- Daily partitions. The first runs from MINVALUE and the last to MAXVALUE, so
+-- that no created_at is ever refused; there is no DEFAULT partition, because
+-- DETACH … CONCURRENTLY is refused beside one.
+-- +goose StatementBegin
+CREATE FUNCTION gapless.outbox_partitions_create(days_ahead int DEFAULT 14) RETURNS int
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog
+    SET timezone = 'UTC'
+AS $$
+DECLARE
+    today    date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
+    last_rel regclass;
+    last_day date;
+    has_row  boolean;
+    made     int := 0;
+    d        date;
+BEGIN
+    IF days_ahead NOT BETWEEN 1 AND 366 THEN
+        RAISE EXCEPTION 'days_ahead must be between 1 and 366' USING ERRCODE = '22023';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('gapless.outbox_partitions', 0));
+
+    SELECT c.oid::regclass,
+           (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([0-9-]{10})'))[1]::date
+    INTO last_rel, last_day
+    FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'gapless.outbox'::regclass
+      AND pg_get_expr(c.relpartbound, c.oid) LIKE '%TO (MAXVALUE)';
+
+    IF last_rel IS NULL THEN -- the first call
+        PERFORM gapless.partition_attach('gapless.outbox', 'outbox_p' || to_char(today, 'YYYYMMDD'),
+            'MINVALUE', quote_literal(today + 1 || ' 00:00:00+00'));
+        last_day := today + 1;
+        made := 1;
+    ELSIF last_day > today + days_ahead THEN
+        RETURN 0;
+    ELSE
+        -- Splitting the open end means taking it off for a moment. That asks for
+        -- ACCESS EXCLUSIVE on the parent, so: rarely (a fortnight at once), only
+        -- while it is empty, and never waiting long enough to queue writers.
+        SET LOCAL lock_timeout = '100ms';
+        EXECUTE format('ALTER TABLE gapless.outbox DETACH PARTITION %s', last_rel);
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', last_rel) INTO has_row;
+        IF has_row THEN
+            RAISE EXCEPTION 'the last partition % holds rows and cannot be split', last_rel
+                USING HINT = 'A clock runs days ahead: find the rows with created_at after ' || last_day || '.';
+        END IF;
+        EXECUTE format('DROP TABLE %s', last_rel);
+    END IF;
+
+    FOR d IN SELECT generate_series(last_day, today + days_ahead + 14, interval '1 day')::date LOOP
+        PERFORM gapless.partition_attach('gapless.outbox', 'outbox_p' || to_char(d, 'YYYYMMDD'),
+            quote_literal(d || ' 00:00:00+00'), quote_literal(d + 1 || ' 00:00:00+00'));
+        made := made + 1;
+    END LOOP;
+    d := today + days_ahead + 15;
+    PERFORM gapless.partition_attach('gapless.outbox', 'outbox_p' || to_char(d, 'YYYYMMDD') || '_max',
+        quote_literal(d || ' 00:00:00+00'), 'MAXVALUE');
+    RETURN made + 1;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION gapless.outbox_partitions_create(int) IS 'Keeps at least days_ahead daily partitions ready; returns how many it made. Raises 55P03 when a long transaction is in the way: call again later.';
+REVOKE EXECUTE ON FUNCTION gapless.outbox_partitions_create(int) FROM PUBLIC;
+
+SELECT gapless.outbox_partitions_create();
+
+ALTER PUBLICATION gapless ADD TABLE gapless.outbox;
+
+-- Other languages: one call in their transaction.
+-- +goose StatementBegin
+CREATE FUNCTION gapless.append(
+    aggregatetype     text,
+    aggregateid       text,
+    type              text,
+    payload           bytea,
+    aggregate_version bigint DEFAULT NULL,
+    headers           jsonb  DEFAULT '{}',
+    id                uuid   DEFAULT NULL
+) RETURNS uuid
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog
+AS $$
+    INSERT INTO gapless.outbox (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers)
+    VALUES (coalesce(id, gapless.uuid7()), aggregatetype, aggregateid, aggregate_version, type, payload, coalesce(headers, '{}'))
+    RETURNING id
+$$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+CREATE FUNCTION gapless.append(
+    aggregatetype     text,
+    aggregateid       text,
+    type              text,
+    payload           jsonb,
+    aggregate_version bigint DEFAULT NULL,
+    headers           jsonb  DEFAULT '{}',
+    id                uuid   DEFAULT NULL
+) RETURNS uuid
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog
+AS $$
+    SELECT gapless.append(aggregatetype, aggregateid, type, convert_to(payload::text, 'UTF8'), aggregate_version,
+                          '{"content-type": "application/json"}'::jsonb || coalesce(headers, '{}'), id)
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION gapless.append(text, text, text, bytea, bigint, jsonb, uuid) IS 'Writes one event into the outbox in the current transaction and returns its id. Name content-type in headers.';
+COMMENT ON FUNCTION gapless.append(text, text, text, jsonb, bigint, jsonb, uuid) IS 'Writes one JSON event into the outbox in the current transaction and returns its id.';
+
+-- What the relay knows, one row a slot. Written only by the relay that holds
+-- the slot: `incarnation` fences a zombie.
+CREATE TABLE gapless.relay_progress (
+    slot                    text CONSTRAINT relay_progress_pkey PRIMARY KEY,
+    system_id               text NOT NULL,
+    timeline                int NOT NULL,
+    resume_lsn              pg_lsn NOT NULL,
+    partial_commit_lsn      pg_lsn,
+    partial_index           bigint NOT NULL DEFAULT 0,
+    incarnation             bigint NOT NULL DEFAULT 0,
+    proofs                  jsonb NOT NULL DEFAULT '[]',
+    publication_fingerprint text,
+    events                  bigint NOT NULL DEFAULT 0,
+    last_commit_at          timestamptz,
+    relay_id                text,
+    updated_at              timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT relay_progress_partial_check CHECK (partial_index >= 0 AND (partial_commit_lsn IS NOT NULL OR partial_index = 0))
+) WITH (fillfactor = 50); -- one hot row: leave room for HOT updates
+
+COMMENT ON TABLE gapless.relay_progress IS 'Position and proofs of each slot: everything before resume_lsn is in Kafka or in gapless.parked.';
+
+-- Rows that the broker would not take, with the record as it would have been.
+CREATE TABLE gapless.parked (
+    id               uuid CONSTRAINT parked_pkey PRIMARY KEY DEFAULT gapless.uuid7(),
+    slot             text NOT NULL,
+    event_id         uuid,
+    relation         text NOT NULL,
+    row_key          text,
+    topic            text NOT NULL,
+    record_key       bytea,
+    record_value     bytea,
+    headers          jsonb NOT NULL DEFAULT '[]',
+    record_timestamp timestamptz,
+    timeline         int NOT NULL,
+    commit_lsn       pg_lsn NOT NULL,
+    commit_index     bigint NOT NULL,
+    status           text NOT NULL DEFAULT 'parked',
+    reason           text NOT NULL,
+    error            text NOT NULL DEFAULT '',
+    attempts         int NOT NULL DEFAULT 1,
+    parked_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT parked_status_check CHECK (status IN ('parked', 'waiting', 'redriven', 'discarded')),
+    -- The relay may die between parking a row and storing its progress.
+    CONSTRAINT parked_position_key UNIQUE (slot, timeline, commit_lsn, commit_index)
+);
+
+CREATE INDEX parked_open_idx ON gapless.parked (relation, row_key) WHERE status IN ('parked', 'waiting');
+CREATE INDEX parked_event_id_idx ON gapless.parked (event_id);
+
+COMMENT ON TABLE gapless.parked IS 'Outbox rows the relay could not deliver (status parked), and those that wait behind them on the same key (waiting).';
+
+SELECT gapless.grant_if_role('SELECT, INSERT', 'TABLE gapless.outbox', r)
+FROM unnest(ARRAY['gapless_app', 'gapless_consumer']) AS r;
+SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.parked', r)
+FROM unnest(ARRAY['gapless_app', 'gapless_relay', 'gapless_consumer', 'gapless_readonly']) AS r;
+SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_progress, gapless.parked', 'gapless_relay');
+SELECT gapless.grant_if_role('EXECUTE', 'FUNCTION gapless.outbox_partitions_create(int)', r)
+FROM unnest(ARRAY['gapless_owner', 'gapless_app', 'gapless_relay']) AS r;
+
+-- +goose Down
+
+ALTER PUBLICATION gapless DROP TABLE gapless.outbox;
+DROP TABLE gapless.parked;
+DROP TABLE gapless.relay_progress;
+DROP FUNCTION gapless.append(text, text, text, jsonb, bigint, jsonb, uuid);
+DROP FUNCTION gapless.append(text, text, text, bytea, bigint, jsonb, uuid);
+DROP FUNCTION gapless.outbox_partitions_create(int);
+DROP TABLE gapless.outbox;

@@ -1,0 +1,18 @@
+package sql
+
+import _ "embed"
+
+// OutboxAppend inserts any number of events in one statement.
+//
+//go:embed outbox_append.sql
+var OutboxAppend string
+
+// OutboxEmit writes one event as a transactional logical message.
+//
+//go:embed outbox_emit.sql
+var OutboxEmit string
+
+// OutboxPartitionsCreate keeps daily partitions of the outbox ready.
+//
+//go:embed outbox_partitions_create.sql
+var OutboxPartitionsCreate string
