@@ -16,3 +16,8 @@ var OutboxEmit string
 //
 //go:embed outbox_partitions_create.sql
 var OutboxPartitionsCreate string
+
+// OutboxAppendOne inserts one event.
+//
+//go:embed outbox_append_one.sql
+var OutboxAppendOne string
