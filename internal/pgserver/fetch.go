@@ -1,0 +1,170 @@
+//go:build unix
+
+package pgserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
+)
+
+const fetchedVersion = embeddedpostgres.V18
+
+// fetch returns the bin directory of the fetched Postgres, and fetches it when the
+// cache has none.
+func fetch(ctx context.Context) (string, error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	home := filepath.Join(cache, "postgres-"+string(fetchedVersion))
+	bin := filepath.Join(home, "bin")
+	if whole(bin) {
+		return bin, nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil { //nolint:gosec // the account that the server runs as reads it
+		return "", fmt.Errorf("create cache: %w", err)
+	}
+	unlock, err := lockFile(ctx, home+".lock")
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if whole(bin) {
+		return bin, nil // by the process we waited for
+	}
+	tmp, err := os.MkdirTemp(cache, "fetch-")
+	if err != nil {
+		return "", fmt.Errorf("create cache: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	if err := os.Chmod(tmp, 0o755); err != nil { //nolint:gosec // as above
+		return "", fmt.Errorf("create cache: %w", err)
+	}
+	if err := fetchInto(ctx, tmp); err != nil {
+		return "", err
+	}
+	if err := os.RemoveAll(home); err != nil {
+		return "", fmt.Errorf("replace %s: %w", home, err)
+	}
+	if err := os.Rename(filepath.Join(tmp, "home"), home); err != nil {
+		return "", fmt.Errorf("keep the fetched Postgres: %w", err)
+	}
+	return bin, nil
+}
+
+// fetchInto makes dir/home.
+//
+// The module has no call that only fetches: its Start does, then runs initdb
+// (which refuses root) and the server. It skips initdb when the data directory has
+// the version file, and a data directory with nothing else in it starts no server;
+// so Start always fails here, after the part that is wanted, and the binaries on
+// disk tell whether that part succeeded.
+func fetchInto(ctx context.Context, dir string) error {
+	data := filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		return fmt.Errorf("create cache: %w", err)
+	}
+	major, _, _ := strings.Cut(string(fetchedVersion), ".")
+	if err := os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte(major+"\n"), 0o600); err != nil {
+		return fmt.Errorf("create cache: %w", err)
+	}
+	port, err := freePort(ctx)
+	if err != nil {
+		return err
+	}
+	home := filepath.Join(dir, "home")
+	result := make(chan error, 1)
+	go func() {
+		result <- embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
+			Version(fetchedVersion).
+			CachePath(filepath.Join(dir, "cache")).
+			RuntimePath(filepath.Join(dir, "run")).
+			BinariesPath(home).
+			DataPath(data).
+			Port(uint32(port)). //nolint:gosec // a port fits
+			StartTimeout(time.Second).
+			Logger(io.Discard)).Start()
+	}()
+	select {
+	case err = <-result:
+	case <-ctx.Done():
+		// The module takes no context. Its download ends with the process.
+		return fmt.Errorf("fetch Postgres %s: %w", fetchedVersion, ctx.Err())
+	}
+	if !whole(filepath.Join(home, "bin")) {
+		return fmt.Errorf("fetch Postgres %s: %w", fetchedVersion, errors.Join(err, errors.New("install Postgres 14 or later, or allow Maven Central")))
+	}
+	return nil
+}
+
+func whole(bin string) bool {
+	for _, p := range []string{"postgres", "initdb"} {
+		if _, err := os.Stat(filepath.Join(bin, p)); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// cacheDir is the user's, but for root the system's: root's home is closed to the
+// account that the server runs as.
+func cacheDir() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/cache/gapless", nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find the cache directory: %w", err)
+	}
+	return filepath.Join(dir, "gapless"), nil
+}
+
+// lockFile takes an exclusive flock(2) on path, which is created. The kernel gives
+// it back when the process dies.
+func lockFile(ctx context.Context, path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644) //nolint:gosec // holds nothing
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// freePort returns a port of 127.0.0.1 that nobody listens on at this moment.
+func freePort(ctx context.Context) (int, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	if err := l.Close(); err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	return port, nil
+}

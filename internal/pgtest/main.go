@@ -1,0 +1,56 @@
+//go:build unix
+
+package pgtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// Option changes what [Main] does.
+type Option func(*options)
+
+type options struct {
+	settings map[string]string
+	leak     []goleak.Option
+}
+
+// Setting sets a server parameter of the shared server.
+func Setting(name, value string) Option {
+	return func(o *options) { o.settings[name] = value }
+}
+
+// Leak passes options to the check for leaked goroutines.
+func Leak(opts ...goleak.Option) Option {
+	return func(o *options) { o.leak = append(o.leak, opts...) }
+}
+
+// Main runs the tests of a package, stops the server if one was started, looks
+// for leaked goroutines and exits. It is called by TestMain, as its last
+// statement.
+func Main(m *testing.M, opts ...Option) {
+	for _, opt := range opts {
+		opt(&shared.options)
+	}
+	code := m.Run()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := shared.stop(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "pgtest: %v\n", err)
+		code = max(code, 1)
+	}
+	// Only after a success: a test that failed may well have left something
+	// behind, and its own message is the one to read.
+	if code == 0 {
+		if err := goleak.Find(shared.options.leak...); err != nil {
+			fmt.Fprintf(os.Stderr, "pgtest: goroutines were left behind: %v\n", err)
+			code = 1
+		}
+	}
+	os.Exit(code) //nolint:gocritic // the deferred cancel only frees a timer
+}
