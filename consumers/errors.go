@@ -1,0 +1,47 @@
+package consumers
+
+import "errors"
+
+// Poison marks an error that another try cannot mend: the message is parked at
+// once, its key blocked. Any other error of a handler is tried again first.
+func Poison(reason string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &poisonError{reason: reason, err: err}
+}
+
+// Unavailable marks an error of a dependency that is down: the partition waits
+// and tries again, however long, and no attempt is counted. A payment provider
+// that does not answer must not fill the dead letters.
+func Unavailable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &unavailableError{err}
+}
+
+type poisonError struct {
+	reason string
+	err    error
+}
+
+func (e *poisonError) Error() string { return e.reason + ": " + e.err.Error() }
+func (e *poisonError) Unwrap() error { return e.err }
+
+type unavailableError struct{ err error }
+
+func (e *unavailableError) Error() string { return e.err.Error() }
+func (e *unavailableError) Unwrap() error { return e.err }
+
+// IsPoison reports whether err was marked by [Poison].
+func IsPoison(err error) bool {
+	_, ok := errors.AsType[*poisonError](err)
+	return ok
+}
+
+// IsUnavailable reports whether err was marked by [Unavailable].
+func IsUnavailable(err error) bool {
+	_, ok := errors.AsType[*unavailableError](err)
+	return ok
+}
