@@ -1,0 +1,48 @@
+package core
+
+import (
+	"cmp"
+	"time"
+)
+
+// Position is how far a stream was relayed; see the package comment.
+type Position struct {
+	Resume        LSN
+	PartialCommit LSN // 0 when no transaction is partial
+	PartialIndex  int64
+}
+
+// Config says where a Machine begins and what bounds it. Zero means default.
+type Config struct {
+	Position  Position // the stored one; Resume must not be 0
+	Confirmed LSN      // the slot's confirmed_flush_lsn
+
+	MaxRecords    int           // in flight; default 32768
+	MaxBytes      int64         // in flight; default 12 MiB
+	ProgressEvery time.Duration // at most one progress write in this time; default 250 ms
+	StatusEvery   time.Duration // longest silence towards the server; default 10 s
+	// RecordAfter is how far keepalives alone may move the slot past the
+	// progress record; default 16 MiB, one WAL segment.
+	RecordAfter LSN
+}
+
+func (c Config) withDefaults() Config {
+	c.MaxRecords = cmp.Or(c.MaxRecords, 32768)
+	c.MaxBytes = cmp.Or(c.MaxBytes, 12<<20)
+	c.ProgressEvery = cmp.Or(c.ProgressEvery, 250*time.Millisecond)
+	c.StatusEvery = cmp.Or(c.StatusEvery, 10*time.Second)
+	c.RecordAfter = cmp.Or(c.RecordAfter, 16<<20)
+	return c
+}
+
+// Effects is what the driver must do now.
+type Effects struct {
+	// Write asks for Progress to be stored. Call Written with the outcome; no
+	// other write is asked for before that.
+	Write    bool
+	Progress Position
+	// Status asks for a standby status update with Flush as written, flushed
+	// and applied position.
+	Status bool
+	Flush  LSN
+}

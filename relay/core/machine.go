@@ -1,0 +1,203 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrProtocol is wrapped by errors about messages in an order that a server
+// does not send. The stream cannot be trusted any more.
+var ErrProtocol = errors.New("replication protocol violated")
+
+// Machine is the state of one stream. It is for one goroutine.
+type Machine struct {
+	cfg  Config
+	ring ring
+
+	inTx      bool
+	commit    LSN   // of the open transaction
+	index     int64 // changes received of it
+	skip      int64 // changes of it that an earlier run relayed
+	tracked   bool  // a change of it went out in this run
+	records   int   // in flight
+	bytes     int64 // in flight
+	received  LSN   // newest end of WAL seen
+	done      Position
+	dirty     bool // done passed an event that the record does not hold
+	partial   Position
+	written   Position // what the record holds
+	writing   bool
+	pending   Position // what the running write stores
+	dirtyThen bool     // an event was passed while the write ran
+	lastWrite time.Duration
+	finishing bool
+
+	confirmed  LSN // last flush sent
+	lastStatus time.Duration
+	reply      bool
+
+	activity   uint64 // changes received, to date a proof
+	proof      LSN    // taken after the last event; 0 when there is none
+	proofInRec bool   // the record holds it and has passed it
+	proofWrite bool   // the running write stores it
+
+	faults faults
+}
+
+// faults plants a bug, so that tests can prove that the checker sees it.
+type faults struct {
+	ackOnReceive       bool
+	confirmInTx        bool
+	anyOrder           bool
+	resumeAtCommit     bool
+	confirmBeforeWrite bool
+}
+
+// New returns a machine at the stored position. now is the driver's clock, as
+// in every other call: any origin, never backwards.
+func New(cfg Config, now time.Duration) *Machine {
+	cfg = cfg.withDefaults()
+	m := &Machine{
+		cfg:        cfg,
+		ring:       newRing(2*cfg.MaxRecords + 2),
+		done:       cfg.Position,
+		partial:    cfg.Position,
+		written:    cfg.Position,
+		confirmed:  cfg.Confirmed,
+		received:   cfg.Position.Resume,
+		lastStatus: now,
+		lastWrite:  now - cfg.ProgressEvery,
+	}
+	return m
+}
+
+// Begin opens the transaction whose commit record is at commit.
+func (m *Machine) Begin(commit LSN) error {
+	if m.inTx {
+		return fmt.Errorf("begin %s inside transaction %s: %w", commit, m.commit, ErrProtocol)
+	}
+	m.inTx, m.commit, m.index, m.skip, m.tracked = true, commit, 0, 0, false
+	switch {
+	case commit < m.partial.Resume:
+		m.skip = int64(^uint64(0) >> 1) // complete in an earlier run; the server went back
+	case m.partial.PartialCommit != 0 && commit == m.partial.PartialCommit:
+		m.skip = m.partial.PartialIndex
+	}
+	return nil
+}
+
+// Change counts a change of the open transaction and gives its index there.
+// When skip is true an earlier run has relayed it.
+func (m *Machine) Change() (index int64, skip bool, err error) {
+	if !m.inTx {
+		return 0, false, fmt.Errorf("change outside a transaction: %w", ErrProtocol)
+	}
+	index = m.index
+	m.index++
+	return index, index < m.skip, nil
+}
+
+// Track puts the change just counted in flight, with the memory it holds, and
+// gives the number to call Ack with. A change that is not routed is not
+// tracked.
+func (m *Machine) Track(size int) (seq uint64) {
+	m.tracked = true
+	m.activity++
+	m.proof, m.proofInRec = 0, false
+	m.records++
+	m.bytes += int64(size)
+	seq = m.ring.push(entry{lsn: m.commit, index: m.index - 1, size: int32(size)})
+	if m.faults.ackOnReceive {
+		m.Ack(seq)
+	}
+	return seq
+}
+
+// Commit closes the open transaction; end is the first byte after its commit
+// record.
+func (m *Machine) Commit(commit, end LSN) error {
+	if !m.inTx || commit != m.commit {
+		return fmt.Errorf("commit %s in transaction %s: %w", commit, m.commit, ErrProtocol)
+	}
+	m.inTx = false
+	m.received = max(m.received, end)
+	if m.commit < m.partial.Resume {
+		return nil
+	}
+	if m.partial.PartialCommit != 0 && m.commit >= m.partial.PartialCommit {
+		m.partial.PartialCommit = 0
+		m.dirty = true // the record still says partial
+	}
+	if m.ring.empty() {
+		m.complete(end)
+		return nil
+	}
+	// Transactions without a routed change fold into the commit before them:
+	// the ring stays bounded by the records in flight.
+	if last := m.ring.at(m.ring.tail - 1); last.index == commitEntry {
+		last.lsn = end
+		return nil
+	}
+	m.ring.push(entry{lsn: end, index: commitEntry, acked: true})
+	return nil
+}
+
+// Keepalive takes the server's end of WAL. reply asks for an answer at once.
+func (m *Machine) Keepalive(end LSN, reply bool) {
+	m.reply = m.reply || reply
+	m.received = max(m.received, end)
+	idle := !m.inTx && m.ring.empty() && m.partial.PartialCommit == 0
+	if (idle || m.faults.confirmInTx) && end > m.done.Resume {
+		m.done = Position{Resume: end}
+	}
+}
+
+// Ack takes the sink's acknowledgement of seq, in any order. One that is not
+// in flight is ignored.
+func (m *Machine) Ack(seq uint64) {
+	if seq-m.ring.head >= m.ring.tail-m.ring.head {
+		return
+	}
+	e := m.ring.at(seq)
+	if e.acked {
+		return
+	}
+	e.acked = true
+	if m.faults.anyOrder {
+		m.pass(*e)
+	}
+	for !m.ring.empty() {
+		head := m.ring.at(m.ring.head)
+		if !head.acked {
+			return
+		}
+		m.ring.head++
+		if head.index != commitEntry {
+			m.records--
+			m.bytes -= int64(head.size)
+		}
+		m.pass(*head)
+	}
+}
+
+func (m *Machine) pass(e entry) {
+	if e.index == commitEntry {
+		m.complete(e.lsn)
+		return
+	}
+	m.dirty = true
+	if m.faults.resumeAtCommit {
+		m.done = Position{Resume: e.lsn + 1}
+		return
+	}
+	m.done.PartialCommit, m.done.PartialIndex = e.lsn, e.index+1
+}
+
+func (m *Machine) complete(end LSN) {
+	if m.done.PartialCommit != 0 && m.done.PartialCommit >= end {
+		m.done.Resume = end // the partial transaction is yet to come again
+		return
+	}
+	m.done = Position{Resume: end}
+}
