@@ -341,23 +341,23 @@ func (w *model) prove() {
 func (w *model) chance() error {
 	w.now += time.Duration(w.rng.IntN(30)) * time.Millisecond
 	switch n := w.rng.IntN(100); {
-	case n < 8:
+	case n < 6:
 		w.server.commit(w.rng)
-	case n < 10:
+	case n < 9:
 		w.server.wal += LSN(w.rng.IntN(400))
-	case n < 45:
+	case n < 42:
 		return w.receive()
-	case n < 60:
+	case n < 58:
 		return w.sink.deliver(w.rng.IntN(partitions))
-	case n < 75:
+	case n < 73:
 		if len(w.sink.unacked) > 0 {
 			w.ack(w.rng.IntN(len(w.sink.unacked)))
 		}
-	case n < 80:
+	case n < 79:
 		w.keepalive()
-	case n < 92:
+	case n < 89:
 		return w.step()
-	case n < 96:
+	case n < 93:
 		return w.written()
 	case n < 98:
 		w.prove()
