@@ -29,6 +29,10 @@ type Config struct {
 	// fetched. [Embedded]: fetched.
 	BinDir string
 
+	// TempDir is where the run directory is made. Empty: os.TempDir, or /tmp where
+	// the server's account cannot reach that or its path is too long for a socket.
+	TempDir string
+
 	// Durable keeps fsync, synchronous_commit and full_page_writes on. Without it
 	// the data survives the server's death but not the machine's.
 	Durable bool

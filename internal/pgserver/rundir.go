@@ -3,6 +3,7 @@
 package pgserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,8 +35,8 @@ type runDir struct {
 
 // newRunDir makes a run directory that the account can pass through, and removes
 // those that killed processes left.
-func newRunDir(ctx context.Context, as account) (runDir, error) {
-	parent := tempParent(as)
+func newRunDir(ctx context.Context, tempDir string, as account) (runDir, error) {
+	parent := tempParent(cmp.Or(tempDir, os.TempDir()), as)
 	sweep(parent)
 	path, err := os.MkdirTemp(parent, runPrefix)
 	if err != nil {
@@ -72,10 +73,9 @@ func (d runDir) remove() error {
 	return nil
 }
 
-// tempParent is the temporary directory, or /tmp where the account cannot reach
-// that or it is too long for a socket.
-func tempParent(as account) string {
-	dir := os.TempDir()
+// tempParent is dir, or /tmp where the account cannot reach dir or it is too long
+// for a socket.
+func tempParent(dir string, as account) string {
 	longest := filepath.Join(dir, runPrefix+"0000000000", "s", ".s.PGSQL.65535.lock")
 	if as.reaches(dir) != nil || len(longest) > maxSocketPath {
 		return "/tmp"

@@ -69,7 +69,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	run, err := newRunDir(ctx, as)
+	run, err := newRunDir(ctx, cfg.TempDir, as)
 	if err != nil {
 		return nil, err
 	}

@@ -67,6 +67,9 @@ func testSettings() map[string]string {
 		"max_prepared_transactions": "20",
 		// Cloning ends in a checkpoint, which walks all of the buffers.
 		"shared_buffers": "32MB",
+		// The data may be in memory, and a slot keeps its WAL anyway.
+		"max_wal_size": "128MB",
+		"min_wal_size": "32MB",
 		// The worker that would come to every clone once a minute.
 		"autovacuum": "off",
 	}
@@ -82,6 +85,7 @@ func start(ctx context.Context, settings ...map[string]string) (*pgserver.Server
 	return pgserver.Start(ctx, pgserver.Config{
 		BinDir:    os.Getenv(binVariable),
 		Settings:  all,
+		TempDir:   memoryDir(),
 		StopGrace: 5 * time.Second,
 	})
 }
