@@ -66,6 +66,11 @@ func (c Config) withDefaults() Config {
 		settings["synchronous_commit"] = "off"
 		settings["full_page_writes"] = "off"
 	}
+	if c.DataDir == "" {
+		// In files under the data directory and not in /dev/shm, where a killed
+		// server's would stay when its directory is gone.
+		settings["dynamic_shared_memory_type"] = "mmap"
+	}
 	maps.Copy(settings, c.Settings)
 	c.Settings = settings
 	return c

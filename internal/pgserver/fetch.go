@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,6 +102,8 @@ func fetchInto(ctx context.Context, dir string) error {
 		// The module takes no context. Its download ends with the process.
 		return fmt.Errorf("fetch Postgres %s: %w", fetchedVersion, ctx.Err())
 	}
+	// The module uses the default client, whose idle connection would stay.
+	http.DefaultClient.CloseIdleConnections()
 	if !whole(filepath.Join(home, "bin")) {
 		return fmt.Errorf("fetch Postgres %s: %w", fetchedVersion, errors.Join(err, errors.New("install Postgres 14 or later, or allow Maven Central")))
 	}

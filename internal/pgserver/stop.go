@@ -24,7 +24,11 @@ func (s *Server) Stop(ctx context.Context) error {
 		return err
 	}
 	s.removed = true
-	return s.run.remove()
+	var err error
+	if s.cfg.DataDir == "" {
+		err = removeSegment(s.dataDir)
+	}
+	return errors.Join(err, s.run.remove())
 }
 
 // Restart stops the server if it runs and starts it again, on the same port and
