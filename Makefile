@@ -1,0 +1,33 @@
+.DEFAULT_GOAL := help
+
+BIN := bin/gapless
+TOOLS := $(CURDIR)/bin
+
+.PHONY: help build test race lint generate bench verify clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/gapless
+	go build -trimpath -o $(BIN) .
+
+test: ## all tests: real Postgres, embedded broker
+	go test ./...
+
+race: ## all tests under the race detector
+	go test -race ./...
+
+lint: ## golangci-lint and buf, at the versions of CI
+	bash .ci/lint
+
+generate: ## generated code: Protobuf messages, HTTP server
+	bash .ci/generate
+
+bench: ## every benchmark, printed and kept in bench/RESULTS.md
+	bash bench/run
+
+verify: ## the demo with every outcome, then all invariants
+	go run . demo --orders 200 --exit
+
+clean: ## remove build output
+	rm -rf bin

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gapless/gapless/goose"
+)
+
+// refusal is an error after which going on would lose or repeat data.
+type refusal interface {
+	error
+	// Refusal says what to do.
+	Refusal() string
+}
+
+// explain turns an error into an exit code and one line: what is wrong, where,
+// and how to mend it.
+func explain(err error) (code int, line string) {
+	if errors.Is(err, errBroken) {
+		return ExitFailed, ""
+	}
+	if r, ok := errors.AsType[refusal](err); ok {
+		return ExitRefused, oneLine(fmt.Sprintf("refused: %v: %s", err, r.Refusal()))
+	}
+	if errors.Is(err, goose.ErrSlotMissing) {
+		return ExitRefused, oneLine("refused: " + err.Error())
+	}
+	if u, ok := errors.AsType[usageError](err); ok {
+		return ExitUsage, oneLine(u.Error() + " (see --help)")
+	}
+	if errors.Is(err, context.Canceled) {
+		return ExitFailed, "interrupted"
+	}
+	if hint := remedy(err); hint != "" {
+		return ExitFailed, oneLine(err.Error() + ": " + hint)
+	}
+	return ExitFailed, oneLine(err.Error())
+}
+
+// remedy knows how to mend what usually goes wrong between this program and its
+// servers.
+func remedy(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch pg.Code {
+		case "28P01", "28000":
+			return "check user and password in the database URL, and pg_hba.conf"
+		case "3D000":
+			return "create the database first, or correct its name in the database URL"
+		case "3F000", "42P01", "42883":
+			return "the schema is missing or old: run 'gapless migrate up'"
+		case "42501":
+			return "grant the login one of the group roles (gapless_app, gapless_relay, gapless_consumer), or run as the owner"
+		case "53300":
+			return "too many connections: raise max_connections or lower the pool sizes"
+		case "57P03":
+			return "the server is starting or stopping: try again"
+		}
+		return ""
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "listen" {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return "another program listens there: choose another address with --listen or --ops-listen"
+		}
+		return "choose another address with --listen or --ops-listen"
+	}
+	if pgc, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		switch {
+		case errors.Is(pgc, syscall.ECONNREFUSED):
+			return "no server listens there: start Postgres, or correct host and port in --database-url"
+		case errors.Is(pgc, syscall.ENOENT):
+			return "no server at that socket: start Postgres, or correct the path in --database-url"
+		}
+		if dns, ok := errors.AsType[*net.DNSError](err); ok {
+			return fmt.Sprintf("correct the host name %q in --database-url", dns.Name)
+		}
+		return "check --database-url"
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return "check the file's permissions"
+	}
+	return ""
+}
+
+// oneLine folds the line breaks that drivers put into their errors.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -1,0 +1,156 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"gopkg.in/yaml.v3"
+)
+
+// File is the configuration file of --config. URL flags override it only where
+// there is one relay.
+type File struct {
+	Version  int          `yaml:"version"`
+	Kafka    KafkaFile    `yaml:"kafka"`
+	Registry RegistryFile `yaml:"registry"`
+	Relays   []RelayFile  `yaml:"relays"`
+}
+
+// KafkaFile is the part about the broker.
+type KafkaFile struct {
+	Brokers []string `yaml:"brokers"`
+}
+
+// RegistryFile is the part about the schema registry.
+type RegistryFile struct {
+	URL string `yaml:"url"`
+}
+
+// RelayFile is one relay: a slot and the tables behind it.
+type RelayFile struct {
+	Name        string      `yaml:"name"`
+	DatabaseURL string      `yaml:"database_url"`
+	Slot        string      `yaml:"slot"`
+	Publication string      `yaml:"publication"`
+	Tables      []TableFile `yaml:"tables"`
+}
+
+// TableFile is one relayed table.
+type TableFile struct {
+	Table  string `yaml:"table"`
+	Format string `yaml:"format"`
+}
+
+// aliases are the names that the ecosystem uses for three of our variables.
+var aliases = map[string]string{
+	"database-url": "DATABASE_URL",
+	"brokers":      "KAFKA_BROKERS",
+	"registry-url": "SCHEMA_REGISTRY_URL",
+}
+
+func variable(flag string) string {
+	return "GAPLESS_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// resolver answers flags that were not given on the command line.
+type resolver struct {
+	getenv func(string) string
+	path   string
+	file   *File
+}
+
+// Validate is part of kong.Resolver; the file was checked when it was loaded.
+func (r *resolver) Validate(*kong.Application) error { return nil }
+
+// Resolve is part of kong.Resolver: environment first, then file.
+func (r *resolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	if flag.Name == "help" {
+		return nil, nil
+	}
+	for _, name := range []string{variable(flag.Name), aliases[flag.Name]} {
+		if name == "" {
+			continue
+		}
+		if v := r.getenv(name); v != "" {
+			return v, nil
+		}
+		if path := r.getenv(name + "_FILE"); path != "" {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return nil, fmt.Errorf("%s_FILE: %w", name, err)
+			}
+			return strings.TrimRight(string(text), "\r\n"), nil
+		}
+	}
+	return r.fromFile(flag.Name), nil
+}
+
+func (r *resolver) fromFile(flag string) any {
+	if r.file == nil {
+		return nil
+	}
+	var v string
+	switch flag {
+	case "brokers":
+		v = strings.Join(r.file.Kafka.Brokers, ",")
+	case "registry-url":
+		v = r.file.Registry.URL
+	case "database-url", "slot", "publication":
+		if len(r.file.Relays) != 1 {
+			return nil
+		}
+		v = map[string]string{
+			"database-url": r.file.Relays[0].DatabaseURL,
+			"slot":         r.file.Relays[0].Slot,
+			"publication":  r.file.Relays[0].Publication,
+		}[flag]
+	}
+	if v == "" {
+		return nil
+	}
+	return v
+}
+
+// load reads the file, if one is named. A key that the program does not know
+// is an error: a mistyped option must not be an option unset.
+func (r *resolver) load() error {
+	if r.path == "" {
+		return nil
+	}
+	text, err := os.ReadFile(r.path)
+	if err != nil {
+		return usage("--config: %w", err)
+	}
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	d.KnownFields(true)
+	r.file = &File{}
+	if err := d.Decode(r.file); err != nil && !errors.Is(err, io.EOF) {
+		return usage("--config %s: %w", r.path, err)
+	}
+	if r.file.Version != 1 {
+		return usage("--config %s: version is %d; this program reads version: 1", r.path, r.file.Version)
+	}
+	return nil
+}
+
+// configPath finds --config before kong parses, because the file answers for
+// flags that kong asks about while it parses.
+func configPath(args []string, getenv func(string) string) string {
+	for i, a := range args {
+		if v, ok := strings.CutPrefix(a, "--config="); ok {
+			return v
+		}
+		if a == "--config" && i+1 < len(args) {
+			return args[i+1]
+		}
+		if a == "--" {
+			break
+		}
+	}
+	return getenv("GAPLESS_CONFIG")
+}

@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes of the program.
+const (
+	ExitOK      = 0
+	ExitFailed  = 1
+	ExitUsage   = 2
+	ExitRefused = 3
+)
+
+// Main is the program with everything that it takes from its surroundings.
+type Main struct {
+	Version string
+	Getenv  func(string) string
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+}
+
+// errBroken ends a command whose report has said already what is wrong.
+var errBroken = errors.New("")
+
+// usageError is the user's mistake in flags, environment or file.
+type usageError struct{ error }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// Run parses args, runs the command until it is done or ctx ends, and returns
+// the exit code. It may be called several times in one process.
+func (m Main) Run(ctx context.Context, args []string) int {
+	var c commands
+	exited := -1
+	values := &resolver{getenv: m.Getenv}
+	parser, err := kong.New(&c,
+		kong.Name("gapless"),
+		kong.Description("Transactional outbox for Postgres and Kafka: events leave with the transaction that made them, and take effect once."),
+		kong.Writers(m.Stdout, m.Stderr),
+		kong.Exit(func(code int) { exited = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.ValueFormatter(describeFlag),
+		kong.Resolvers(values),
+		kong.Vars{"version": m.Version},
+	)
+	if err != nil {
+		panic(err) // a malformed command table, found by any test
+	}
+	values.path = configPath(args, m.Getenv)
+	if err := values.load(); err != nil {
+		return m.fail(err)
+	}
+	k, err := parser.Parse(args)
+	if exited >= 0 {
+		return exited // --help
+	}
+	if err != nil {
+		return m.fail(usageError{err})
+	}
+	env, err := m.env(c.Globals)
+	if err != nil {
+		return m.fail(err)
+	}
+	env.file = values.file
+	k.BindTo(ctx, (*context.Context)(nil))
+	k.Bind(env)
+	return m.fail(k.Run())
+}
+
+// fail prints err as one line and returns its exit code.
+func (m Main) fail(err error) int {
+	if err == nil {
+		return ExitOK
+	}
+	code, line := explain(err)
+	if line != "" {
+		fmt.Fprintf(m.Stderr, "gapless: %s\n", line)
+	}
+	return code
+}
+
+// env is what every command is given.
+type env struct {
+	version string
+	stdin   io.Reader
+	stdout  io.Writer
+	stderr  io.Writer
+	getenv  func(string) string
+	log     *slog.Logger
+	file    *File
+}
+
+func (m Main) env(g Globals) (*env, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(g.LogLevel)); err != nil {
+		return nil, usage("--log-level: %q is none of debug, info, warn, error", g.LogLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewTextHandler(m.Stderr, options)
+	if g.LogFormat == "json" || g.LogFormat == "auto" && !isTerminal(m.Stderr) {
+		handler = slog.NewJSONHandler(m.Stderr, options)
+	}
+	return &env{
+		version: m.Version, stdin: m.Stdin, stdout: m.Stdout, stderr: m.Stderr,
+		getenv: m.Getenv, log: slog.New(handler),
+	}, nil
+}
+
+// describeFlag adds the environment variable to a flag's help.
+func describeFlag(v *kong.Value) string {
+	if v.Flag == nil || v.Flag.Name == "help" {
+		return v.Help
+	}
+	return strings.TrimSpace(v.Help + " ($" + variable(v.Flag.Name) + ")")
+}
