@@ -39,6 +39,9 @@ func prepareData(ctx context.Context, cfg Config, bin binaries, as account, run 
 // initdb initialises dataDir. --no-sync spares a flush of every file: the first
 // checkpoint of a durable server flushes what it writes, and a machine that dies
 // within these seconds leaves a directory that is made again.
+//
+// When it fails, dataDir is empty again: half a cluster could neither be used nor
+// be initialised once more.
 func initdb(ctx context.Context, bin binaries, as account, run runDir, dataDir string) (_ string, err error) {
 	if err := os.MkdirAll(dataDir, 0o700); err != nil {
 		return "", fmt.Errorf("create data directory: %w", err)
@@ -49,6 +52,11 @@ func initdb(ctx context.Context, bin binaries, as account, run runDir, dataDir s
 	if err := as.reaches(dataDir); err != nil {
 		return "", err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, removeSegment(dataDir), clearDir(dataDir))
+		}
+	}()
 	password := rand.Text()
 	secret := filepath.Join(run.path, "pwfile")
 	if err := writeOwned(as, secret, password+"\n"); err != nil {
@@ -119,6 +127,19 @@ func environment(run runDir) []string {
 		}
 	}
 	return append(env, "LC_ALL=C", "HOME="+run.path)
+}
+
+func clearDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("clear data directory: %w", err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("clear data directory: %w", err)
+		}
+	}
+	return nil
 }
 
 // emptyDir tells whether dir has no entry or does not exist.

@@ -119,5 +119,5 @@ func postmasterAlive(dataDir string) bool {
 	}
 	line, _, _ := strings.Cut(string(b), "\n")
 	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	return err != nil || process.Alive(pid)
+	return err != nil || process.Alive(max(pid, -pid)) // negative: initdb's single-user server
 }

@@ -78,9 +78,13 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		s.dataDir = filepath.Join(run.path, "data")
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, run.remove())
+		if err == nil {
+			return
 		}
+		if cfg.DataDir == "" {
+			err = errors.Join(err, removeSegment(s.dataDir))
+		}
+		err = errors.Join(err, run.remove())
 	}()
 	if s.password, err = prepareData(ctx, cfg, bin, as, run, s.dataDir, fresh); err != nil {
 		return nil, err

@@ -303,6 +303,21 @@ func TestCancelledStartLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestCancelledInitLeavesTheDataDirUsable(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(reachableDir(t), "data")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if s, err := pgserver.Start(ctx, pgserver.Config{DataDir: data}); err == nil {
+		s.Stop(context.Background())
+		t.Fatal("initialised within 100 ms: the fault did not fire")
+	}
+	s := start(t, pgserver.Config{DataDir: data})
+	if got := query[int](t, s.SuperuserURL(), "select 1"); got != 1 {
+		t.Errorf("read %d", got)
+	}
+}
+
 func TestFetchedBinaries(t *testing.T) {
 	t.Parallel()
 	s := start(t, pgserver.Config{BinDir: pgserver.Embedded})
