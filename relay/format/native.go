@@ -1,0 +1,139 @@
+package format
+
+import (
+	"cmp"
+
+	"github.com/gapless/gapless/relay/pgoutput"
+)
+
+// Native is the format of gapless.outbox. Headers are sorted by name; the ones
+// computed here win over the row's.
+type Native struct {
+	Source      string // ce_source; default /gapless
+	TopicPrefix string // before the aggregate type; default outbox.event.
+}
+
+type nativeRows struct {
+	source  []byte
+	topics  names
+	headers names
+
+	id, aggregateType, aggregateID, version, kind, payload, rowHeaders, createdAt field
+}
+
+var specVersion = []byte("1.0")
+
+// Prepare needs every column of CONTRACT's table but xid.
+func (n Native) Prepare(r *pgoutput.Relation) (Rows, error) {
+	f, err := find(r, []string{"id", "aggregatetype", "aggregateid", "type", "payload", "headers", "created_at"}, "aggregate_version")
+	if err != nil {
+		return nil, err
+	}
+	return &nativeRows{
+		source:        []byte(cmp.Or(n.Source, "/gapless")),
+		topics:        newNames(cmp.Or(n.TopicPrefix, "outbox.event.")),
+		headers:       newNames(""),
+		id:            f["id"],
+		aggregateType: f["aggregatetype"],
+		aggregateID:   f["aggregateid"],
+		version:       f["aggregate_version"],
+		kind:          f["type"],
+		payload:       f["payload"],
+		rowHeaders:    f["headers"],
+		createdAt:     f["created_at"],
+	}, nil
+}
+
+func (n *nativeRows) Record(p Position, columns []pgoutput.Column, b *Buffer, r *Record) error {
+	*r = Record{Position: p, CommitTime: Time(p.CommitTime), Timestamp: Time(p.CommitTime), Seq: r.Seq, Sink: r.Sink}
+	first := len(b.Headers)
+
+	aggregateType, _, err := n.aggregateType.value(columns)
+	if err != nil {
+		return err
+	}
+	if len(aggregateType.Value) > 0 { // else there is no topic, see checkTopic
+		r.Topic = n.topics.of(aggregateType.Value)
+	}
+	if r.Key, _, err = n.aggregateID.text(columns, b); err != nil {
+		return err
+	}
+	if r.Value, _, err = n.payload.text(columns, b); err != nil {
+		return err
+	}
+	c, ok, err := n.id.value(columns)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fault(BadValue, "column %q is null", "id")
+	}
+	if r.EventID, err = n.id.uuid(c); err != nil {
+		return err
+	}
+	if err := checkTopic(r.Topic); err != nil {
+		return err
+	}
+	if c, ok, err = n.createdAt.value(columns); err != nil {
+		return err
+	}
+	if ok {
+		if r.Timestamp, err = n.createdAt.time(c); err != nil {
+			return err
+		}
+	}
+
+	// In the order of their names.
+	start := len(b.Bytes)
+	b.Bytes = appendUUID(b.Bytes, r.EventID)
+	id := b.since(start)
+	b.header("ce_id", id)
+	sequence, ok, err := n.version.text(columns, b)
+	if err != nil {
+		return err
+	}
+	if ok {
+		b.header("ce_sequence", sequence)
+	}
+	b.header("ce_source", n.source)
+	b.header("ce_specversion", specVersion)
+	b.header("ce_subject", nonNil(r.Key))
+	start = len(b.Bytes)
+	b.Bytes = r.Timestamp.AppendFormat(b.Bytes, "2006-01-02T15:04:05.000000Z")
+	b.header("ce_time", b.since(start))
+	kind, ok, err := n.kind.text(columns, b)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fault(BadValue, "column %q is null", "type")
+	}
+	b.header("ce_type", kind)
+	start = len(b.Bytes)
+	b.Bytes = p.Append(b.Bytes)
+	b.header("gapless_position", b.since(start))
+	b.header("id", id)
+
+	if err := n.mergeRow(columns, b); err != nil {
+		r.Headers = sortHeaders(b.Headers[first:])
+		return err
+	}
+	r.Headers = sortHeaders(b.Headers[first:])
+	b.Headers = b.Headers[:first+len(r.Headers)]
+	return nil
+}
+
+func (n *nativeRows) mergeRow(columns []pgoutput.Column, b *Buffer) error {
+	c, ok, err := n.rowHeaders.value(columns)
+	if err != nil || !ok {
+		return err
+	}
+	text := c.Value
+	if c.Kind == pgoutput.Binary && n.rowHeaders.oid == oidJSONB {
+		if len(text) == 0 || text[0] != 1 {
+			return fault(BadHeader, "headers: jsonb of an unknown version")
+		}
+		text = text[1:]
+	}
+	return rowHeaders(text, &n.headers, b)
+}

@@ -1,0 +1,41 @@
+package format
+
+// names keeps one string for each topic or header name seen, so that a row
+// costs no allocation for them. It is bounded: a writer that makes up names
+// must not grow the relay's memory.
+type names struct {
+	prefix string
+	seen   map[string]string
+}
+
+const maxNames = 4096
+
+func newNames(prefix string) names { return names{prefix: prefix, seen: map[string]string{}} }
+
+func (n *names) of(v []byte) string {
+	if s, ok := n.seen[string(v)]; ok {
+		return s
+	}
+	if len(n.seen) >= maxNames {
+		clear(n.seen)
+	}
+	s := n.prefix + string(v)
+	n.seen[string(v)] = s
+	return s
+}
+
+// checkTopic applies the broker's rule for topic names.
+// https://github.com/apache/kafka/blob/trunk/clients/src/main/java/org/apache/kafka/common/internals/Topic.java
+func checkTopic(topic string) error {
+	if topic == "" || len(topic) > 249 || topic == "." || topic == ".." {
+		return fault(BadTopic, "topic name of %d bytes; 1 to 249 are allowed, not . or ..", len(topic))
+	}
+	for i := range len(topic) {
+		switch c := topic[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return fault(BadTopic, "topic name has byte %#x; letters, digits, . _ - are allowed", c)
+		}
+	}
+	return nil
+}
