@@ -1,0 +1,223 @@
+package replication
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/gapless/gapless/relay/core"
+)
+
+// System is what IDENTIFY_SYSTEM says.
+type System struct {
+	ID       string
+	Timeline int32
+	Flushed  core.LSN // end of the WAL on the server's disk
+	Database string
+}
+
+// Conn is a connection in replication mode.
+type Conn struct {
+	pg   *pgconn.PgConn // nil once the stream runs
+	conn net.Conn
+
+	buf  []byte
+	r, w int
+	out  [39]byte
+
+	pace        pace
+	interrupted atomic.Bool
+}
+
+// writeTimeout bounds a status update of 39 bytes: it blocks only when the
+// peer has stopped reading for a whole socket buffer.
+const writeTimeout = 10 * time.Second
+
+// Dial connects to the server of cfg, which is not changed.
+func Dial(ctx context.Context, cfg *pgconn.Config) (*Conn, error) {
+	cfg = cfg.Copy()
+	cfg.RuntimeParams["replication"] = "database"
+	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 2}}
+	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, addr)
+		if err == nil {
+			setUserTimeout(conn, 15*time.Second)
+		}
+		return conn, err
+	}
+	pg, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("connect for replication: %w", err)
+	}
+	return &Conn{pg: pg}, nil
+}
+
+// PID is the walsender's process id on the server, 0 once the stream runs.
+func (c *Conn) PID() uint32 {
+	if c.pg == nil {
+		return 0
+	}
+	return c.pg.PID()
+}
+
+// Identify asks who the server is.
+func (c *Conn) Identify(ctx context.Context) (System, error) {
+	s, err := pglogrepl.IdentifySystem(ctx, c.pg)
+	if err != nil {
+		return System{}, fmt.Errorf("identify system: %w", err)
+	}
+	return System{ID: s.SystemID, Timeline: s.Timeline, Flushed: core.LSN(s.XLogPos), Database: s.DBName}, nil
+}
+
+// SwitchPoint returns the LSN at which the history of timeline left old.
+func (c *Conn) SwitchPoint(ctx context.Context, timeline, old int32) (core.LSN, error) {
+	h, err := pglogrepl.TimelineHistory(ctx, c.pg, timeline)
+	if err != nil {
+		return 0, fmt.Errorf("timeline history %d: %w", timeline, err)
+	}
+	lsn, err := switchPoint(string(h.Content), old)
+	if err != nil {
+		return 0, fmt.Errorf("timeline history %d: %w", timeline, err)
+	}
+	return lsn, nil
+}
+
+// switchPoint reads a history file: lines of "timeline<TAB>LSN<TAB>reason".
+func switchPoint(history string, old int32) (core.LSN, error) {
+	for line := range strings.Lines(history) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != fmt.Sprint(old) {
+			continue
+		}
+		return core.ParseLSN(fields[1])
+	}
+	return 0, fmt.Errorf("no line for timeline %d", old)
+}
+
+// Options of a stream.
+type Options struct {
+	Slot        string
+	Publication string
+	Start       core.LSN
+	Messages    bool // pg_logical_emit_message too
+}
+
+// Start begins the stream. After it only Fill, Next, Status, Interrupt and
+// Close may be called. ctx bounds the call.
+func (c *Conn) Start(ctx context.Context, o Options) error {
+	hijacked, err := c.pg.Hijack()
+	if err != nil {
+		return fmt.Errorf("start replication: %w", err)
+	}
+	c.pg, c.conn = nil, hijacked.Conn
+	if n := hijacked.Frontend.ReadBufferLen(); n != 0 {
+		return fmt.Errorf("start replication: %d bytes of an earlier answer are unread", n)
+	}
+	c.buf = make([]byte, bufferSize)
+	query := fmt.Sprintf("START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', binary 'true', publication_names %s%s)",
+		quoteIdentifier(o.Slot), o.Start, quoteLiteral(quoteIdentifier(o.Publication)), messagesOption(o.Messages))
+	b, err := (&pgproto3.Query{String: query}).Encode(nil)
+	if err != nil {
+		return fmt.Errorf("start replication: %w", err)
+	}
+	stop := context.AfterFunc(ctx, c.Interrupt)
+	defer stop()
+	if err := c.write(b); err != nil {
+		return fmt.Errorf("start replication: %w", err)
+	}
+	for {
+		kind, _, ok, err := c.message()
+		if err != nil {
+			return fmt.Errorf("start replication: %w", err)
+		}
+		if ok && kind == 'W' {
+			c.pace.attach(c.conn)
+			return nil
+		}
+		if ok {
+			return fmt.Errorf("start replication: unexpected message %q", kind)
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("start replication: %w", err)
+		}
+		if err := c.Fill(time.Second); err != nil {
+			return fmt.Errorf("start replication: %w", err)
+		}
+	}
+}
+
+func messagesOption(on bool) string {
+	if on {
+		return ", messages 'true'"
+	}
+	return ""
+}
+
+func quoteIdentifier(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+
+func quoteLiteral(s string) string { return `'` + strings.ReplaceAll(s, `'`, `''`) + `'` }
+
+// errZeroFlush guards the worst mistake this package could make.
+var errZeroFlush = errors.New("flush position is 0")
+
+// Status tells the server that everything before flush is done with. reply
+// asks it to answer at once.
+func (c *Conn) Status(flush core.LSN, now time.Time, reply bool) error {
+	if flush == 0 {
+		return fmt.Errorf("send status: %w", errZeroFlush)
+	}
+	b := c.out[:]
+	b[0] = 'd'
+	binary.BigEndian.PutUint32(b[1:], 38)
+	b[5] = 'r'
+	for _, at := range [...]int{6, 14, 22} { // written, flushed, applied
+		binary.BigEndian.PutUint64(b[at:], uint64(flush))
+	}
+	binary.BigEndian.PutUint64(b[30:], uint64(now.UnixMicro()-946684800_000_000))
+	b[38] = 0
+	if reply {
+		b[38] = 1
+	}
+	if err := c.write(b); err != nil {
+		return fmt.Errorf("send status: %w", err)
+	}
+	return nil
+}
+
+func (c *Conn) write(b []byte) error {
+	if err := c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	_, err := c.conn.Write(b)
+	return err
+}
+
+// Interrupt makes a Fill that waits, and every later one, return at once.
+func (c *Conn) Interrupt() {
+	c.interrupted.Store(true)
+	if c.conn != nil {
+		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// Close ends the connection. The server frees the slot when it sees that.
+func (c *Conn) Close(ctx context.Context) error {
+	if c.pg != nil {
+		return c.pg.Close(ctx)
+	}
+	if c.conn == nil {
+		return nil
+	}
+	// CopyDone and Terminate, so that the server's log has no "unexpected EOF".
+	_ = c.write([]byte{'c', 0, 0, 0, 4, 'X', 0, 0, 0, 4})
+	return c.conn.Close()
+}

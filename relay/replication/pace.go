@@ -1,0 +1,107 @@
+package replication
+
+import (
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+const (
+	// bulkBytes is how much the kernel gathers before it wakes us in bulk mode.
+	bulkBytes = 96 << 10
+	// bulkWait bounds what gathering adds to an event's latency.
+	bulkWait = 2 * time.Millisecond
+	// window reads in less than windowTime turn bulk mode on; fewer than
+	// quietBytes in one bulkWait turn it off.
+	window     = 32
+	windowTime = window * 250 * time.Microsecond
+	quietBytes = 4 << 10
+)
+
+// pace decides how long to gather before a read.
+type pace struct {
+	raw   syscall.RawConn // nil where gathering is not possible
+	bulk  bool
+	reads int
+	since time.Time
+
+	// The closure for a raw read is made once; these are its arguments.
+	readRaw func(fd uintptr)
+	into    []byte
+	got     int
+	gotErr  error
+}
+
+func (p *pace) attach(conn net.Conn) {
+	tcp, ok := conn.(*net.TCPConn) // not a *tls.Conn: bytes on the wire are not frames
+	if !ok {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil || setReceiveLow(raw, 1) != nil {
+		return
+	}
+	p.raw = raw
+	p.readRaw = func(fd uintptr) { p.got, p.gotErr = readNow(fd, p.into) }
+}
+
+func (p *pace) read(c *Conn, wait time.Duration) (int, error) {
+	into := c.buf[c.w:]
+	if p.bulk {
+		return p.gather(c, into, wait)
+	}
+	now := time.Now()
+	if err := c.deadline(now.Add(wait)); err != nil {
+		return 0, err
+	}
+	n, err := c.conn.Read(into)
+	if p.raw == nil || n == 0 {
+		return n, err
+	}
+	if p.reads++; p.reads == window {
+		if now.Sub(p.since) < windowTime && setReceiveLow(p.raw, bulkBytes) == nil {
+			p.bulk = true
+		}
+		p.reads, p.since = 0, now
+	}
+	return n, err
+}
+
+// gather waits until bulkBytes have come, or for bulkWait, and takes what is
+// there.
+func (p *pace) gather(c *Conn, into []byte, wait time.Duration) (int, error) {
+	if err := c.deadline(time.Now().Add(min(wait, bulkWait))); err != nil {
+		return 0, err
+	}
+	n, err := c.conn.Read(into)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	// The poller has not been told of anything below the mark, so ask.
+	p.into = into
+	if err := p.raw.Control(p.readRaw); err != nil {
+		return 0, err
+	}
+	p.into = nil
+	if p.got < quietBytes {
+		p.bulk, p.reads, p.since = false, 0, time.Now()
+		if err := setReceiveLow(p.raw, 1); err != nil {
+			return p.got, err
+		}
+	}
+	return p.got, p.gotErr
+}
+
+// deadline is set before interrupted is looked at: Interrupt does it the other
+// way round, so one of the two sees the other.
+func (c *Conn) deadline(t time.Time) error {
+	if err := c.conn.SetReadDeadline(t); err != nil {
+		return err
+	}
+	if c.interrupted.Load() {
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}

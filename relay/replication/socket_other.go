@@ -1,0 +1,16 @@
+//go:build !linux
+
+package replication
+
+import (
+	"errors"
+	"net"
+	"syscall"
+	"time"
+)
+
+func setUserTimeout(net.Conn, time.Duration) {}
+
+func setReceiveLow(syscall.RawConn, int) error { return errors.ErrUnsupported }
+
+func readNow(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

@@ -1,0 +1,88 @@
+package sql
+
+import _ "embed"
+
+// RelayCheck reads what must be right before a stream starts.
+//
+//go:embed relay_check.sql
+var RelayCheck string
+
+// RelayProgressLoad reads the stored position of a slot.
+//
+//go:embed relay_progress_load.sql
+var RelayProgressLoad string
+
+// RelayProgressCreate stores the first position of a slot.
+//
+//go:embed relay_progress_create.sql
+var RelayProgressCreate string
+
+// RelayProgressTake fences earlier owners of a slot and reads the final position.
+//
+//go:embed relay_progress_take.sql
+var RelayProgressTake string
+
+// RelayProgressStore stores progress for the owner of a slot.
+//
+//go:embed relay_progress_store.sql
+var RelayProgressStore string
+
+// RelayFingerprint identifies a publication as it is now.
+//
+//go:embed relay_fingerprint.sql
+var RelayFingerprint string
+
+// RelayProof takes a snapshot and an LSN that prove what was relayed.
+//
+//go:embed relay_proof.sql
+var RelayProof string
+
+// RelaySlot reads the slot's figures.
+//
+//go:embed relay_slot.sql
+var RelaySlot string
+
+// RelaySlotCreate makes a slot.
+//
+//go:embed relay_slot_create.sql
+var RelaySlotCreate string
+
+// RelaySlotDrop drops a slot.
+//
+//go:embed relay_slot_drop.sql
+var RelaySlotDrop string
+
+// RelayTableEmpty asks whether a published table is empty.
+//
+//go:embed relay_table_empty.sql
+var RelayTableEmpty string
+
+// RelayUnproven lists rows that a proof does not cover.
+//
+//go:embed relay_unproven.sql
+var RelayUnproven string
+
+// RelayPeek reads what a slot will still send.
+//
+//go:embed relay_peek.sql
+var RelayPeek string
+
+// RelayPark parks a row.
+//
+//go:embed relay_park.sql
+var RelayPark string
+
+// RelayParkedKeys lists keys that are blocked by a parked row.
+//
+//go:embed relay_parked_keys.sql
+var RelayParkedKeys string
+
+// RelayParkedCount counts parked rows.
+//
+//go:embed relay_parked_count.sql
+var RelayParkedCount string
+
+// InspectRelay shows where each relay is.
+//
+//go:embed inspect_relay.sql
+var InspectRelay string

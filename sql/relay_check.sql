@@ -1,0 +1,21 @@
+-- What the relay must know of the server, its slot and its publication before
+-- it streams. $1 slot, $2 publication. Catalogs only; no lock that anyone feels.
+SELECT current_setting('wal_level') AS wal_level,
+       pg_is_in_recovery() AS in_recovery,
+       current_database()::text AS database,
+       (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_sender_timeout') AS wal_sender_timeout_ms,
+       s.slot_name IS NOT NULL AS slot_exists,
+       coalesce(s.plugin::text, '') AS plugin,
+       coalesce(s.database::text, '') AS slot_database,
+       coalesce(s.active, false) AS active,
+       coalesce(s.active_pid, 0) AS active_pid,
+       coalesce(s.wal_status, '') AS wal_status,
+       s.confirmed_flush_lsn::text AS confirmed_flush,
+       p.oid IS NOT NULL AS publication_exists,
+       coalesce(p.pubinsert, false) AS publishes_inserts,
+       coalesce(p.pubviaroot, false) AS via_root,
+       coalesce((SELECT array_agg(format('%s.%s', t.schemaname, t.tablename) ORDER BY 1)
+                 FROM pg_publication_tables AS t WHERE t.pubname = p.pubname), '{}')::text[] AS tables
+FROM (SELECT $1::name AS slot, $2::name AS publication) AS wanted
+LEFT JOIN pg_replication_slots AS s ON s.slot_name = wanted.slot
+LEFT JOIN pg_publication AS p ON p.pubname = wanted.publication
