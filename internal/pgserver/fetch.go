@@ -7,15 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
+
+	"github.com/gapless/gapless/internal/process"
 )
 
 const fetchedVersion = embeddedpostgres.V18
@@ -35,7 +35,7 @@ func fetch(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil { //nolint:gosec // the account that the server runs as reads it
 		return "", fmt.Errorf("create cache: %w", err)
 	}
-	unlock, err := lockFile(ctx, home+".lock")
+	unlock, err := process.LockFile(ctx, home+".lock")
 	if err != nil {
 		return "", err
 	}
@@ -79,7 +79,7 @@ func fetchInto(ctx context.Context, dir string) error {
 	if err := os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte(major+"\n"), 0o600); err != nil {
 		return fmt.Errorf("create cache: %w", err)
 	}
-	port, err := freePort(ctx)
+	port, err := process.FreePort(ctx)
 	if err != nil {
 		return err
 	}
@@ -130,44 +130,4 @@ func cacheDir() (string, error) {
 		return "", fmt.Errorf("find the cache directory: %w", err)
 	}
 	return filepath.Join(dir, "gapless"), nil
-}
-
-// lockFile takes an exclusive flock(2) on path, which is created. The kernel gives
-// it back when the process dies.
-func lockFile(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644) //nolint:gosec // holds nothing
-	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
-	}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
-		}
-		select {
-		case <-ctx.Done():
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, ctx.Err())
-		case <-tick.C:
-		}
-	}
-}
-
-// freePort returns a port of 127.0.0.1 that nobody listens on at this moment.
-func freePort(ctx context.Context) (int, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	return port, nil
 }

@@ -43,7 +43,7 @@ func newRunDir(ctx context.Context, tempDir string, as account) (runDir, error) 
 		return runDir{}, fmt.Errorf("create run directory: %w", err)
 	}
 	d := runDir{path: path, unlock: func() {}}
-	d.unlock, err = lockFile(ctx, filepath.Join(path, "lock"))
+	d.unlock, err = process.LockFile(ctx, filepath.Join(path, "lock"))
 	if err != nil {
 		return runDir{}, errors.Join(err, os.RemoveAll(path))
 	}

@@ -106,7 +106,7 @@ func (s *Server) start(ctx context.Context) error {
 	const attempts = 5
 	for n := 1; ; n++ {
 		if !keep {
-			port, err := freePort(ctx)
+			port, err := process.FreePort(ctx)
 			if err != nil {
 				return err
 			}

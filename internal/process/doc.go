@@ -10,6 +10,9 @@
 //     dies (prctl(2), PR_SET_PDEATHSIG). The kernel ties that signal to the
 //     thread that forked, not to the process, so the forking goroutine holds
 //     its thread until the child is gone.
+//   - [LockFile] and [FreePort] are what two processes need to start servers side
+//     by side. A port can be lost again before the server binds it, so its caller
+//     tries more than once.
 //   - Done is closed only after the child was reaped: its pid is free, its
 //     ports are closed.
 //

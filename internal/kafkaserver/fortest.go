@@ -1,0 +1,121 @@
+//go:build unix
+
+package kafkaserver
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gapless/gapless/internal/testkit"
+)
+
+// BrokersVariable is the environment variable that names a real cluster for the
+// tests.
+const BrokersVariable = "GAPLESS_TEST_BROKERS"
+
+// IsReal tells whether [ForTest] gives a real cluster.
+func IsReal() bool { return os.Getenv(BrokersVariable) != "" }
+
+// ForTest returns the brokers for a test: the real ones of GAPLESS_TEST_BROKERS,
+// else a kfake cluster that ends with the test.
+func ForTest(t testing.TB) []string {
+	t.Helper()
+	if IsReal() {
+		t.Attr("broker", "real")
+		return strings.Split(os.Getenv(BrokersVariable), ",")
+	}
+	return Fake(t).ListenAddrs()
+}
+
+// Fake returns a kfake cluster of one broker that ends with the test, whatever the
+// environment: for tests that inject faults. opts come after the defaults.
+func Fake(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
+	t.Helper()
+	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	if err != nil {
+		t.Fatalf("start kfake: %v", err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// Name returns prefix with a suffix that no other test has, in this run or another
+// one: for topics, aggregate types, groups and transactional ids on a shared
+// cluster. It holds letters and digits, and what prefix holds.
+func Name(_ testing.TB, prefix string) string {
+	return prefix + strings.ToLower(rand.Text()[:13])
+}
+
+// Topic creates a topic with a name from [Name], see [CreateTopic].
+func Topic(t testing.TB, brokers []string, prefix string, partitions int32) string {
+	t.Helper()
+	name := Name(t, prefix)
+	CreateTopic(t, brokers, name, partitions)
+	return name
+}
+
+// CreateTopic creates a topic that is deleted after the test, and returns when
+// producers and consumers can see it.
+func CreateTopic(t testing.TB, brokers []string, name string, partitions int32) {
+	t.Helper()
+	admin := kadm.NewClient(client(t, brokers))
+	defer admin.Close()
+	if _, err := admin.CreateTopic(t.Context(), partitions, 1, nil, name); err != nil {
+		t.Fatalf("create topic %s: %v", name, err)
+	}
+	// A broker answers when its controller knows the topic, and knows it a moment
+	// later itself.
+	testkit.Eventually(t, 10*time.Second, func() error {
+		topics, err := admin.ListTopics(t.Context(), name)
+		if err != nil {
+			return err
+		}
+		if err := topics[name].Err; err != nil {
+			return err
+		}
+		if n := len(topics[name].Partitions); n != int(partitions) {
+			return fmt.Errorf("topic %s has %d partitions", name, n)
+		}
+		for _, p := range topics[name].Partitions {
+			if p.Err != nil {
+				return p.Err
+			}
+		}
+		return nil
+	})
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		admin := kadm.NewClient(client(t, brokers))
+		defer admin.Close()
+		if _, err := admin.DeleteTopic(ctx, name); err != nil && IsReal() {
+			t.Logf("delete topic %s: %v", name, err) // the test may have killed the broker
+		}
+	})
+}
+
+// Client returns a client of brokers that is closed after the test.
+func Client(t testing.TB, brokers []string, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	c := client(t, brokers, opts...)
+	t.Cleanup(c.CloseAllowingRebalance)
+	return c
+}
+
+func client(t testing.TB, brokers []string, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(brokers...)}, opts...)...)
+	if err != nil {
+		t.Fatalf("make a client: %v", err)
+	}
+	return c
+}

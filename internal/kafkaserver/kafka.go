@@ -1,0 +1,216 @@
+//go:build unix
+
+package kafkaserver
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/gapless/gapless/internal/process"
+)
+
+const (
+	// KafkaVersion is the Apache Kafka that [StartKafka] runs, as in kafka.pom.xml.
+	KafkaVersion = "4.1.0"
+
+	kafkaJava = 17
+)
+
+// KafkaConfig says how to run a broker. The zero value is a throw-away one.
+type KafkaConfig struct {
+	// Dir holds the configuration, the log and the data. Empty: a temporary one,
+	// removed by Stop. A directory that a broker has used keeps its data; its ports
+	// are new, for which single-broker topics do not care.
+	Dir string
+
+	// Properties are broker settings (server.properties) over this package's.
+	Properties map[string]string
+
+	// HeapMB is the JVM's heap. Zero: 512.
+	HeapMB int
+
+	// Logger tells of starts and stops. Nil: silent.
+	Logger *slog.Logger
+}
+
+// Kafka is a running broker, its own controller.
+type Kafka struct {
+	jvm
+	address string
+}
+
+// StartKafka starts a broker and returns when it can create topics. The first
+// start on a machine fetches the jars, which takes a minute or two. ctx does not
+// end a broker that was started: Stop does.
+func StartKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
+	jars, err := fetch(ctx, "kafka-"+KafkaVersion, kafkaPOM, nil)
+	if err != nil {
+		return nil, err
+	}
+	java, err := findJava(ctx, kafkaJava)
+	if err != nil {
+		return nil, err
+	}
+	dir, temp, err := newDir(cfg.Dir, "gapless-kafka-")
+	if err != nil {
+		return nil, err
+	}
+	k := &Kafka{jvm: jvm{name: "kafka", dir: dir, temp: temp, java: java, logger: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}}
+	const attempts = 5
+	for n := 1; ; n++ {
+		err = k.configureAndLaunch(ctx, cfg, jars)
+		if err == nil {
+			return k, nil
+		}
+		if n == attempts || !errors.Is(err, errPortTaken) {
+			return nil, errors.Join(err, k.cleanUp())
+		}
+	}
+}
+
+func (k *Kafka) configureAndLaunch(ctx context.Context, cfg KafkaConfig, jars string) error {
+	broker, err := process.FreePort(ctx)
+	if err != nil {
+		return err
+	}
+	controller, err := process.FreePort(ctx)
+	if err != nil {
+		return err
+	}
+	k.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(broker))
+	properties := filepath.Join(k.dir, "server.properties")
+	data := filepath.Join(k.dir, "data")
+	if err := os.WriteFile(properties, []byte(kafkaProperties(broker, controller, data, cfg.Properties)), 0o600); err != nil {
+		return fmt.Errorf("write broker configuration: %w", err)
+	}
+	program := func(heapMB int, class string, args ...string) []string {
+		return append([]string{
+			fmt.Sprintf("-Xmx%dm", heapMB), "-Dorg.slf4j.simpleLogger.showDateTime=true",
+			"-cp", filepath.Join(jars, "*"), class,
+		}, args...)
+	}
+	if _, err := os.Stat(filepath.Join(data, "meta.properties")); os.IsNotExist(err) {
+		if err := k.format(ctx, program(128, "kafka.tools.StorageTool", "format", "-t", clusterID(), "-c", properties)); err != nil {
+			return err
+		}
+	}
+	k.args = program(cmp.Or(cfg.HeapMB, 512), "kafka.Kafka", properties)
+	k.ready = k.answers
+	return k.launch(ctx)
+}
+
+// format makes the broker's storage, which it does not do by itself.
+func (k *Kafka) format(ctx context.Context, args []string) error {
+	log, err := os.Create(filepath.Join(k.dir, "format.log"))
+	if err != nil {
+		return fmt.Errorf("create log: %w", err)
+	}
+	defer log.Close()
+	p, err := process.Start(process.Command{Path: k.java, Args: args, Dir: k.dir, Output: log})
+	if err != nil {
+		return err
+	}
+	if err := p.Wait(ctx); err != nil {
+		return errors.Join(fmt.Errorf("format storage: %w", err), p.KillTree(context.WithoutCancel(ctx)))
+	}
+	if err := p.Err(); err != nil {
+		return fmt.Errorf("format storage: %w\n%s", err, lastLines(logFrom(log.Name(), 0)))
+	}
+	return nil
+}
+
+// clusterID is a random UUID in Kafka's form: URL-safe base64 of 16 bytes, which
+// must not begin with a dash (Kafka's Uuid.randomUuid avoids it for the command
+// line).
+func clusterID() string {
+	var id [16]byte
+	rand.Read(id[:])
+	id[0] &= 0x7f
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+func kafkaProperties(broker, controller int, data string, over map[string]string) string {
+	p := map[string]string{
+		"process.roles":                                    "broker,controller",
+		"node.id":                                          "1",
+		"controller.quorum.voters":                         fmt.Sprintf("1@127.0.0.1:%d", controller),
+		"listeners":                                        fmt.Sprintf("PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d", broker, controller),
+		"advertised.listeners":                             fmt.Sprintf("PLAINTEXT://127.0.0.1:%d", broker),
+		"controller.listener.names":                        "CONTROLLER",
+		"inter.broker.listener.name":                       "PLAINTEXT",
+		"listener.security.protocol.map":                   "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"log.dirs":                                         data,
+		"auto.create.topics.enable":                        "false",
+		"default.replication.factor":                       "1",
+		"min.insync.replicas":                              "1",
+		"offsets.topic.replication.factor":                 "1",
+		"offsets.topic.num.partitions":                     "4",
+		"transaction.state.log.replication.factor":         "1",
+		"transaction.state.log.min.isr":                    "1",
+		"transaction.state.log.num.partitions":             "4",
+		"share.coordinator.state.topic.replication.factor": "1",
+		"share.coordinator.state.topic.min.isr":            "1",
+		// A group of one member would wait this long for others, in every test.
+		"group.initial.rebalance.delay.ms": "0",
+	}
+	maps.Copy(p, over)
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(p)) {
+		fmt.Fprintf(&b, "%s=%s\n", name, p[name])
+	}
+	return b.String()
+}
+
+// answers tells whether the broker is registered and has a controller.
+func (k *Kafka) answers(ctx context.Context) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(k.address))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	meta, err := kadm.NewClient(client).BrokerMetadata(ctx)
+	if err != nil {
+		return err
+	}
+	if len(meta.Brokers) == 0 || meta.Controller < 0 {
+		return errors.New("no broker is registered yet")
+	}
+	return nil
+}
+
+// Brokers is the bootstrap list.
+func (k *Kafka) Brokers() []string { return []string{k.address} }
+
+// BrokerVersion tells a cluster's version by the requests that it knows, such as
+// "v4.1": no request asks for the name of a release.
+func BrokerVersion(ctx context.Context, brokers []string) (string, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		return "", fmt.Errorf("make a client: %w", err)
+	}
+	defer client.Close()
+	request := kmsg.NewPtrApiVersionsRequest()
+	request.ClientSoftwareName, request.ClientSoftwareVersion = "gapless", "test"
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return "", fmt.Errorf("ask for the broker's version: %w", err)
+	}
+	return kversion.FromApiVersionsResponse(response).VersionGuess(), nil
+}
