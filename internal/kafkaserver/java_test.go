@@ -23,3 +23,13 @@ func TestParseJavaMajor(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseJavaMajor(f *testing.F) {
+	f.Add(`openjdk version "17.0.15" 2025-04-15`)
+	f.Add(`java version "1.8.0_392"`)
+	f.Fuzz(func(t *testing.T, out string) {
+		if major, err := parseJavaMajor(out); err != nil && major != 0 || major < 0 {
+			t.Errorf("%q: %d, %v", out, major, err)
+		}
+	})
+}
