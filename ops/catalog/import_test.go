@@ -78,3 +78,11 @@ func TestImport(t *testing.T) {
 		t.Fatalf("A is %q with %d in stock (%v), want a2 with 3", name, available, err)
 	}
 }
+
+func TestSample(t *testing.T) {
+	t.Parallel()
+	products, err := catalog.Sample()
+	if err != nil || len(products) == 0 {
+		t.Fatalf("%d products (%v)", len(products), err)
+	}
+}
