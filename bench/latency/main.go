@@ -1,0 +1,312 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gapless/gapless/internal/pgserver"
+	"github.com/gapless/gapless/internal/process"
+	"github.com/gapless/gapless/outbox"
+)
+
+const topic = "outbox.event.order"
+
+type options struct {
+	brokers string
+	rate    int
+	window  time.Duration
+	runs    int
+	starts  int
+	binary  string
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.brokers, "brokers", os.Getenv("GAPLESS_TEST_BROKERS"), "bootstrap servers of a real Kafka")
+	flag.IntVar(&o.rate, "rate", 500, "transactions a second")
+	flag.DurationVar(&o.window, "for", 30*time.Second, "length of a run")
+	flag.IntVar(&o.runs, "runs", 5, "runs; medians of their quantiles are printed")
+	flag.IntVar(&o.starts, "starts", 9, "starts of the relay to measure")
+	flag.StringVar(&o.binary, "binary", "", "gapless; empty builds it")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "latency:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// bed is what both measurements stand on.
+type bed struct {
+	options
+	env      []string
+	pool     *pgxpool.Pool
+	consumer *kgo.Client
+
+	mu      sync.Mutex
+	arrived map[uuid.UUID]time.Time
+	news    chan struct{} // has room for one: something arrived
+}
+
+func run(ctx context.Context, o options) error {
+	if o.brokers == "" {
+		return errors.New("-brokers is not set (nor GAPLESS_TEST_BROKERS)")
+	}
+	dir, err := os.MkdirTemp("", "gapless-latency-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if o.binary == "" {
+		o.binary = filepath.Join(dir, "gapless")
+		if err := command(ctx, os.Environ(), "go", "build", "-o", o.binary, "."); err != nil {
+			return err
+		}
+	}
+	pg, err := pgserver.Start(ctx, pgserver.Config{Durable: true})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := pg.Stop(context.WithoutCancel(ctx)); err != nil {
+			fmt.Fprintln(os.Stderr, "latency: stop Postgres:", err)
+		}
+	}()
+	b := &bed{options: o, arrived: make(map[uuid.UUID]time.Time), news: make(chan struct{}, 1)}
+	b.env = append(os.Environ(), "GAPLESS_DATABASE_URL="+pg.SuperuserURL(), "GAPLESS_BROKERS="+o.brokers,
+		"GAPLESS_LOG_LEVEL=warn", "GAPLESS_OPS_LISTEN=127.0.0.1:0")
+	for _, args := range [][]string{{"migrate", "up"}, {"topics", "apply", "--partitions", "4"}} {
+		if err := command(ctx, b.env, o.binary, args...); err != nil {
+			return err
+		}
+	}
+	if b.pool, err = pgxpool.New(ctx, pg.SuperuserURL()); err != nil {
+		return err
+	}
+	defer b.pool.Close()
+	b.consumer, err = kgo.NewClient(kgo.SeedBrokers(strings.Split(o.brokers, ",")...), kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()), kgo.FetchMaxWait(500*time.Millisecond))
+	if err != nil {
+		return err
+	}
+	defer b.consumer.Close()
+
+	ctx, cancel := context.WithCancel(ctx)
+	var g errgroup.Group
+	g.Go(func() error { return b.consume(ctx) })
+	err = b.measure(ctx)
+	cancel()
+	return errors.Join(err, g.Wait())
+}
+
+func (b *bed) consume(ctx context.Context) error {
+	for {
+		fetches := b.consumer.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := fetches.Err(); err != nil {
+			return fmt.Errorf("consume: %w", err)
+		}
+		now := time.Now()
+		b.mu.Lock()
+		for r := range fetches.RecordsAll() {
+			for _, h := range r.Headers {
+				if h.Key == "id" {
+					if id, err := uuid.ParseBytes(h.Value); err == nil {
+						if _, seen := b.arrived[id]; !seen {
+							b.arrived[id] = now
+						}
+					}
+				}
+			}
+		}
+		b.mu.Unlock()
+		select {
+		case b.news <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// wait returns when the record of id has arrived.
+func (b *bed) wait(ctx context.Context, id uuid.UUID) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		b.mu.Lock()
+		at, ok := b.arrived[id]
+		b.mu.Unlock()
+		if ok {
+			return at, nil
+		}
+		select {
+		case <-ctx.Done():
+			return at, fmt.Errorf("event %s did not arrive: %w", id, ctx.Err())
+		case <-b.news:
+		}
+	}
+}
+
+// write commits one event of about 480 bytes and returns when COMMIT had
+// returned.
+func (b *bed) write(ctx context.Context, n int) (uuid.UUID, time.Time, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return id, time.Time{}, err
+	}
+	err = pgx.BeginFunc(ctx, b.pool, func(tx pgx.Tx) error {
+		return outbox.Append(ctx, tx, outbox.Event{
+			ID: id, AggregateType: "order", AggregateID: fmt.Sprint(n % 1000), Type: "OrderPlaced",
+			Payload: payload, Headers: map[string]string{"content-type": "application/json"},
+		})
+	})
+	return id, time.Now(), err
+}
+
+var payload = []byte(`{"filler":"` + strings.Repeat("x", 460) + `"}`)
+
+func (b *bed) relay() (*process.Process, error) {
+	return process.Start(process.Command{Path: b.binary, Args: []string{"relay", "run"}, Env: b.env, Output: os.Stderr})
+}
+
+func stop(p *process.Process) error {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	<-p.Done()
+	return p.Err()
+}
+
+func (b *bed) measure(ctx context.Context) error {
+	var firsts []time.Duration
+	for i := range b.starts {
+		id, _, err := b.write(ctx, i)
+		if err != nil {
+			return err
+		}
+		start := time.Now()
+		p, err := b.relay()
+		if err != nil {
+			return err
+		}
+		at, err := b.wait(ctx, id)
+		if err := errors.Join(err, stop(p)); err != nil {
+			return err
+		}
+		firsts = append(firsts, at.Sub(start))
+		fmt.Printf("start to first record: %s\n", at.Sub(start).Round(100*time.Microsecond))
+	}
+	p, err := b.relay()
+	if err != nil {
+		return err
+	}
+	var p50, p95, p99 []time.Duration
+	for range b.runs {
+		times, err := b.run(ctx)
+		if err != nil {
+			return errors.Join(err, stop(p))
+		}
+		q := func(f float64) time.Duration { return times[int(f*float64(len(times)-1))] }
+		p50, p95, p99 = append(p50, q(0.5)), append(p95, q(0.95)), append(p99, q(0.99))
+		fmt.Printf("commit to consumer at %d tx/s, %d events: p50 %s  p95 %s  p99 %s  max %s\n",
+			b.rate, len(times), q(0.5), q(0.95), q(0.99), q(1))
+	}
+	if err := stop(p); err != nil {
+		return err
+	}
+	out, err := json.MarshalIndent(map[string]any{
+		"tx_per_s": b.rate, "run_s": b.window.Seconds(), "runs": b.runs,
+		"commit_to_consumer_p50_ms": ms(median(p50)), "commit_to_consumer_p95_ms": ms(median(p95)), "commit_to_consumer_p99_ms": ms(median(p99)),
+		"start_to_first_record_ms": ms(median(firsts)),
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	fmt.Println(string(out))
+	return nil
+}
+
+// run writes at the rate for the window and returns the sorted times.
+func (b *bed) run(ctx context.Context) ([]time.Duration, error) {
+	total := int(float64(b.rate) * b.window.Seconds())
+	type commit struct {
+		id uuid.UUID
+		at time.Time
+	}
+	commits := make([]commit, total)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(32)
+	start := time.Now()
+	for i := range commits {
+		due := start.Add(time.Duration(i) * time.Second / time.Duration(b.rate))
+		if d := time.Until(due); d > 0 {
+			select {
+			case <-gctx.Done():
+			case <-time.After(d):
+			}
+		}
+		if gctx.Err() != nil {
+			break
+		}
+		g.Go(func() (err error) {
+			commits[i].id, commits[i].at, err = b.write(gctx, i)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("write events: %w", err)
+	}
+	times := make([]time.Duration, total)
+	for i, c := range commits {
+		at, err := b.wait(ctx, c.id)
+		if err != nil {
+			return nil, err
+		}
+		times[i] = max(at.Sub(c.at), 0)
+	}
+	slices.Sort(times)
+	return times, nil
+}
+
+func median(list []time.Duration) time.Duration {
+	if len(list) == 0 {
+		return 0
+	}
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return list[len(list)/2]
+}
+
+func ms(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
+}
+
+func command(ctx context.Context, env []string, name string, args ...string) error {
+	c := exec.CommandContext(ctx, name, args...)
+	c.Env = env
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
+	}
+	return nil
+}
