@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -183,21 +184,30 @@ func TestChildDiesWithItsParent(t *testing.T) {
 	})
 }
 
-// TestChildOutlivesTheThreadsOfOthers ends threads while a child runs. Were the
-// forking thread not held, the kernel could take its end for the parent's.
+// TestChildOutlivesTheThreadsOfOthers ends many threads while children start and
+// run. Were the forking thread not held, it would be among them, and the kernel
+// would take its end for the parent's.
 func TestChildOutlivesTheThreadsOfOthers(t *testing.T) {
 	t.Parallel()
-	p, _ := shell(t, "sleep 60")
-	for range 100 {
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
-		}()
-		<-ended
+	var children []*process.Process
+	for range 40 {
+		var threads sync.WaitGroup
+		for range 4 {
+			threads.Go(func() { runtime.LockOSThread() }) // and never unlock: the thread ends with the goroutine
+		}
+		p, _ := shell(t, "exec sleep 60")
+		children = append(children, p)
+		threads.Wait()
 	}
-	if !p.Running() {
-		t.Errorf("child ended: %v", p.Err())
+	for range 100 {
+		var threads sync.WaitGroup
+		threads.Go(func() { runtime.LockOSThread() })
+		threads.Wait()
+	}
+	for _, p := range children {
+		if !p.Running() {
+			t.Errorf("child %d ended: %v", p.Pid(), p.Err())
+		}
 	}
 }
 
