@@ -379,11 +379,11 @@ func orphanParent() int {
 	select {}
 }
 
-// reachableDir is t.TempDir for a server that may run as another account, which
+// reachableDir, in /tmp whatever TMPDIR says, is t.TempDir for a server that may run as another account, which
 // the modes of t.TempDir keep out.
 func reachableDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pgserver-test-")
+	dir, err := os.MkdirTemp("/tmp", "pgserver-test-")
 	if err != nil {
 		t.Fatal(err)
 	}
