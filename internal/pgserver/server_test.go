@@ -379,8 +379,8 @@ func orphanParent() int {
 	select {}
 }
 
-// reachableDir, in /tmp whatever TMPDIR says, is t.TempDir for a server that may run as another account, which
-// the modes of t.TempDir keep out.
+// reachableDir is t.TempDir for a server that may run as another account: the
+// modes of t.TempDir, and perhaps of TMPDIR, keep that out.
 func reachableDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "pgserver-test-")
