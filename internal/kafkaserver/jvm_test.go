@@ -39,7 +39,7 @@ func checkGone(t *testing.T, pid int, address string) {
 	if process.Alive(pid) {
 		t.Errorf("process %d is left", pid)
 	}
-	l, err := net.Listen("tcp", address)
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
 	if err != nil {
 		t.Errorf("port is left: %v", err)
 		return
@@ -120,7 +120,7 @@ func TestTwoKafkasAtOnceAndADirectoryThatStays(t *testing.T) {
 	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
-	defer other.Stop(t.Context())
+	defer func() { _ = other.Stop(context.Background()) }()
 	if other.Brokers()[0] == k.Brokers()[0] {
 		t.Fatal("both have one address")
 	}
@@ -186,7 +186,7 @@ func ExampleStartKafka() {
 		fmt.Println(err)
 		return
 	}
-	defer k.Stop(ctx)
+	defer func() { _ = k.Stop(ctx) }()
 	version, err := kafkaserver.BrokerVersion(ctx, k.Brokers())
 	fmt.Println(version, err)
 	// Output: v4.1 <nil>

@@ -53,7 +53,7 @@ func fetch(ctx context.Context, name, pom string, arrange func(fetched, keep str
 	if err != nil {
 		return "", fmt.Errorf("create cache: %w", err)
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }() // what stays is in nobody's way
 	fetched := filepath.Join(tmp, "fetched")
 	if err := copyDependencies(ctx, tmp, pom, fetched); err != nil {
 		return "", fmt.Errorf("fetch %s: %w", name, err)
@@ -98,7 +98,7 @@ func untarAll(fetched, keep string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // opened to read
 	for _, a := range archives {
 		if err := untar(a, root); err != nil {
 			return err

@@ -62,8 +62,8 @@ func (a account) reaches(dir string) error {
 	if err != nil {
 		return fmt.Errorf("resolve %s: %w", dir, err)
 	}
-	if real, err := filepath.EvalSymlinks(abs); err == nil {
-		abs = real
+	if resolved, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = resolved
 	}
 	for d := abs; ; d = filepath.Dir(d) {
 		info, err := os.Stat(d)

@@ -109,12 +109,12 @@ func candidates(ctx context.Context) []string {
 	var unique []string
 	seen := map[string]bool{}
 	for _, d := range dirs {
-		real, err := filepath.EvalSymlinks(filepath.Join(d, "postgres"))
-		if err != nil || seen[filepath.Dir(real)] {
+		resolved, err := filepath.EvalSymlinks(filepath.Join(d, "postgres"))
+		if err != nil || seen[filepath.Dir(resolved)] {
 			continue
 		}
-		seen[filepath.Dir(real)] = true
-		unique = append(unique, filepath.Dir(real))
+		seen[filepath.Dir(resolved)] = true
+		unique = append(unique, filepath.Dir(resolved))
 	}
 	return unique
 }

@@ -86,15 +86,15 @@ func (c Config) validate() error {
 	for _, name := range slices.Sorted(maps.Keys(c.Settings)) {
 		switch {
 		case !settingName.MatchString(name):
-			errs = append(errs, fmt.Errorf("Settings: %q is no parameter name", name))
+			errs = append(errs, fmt.Errorf("Config.Settings: %q is no parameter name", name))
 		case slices.Contains(ours, strings.ToLower(name)):
-			errs = append(errs, fmt.Errorf("Settings: %s is decided by Start", name))
+			errs = append(errs, fmt.Errorf("Config.Settings: %s is decided by Start", name))
 		case strings.ContainsAny(c.Settings[name], "\n\r\x00"):
-			errs = append(errs, fmt.Errorf("Settings: value of %s holds a line break or NUL", name))
+			errs = append(errs, fmt.Errorf("Config.Settings: value of %s holds a line break or NUL", name))
 		}
 	}
 	if c.StopGrace < 0 && c.Durable {
-		errs = append(errs, errors.New("StopGrace: a durable server needs time for its shutdown checkpoint"))
+		errs = append(errs, errors.New("Config.StopGrace: a durable server needs time for its shutdown checkpoint"))
 	}
 	return errors.Join(errs...)
 }

@@ -47,7 +47,7 @@ func fetch(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("create cache: %w", err)
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }()     // what stays is in nobody's way
 	if err := os.Chmod(tmp, 0o755); err != nil { //nolint:gosec // as above
 		return "", fmt.Errorf("create cache: %w", err)
 	}

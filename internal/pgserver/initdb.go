@@ -62,7 +62,7 @@ func initdb(ctx context.Context, bin binaries, as account, run runDir, dataDir s
 	if err := writeOwned(as, secret, password+"\n"); err != nil {
 		return "", err
 	}
-	defer os.Remove(secret)
+	defer func() { _ = os.Remove(secret) }() // the run directory goes with it anyway
 	log, err := os.Create(filepath.Join(run.path, "initdb.log"))
 	if err != nil {
 		return "", fmt.Errorf("create log: %w", err)

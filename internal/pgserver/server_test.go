@@ -93,7 +93,7 @@ func checkGone(t *testing.T, s *pgserver.Server, pids []int) {
 			t.Errorf("process %d is left", pid)
 		}
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port())))
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port())))
 	if err != nil {
 		t.Errorf("port is left: %v", err)
 		return
@@ -290,7 +290,7 @@ func TestCancelledStartLeavesNothing(t *testing.T) {
 	defer cancel()
 	if s, err := pgserver.Start(ctx, pgserver.Config{TempDir: temp}); !errors.Is(err, context.DeadlineExceeded) {
 		if err == nil {
-			s.Stop(context.Background())
+			_ = s.Stop(context.Background())
 		}
 		t.Fatalf("Start: %v, want the deadline", err)
 	}
@@ -309,7 +309,7 @@ func TestCancelledInitLeavesTheDataDirUsable(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if s, err := pgserver.Start(ctx, pgserver.Config{DataDir: data}); err == nil {
-		s.Stop(context.Background())
+		_ = s.Stop(context.Background())
 		t.Fatal("initialised within 100 ms: the fault did not fire")
 	}
 	s := start(t, pgserver.Config{DataDir: data})
@@ -349,7 +349,7 @@ func TestServerDiesWithItsParent(t *testing.T) {
 	if scanErr != nil {
 		t.Fatal(scanErr)
 	}
-	t.Cleanup(func() { os.RemoveAll(run) })
+	t.Cleanup(func() { _ = os.RemoveAll(run) })
 	testkit.Eventually(t, 10*time.Second, func() error {
 		if process.Alive(pid) {
 			return fmt.Errorf("postmaster %d still runs", pid)
@@ -383,11 +383,11 @@ func orphanParent() int {
 // modes of t.TempDir, and perhaps of TMPDIR, keep that out.
 func reachableDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "pgserver-test-")
+	dir, err := os.MkdirTemp("/tmp", "pgserver-test-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // the point of it
 		t.Fatal(err)
 	}
@@ -401,7 +401,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	defer s.Stop(ctx)
+	defer func() { _ = s.Stop(ctx) }()
 	conn, err := pgx.Connect(ctx, s.SuperuserURL())
 	if err != nil {
 		fmt.Println(err)

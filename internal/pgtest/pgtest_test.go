@@ -59,6 +59,7 @@ func TestNewEmptyDBIsEmpty(t *testing.T) {
 	}
 }
 
+//nolint:tparallel // what comes after the subtest looks at what it left
 func TestDatabaseIsDroppedUnderOpenConnectionsAndActiveSlots(t *testing.T) {
 	t.Parallel()
 	var name, slot string

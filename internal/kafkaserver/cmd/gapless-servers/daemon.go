@@ -100,7 +100,7 @@ func (d daemon) start(ctx context.Context, stdout io.Writer) error {
 			return fmt.Errorf("start %s: %w\n%s", d.server, err, words)
 		case <-ctx.Done():
 			err := cmd.Process.Signal(syscall.SIGTERM)
-			<-ended
+			_ = <-ended // it ends by our signal
 			return errors.Join(fmt.Errorf("start %s: %w", d.server, ctx.Err()), err)
 		case <-tick.C:
 		}
@@ -156,7 +156,7 @@ func (d daemon) run(ctx context.Context, stderr io.Writer) error {
 	if err := os.WriteFile(d.path(pidFile), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write pid: %w", err)
 	}
-	defer os.Remove(d.path(pidFile))
+	defer func() { _ = os.Remove(d.path(pidFile)) }() // the lock is what counts
 	s, address, err := d.launch(ctx, slog.New(slog.NewTextHandler(stderr, nil)))
 	if err != nil {
 		return err

@@ -26,7 +26,7 @@ func TestKafkaInTheBackground(t *testing.T) {
 	if code, _, stderr := call(t.Context(), "kafka", "stop", "--dir", dir); code != 0 {
 		t.Errorf("stop: code %d, %s", code, stderr)
 	}
-	l, err := net.Listen("tcp", strings.TrimSpace(address))
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", strings.TrimSpace(address))
 	if err != nil {
 		t.Fatalf("port is left: %v", err)
 	}

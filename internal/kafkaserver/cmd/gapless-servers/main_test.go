@@ -40,7 +40,7 @@ func TestUsageIsExitTwo(t *testing.T) {
 		{"kafka", "start", "--directory", t.TempDir()},
 		{"kafka", "start", "--dir", t.TempDir(), "now"},
 	} {
-		if code, _, stderr := call(t.Context(), args...); code != 2 || !strings.HasPrefix(stderr, "usage:") {
+		if code, stdout, stderr := call(t.Context(), args...); code != 2 || stdout != "" || !strings.HasPrefix(stderr, "usage:") {
 			t.Errorf("%q: code %d, %q, want 2 and the usage", args, code, stderr)
 		}
 	}
