@@ -3,7 +3,7 @@
 -- table of its publication in the place of gapless.outbox. Sequential scan: no
 -- table but our own has an index on its transaction ids, and on ours xmin is
 -- as good. xmin is given its epoch from the newest transaction id.
-SELECT ctid::text AS tid, to_jsonb(o) ->> 'id' AS id
+SELECT ctid::text AS tid, coalesce(to_jsonb(o) ->> 'id', to_jsonb(o) ->> 'dead_letter_id') AS id
 FROM gapless.outbox AS o,
      (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest) AS n,
      LATERAL (SELECT (n.newest & ~4294967295) | o.xmin::text::bigint AS same_epoch) AS e,

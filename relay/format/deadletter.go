@@ -50,7 +50,7 @@ func (DeadLetter) Prepare(r *pgoutput.Relation) (Rows, error) {
 }
 
 func (d *deadLetterRows) Record(p Position, columns []pgoutput.Column, b *Buffer, r *Record) error {
-	*r = Record{Position: p, CommitTime: Time(p.CommitTime), Timestamp: Time(p.CommitTime), Seq: r.Seq, Sink: r.Sink}
+	r.reset(p)
 	first := len(b.Headers)
 	var err error
 	if r.Key, _, err = d.key.text(columns, b); err != nil {

@@ -40,7 +40,7 @@ func (d Debezium) Prepare(r *pgoutput.Relation) (Rows, error) {
 }
 
 func (d *debeziumRows) Record(p Position, columns []pgoutput.Column, b *Buffer, r *Record) error {
-	*r = Record{Position: p, CommitTime: Time(p.CommitTime), Timestamp: Time(p.CommitTime), Seq: r.Seq, Sink: r.Sink}
+	r.reset(p)
 	first := len(b.Headers)
 
 	d.scratch.Reset()

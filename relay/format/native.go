@@ -45,7 +45,7 @@ func (n Native) Prepare(r *pgoutput.Relation) (Rows, error) {
 }
 
 func (n *nativeRows) Record(p Position, columns []pgoutput.Column, b *Buffer, r *Record) error {
-	*r = Record{Position: p, CommitTime: Time(p.CommitTime), Timestamp: Time(p.CommitTime), Seq: r.Seq, Sink: r.Sink}
+	r.reset(p)
 	first := len(b.Headers)
 
 	aggregateType, _, err := n.aggregateType.value(columns)

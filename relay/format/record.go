@@ -31,8 +31,14 @@ type Record struct {
 	Seq        uint64 // the relay's number for the acknowledgement
 
 	// Sink is the sink's own: what it hangs here is still here when the relay
-	// uses the record again, after its acknowledgement.
-	Sink any
+	// uses the record again, after its acknowledgement. Owner is the relay's.
+	Sink, Owner any
+}
+
+// reset prepares a used record for the row at p.
+func (r *Record) reset(p Position) {
+	t := Time(p.CommitTime)
+	*r = Record{Position: p, CommitTime: t, Timestamp: t, Seq: r.Seq, Sink: r.Sink, Owner: r.Owner}
 }
 
 // Size is the memory that the record's bytes take, roughly what it takes on
@@ -92,7 +98,7 @@ type Format interface {
 
 // Rows makes records of one table's rows. It is for one goroutine.
 type Rows interface {
-	// Record fills r (but for Seq and Sink) from the columns of an insert. The
+	// Record fills r (but for Seq, Sink and Owner) from the columns of an insert. The
 	// bytes go to b. On a *Fault r holds what could be read: topic, key and
 	// value may be missing.
 	Record(p Position, columns []pgoutput.Column, b *Buffer, r *Record) error

@@ -1,0 +1,140 @@
+package relay
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gapless/gapless/relay/format"
+)
+
+// Config of a Relay. Zero values mean the default; negative durations and
+// sizes are refused, except where a field says what they mean.
+type Config struct {
+	// DatabaseURL of the database with the outbox, as libpq has it. The login
+	// needs REPLICATION and the rights of gapless_relay.
+	DatabaseURL string
+	Slot        string // default gapless
+	Publication string // default gapless
+
+	// Tables maps "schema.table" to its format. Tables of the publication that
+	// are not in it: gapless.outbox is Native, gapless.dead_letter DeadLetter,
+	// all others Debezium. A nil format leaves a table out.
+	Tables map[string]format.Format
+
+	// Sink takes the records. The relay closes it when Run ends.
+	Sink Sink
+
+	// ID names this relay in the progress record; default host and process id.
+	ID string
+
+	Logger     *slog.Logger          // default slog.Default
+	Registerer prometheus.Registerer // nil: metrics are kept but not registered
+
+	MaxRecords    int           // in flight; default 8192
+	MaxBytes      int64         // in flight; default 8 MiB
+	ProgressEvery time.Duration // default 250 ms
+	ProofEvery    time.Duration // between proofs while events flow; default 10 s
+	StopTimeout   time.Duration // for the last acknowledgements; default 8 s
+	HoldAfter     time.Duration // without an acknowledgement; default 5 s
+	ReconnectMax  time.Duration // longest pause between tries; default 10 s
+
+	Hooks Hooks
+}
+
+// Hooks are called by the relay's one goroutine and must return at once. nil
+// ones are skipped. They are where spans attach: the context in a record's
+// headers is the writer's and is never changed, a span of the relay links to it.
+type Hooks struct {
+	Sent  func(*format.Record)
+	Acked func(*format.Record, time.Duration) // with the time since its commit
+}
+
+func (c Config) withDefaults() Config {
+	c.Slot = cmp.Or(c.Slot, "gapless")
+	c.Publication = cmp.Or(c.Publication, "gapless")
+	if c.ID == "" {
+		host, _ := os.Hostname() // an unnamed host is named by its process alone
+		c.ID = fmt.Sprintf("%s-%d", host, os.Getpid())
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	c.MaxRecords = cmp.Or(c.MaxRecords, 8192)
+	c.MaxBytes = cmp.Or(c.MaxBytes, 8<<20)
+	c.ProgressEvery = cmp.Or(c.ProgressEvery, 250*time.Millisecond)
+	c.ProofEvery = cmp.Or(c.ProofEvery, 10*time.Second)
+	c.StopTimeout = cmp.Or(c.StopTimeout, 8*time.Second)
+	c.HoldAfter = cmp.Or(c.HoldAfter, 5*time.Second)
+	c.ReconnectMax = cmp.Or(c.ReconnectMax, 10*time.Second)
+	return c
+}
+
+func (c Config) validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if c.DatabaseURL == "" {
+		fault("DatabaseURL is empty")
+	} else if _, err := pgxpool.ParseConfig(c.DatabaseURL); err != nil {
+		fault("DatabaseURL: %w", err)
+	}
+	if c.Sink == nil {
+		fault("Sink is nil")
+	}
+	if !slotName(c.Slot) {
+		fault("Slot %q: 1 to 63 lower-case letters, digits and underscores", c.Slot)
+	}
+	if len(c.Publication) > 63 {
+		fault("Publication %q is longer than 63 bytes", c.Publication)
+	}
+	if c.MaxRecords < 0 || c.MaxRecords > 1<<20 {
+		fault("MaxRecords %d: 1 to 1048576", c.MaxRecords)
+	}
+	if c.MaxBytes < 0 {
+		fault("MaxBytes %d is negative", c.MaxBytes)
+	}
+	for name, d := range map[string]time.Duration{
+		"ProgressEvery": c.ProgressEvery, "ProofEvery": c.ProofEvery, "StopTimeout": c.StopTimeout,
+		"HoldAfter": c.HoldAfter, "ReconnectMax": c.ReconnectMax,
+	} {
+		if d < 0 {
+			fault("%s %s is negative", name, d)
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("relay config: %w", errors.Join(faults...))
+}
+
+// slotName applies Postgres' rule for slot names.
+func slotName(s string) bool {
+	if s == "" || len(s) > 63 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+func (c Config) formatOf(table string) format.Format {
+	if f, ok := c.Tables[table]; ok {
+		return f
+	}
+	switch table {
+	case "gapless.outbox":
+		return format.Native{}
+	case "gapless.dead_letter":
+		return format.DeadLetter{}
+	}
+	return format.Debezium{}
+}

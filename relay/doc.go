@@ -1,0 +1,101 @@
+// Package relay streams outbox tables from Postgres' write-ahead log to a
+// Sink, such as Kafka.
+//
+// # Promise
+//
+//   - Every row committed to a published table after its slot was made reaches
+//     the sink or gapless.parked: at least once, and per key the first
+//     occurrences in commit order. Nothing that rolled back does.
+//   - The same row is the same record, byte for byte, however often it is sent.
+//   - When that cannot be shown to hold, Run returns a *Refusal and says what
+//     to do. It never makes a slot anew, never starts "from now", and never
+//     passes over a row.
+//   - Memory is bounded by what may be in flight, plus the largest row.
+//
+// # States
+//
+//	            slot is active                    sink silent for HoldAfter
+//	Starting ─────────────────▶ Standby   Streaming ◀──────────────▶ Holding
+//	  │  ▲                        │           │                         │
+//	  │  └── stream ended ────────┼───────────┴─────────────────────────┘
+//	  │                           │
+//	  └── checks hold, START ─────┴──▶ Streaming ── ctx ends ──▶ Stopped
+//	  └── checks fail ────────────────────────────────────────▶ Stopped (*Refusal)
+//
+// The slot is the leader lock: Postgres gives it to one client. Any number of
+// relays may run on one slot; all but one stand by and ask for it about three
+// times a second.
+//
+// # LSN rules
+//
+// A position is (resume, partial commit, partial index), see package core. It
+// is written to gapless.relay_progress after the sink has acknowledged, and
+// told to the slot after it is written. On a start, and on each reconnect:
+//
+//	system identifier, timeline       must be the record's; a newer timeline is
+//	                                  followed if the record is not past the
+//	                                  point where it began
+//	record ahead of the server's WAL  refused: the server would skip rows
+//	                                  without a word
+//	slot behind the record            usual: the record decides, the server
+//	                                  honours a start above the slot's position
+//	slot ahead of the record          an idle relay's keepalives do that; so does
+//	                                  somebody who loses rows. Each row committed
+//	                                  since the newest proof must be still to
+//	                                  come by the slot, else refused
+//	no slot, but a record             refused
+//	no slot, no record                a slot is made if the tables are empty
+//
+// An incarnation number in the record fences relays that lost the slot and do
+// not know it: their next write of progress finds another number.
+//
+// # When it dies
+//
+//	before the sink has a record    sent again from the position: repeats
+//	sink has it, not stored         sent again: repeats
+//	stored, slot not told           skipped: the start is above the slot's position
+//	row parked, not stored          parked again: found by its position, no second row
+//	in mid transaction              the first partial_index changes are skipped
+//	answer to a write of progress   the write is made again, it is idempotent
+//	  is lost
+//	two relays on one slot          Postgres refuses the second; a relay that
+//	                                lost the slot is fenced by the incarnation,
+//	                                what it had buffered may arrive as repeats
+//
+// # What the sink will not take
+//
+// A record that can never be sent (too large, bad topic or header) goes to
+// gapless.parked with its bytes, and so do the later rows of its key, in order;
+// other keys flow on. A topic that does not exist or may not be written to
+// holds the stream: nothing is skipped, nothing is parked, Status says Holding
+// and what for.
+//
+// # What it does not do
+//
+// It does not order across keys, does not remove rows from the outbox, does
+// not create topics, does not look at payloads, and never runs a SELECT on a
+// published table while streaming (only at a start that finds something odd).
+// Exactly-once production, recovery of a lost slot and redrive are not here.
+//
+// # Metrics
+//
+// All carry the label slot.
+//
+//	gapless_relay_events_total{topic,result}     rows: published, parked, waiting, failed
+//	gapless_relay_commit_to_ack_seconds          commit to acknowledgement
+//	gapless_relay_publish_duration_seconds       hand-over to acknowledgement, of one record in each batch
+//	gapless_relay_lag_seconds                    age of the newest acknowledged event while others are in flight
+//	gapless_relay_unpublished_bytes              WAL known of and not acknowledged
+//	gapless_relay_queue_records, _queue_bytes    in flight
+//	gapless_relay_progress_writes_total{result}  stored, failed
+//	gapless_relay_reconnects_total{peer,reason}  streams started again
+//	gapless_relay_leader, gapless_relay_holding  0 or 1
+//	gapless_rows_parked                          rows parked or waiting
+//	gapless_slot_active, _retained_bytes, _safe_bytes, _unconfirmed_bytes, _status{status}
+//
+// # Crash points
+//
+// relay.after_connect, relay.after_begin, relay.after_track, relay.after_send,
+// relay.after_commit, relay.after_ack, relay.after_store, relay.after_confirm,
+// relay.after_park, relay.stopping.
+package relay

@@ -1,0 +1,270 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/gapless/gapless/internal/pgtest"
+	"github.com/gapless/gapless/internal/testkit"
+	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/relay/format"
+)
+
+const patience = 20 * time.Second
+
+// sent is a record as it was when the sink got it.
+type sent struct {
+	topic, key, value string
+	null              bool
+	headers           []format.Header
+	timestamp         time.Time
+	position          format.Position
+}
+
+func (s sent) header(name string) string {
+	for _, h := range s.headers {
+		if h.Name == name {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
+// memory is a Sink that is no broker: the core names none.
+type memory struct {
+	mu      sync.Mutex
+	got     []sent
+	held    []func(error) // acknowledgements not given
+	holding bool
+	refuse  func(sent) error // from Send
+	fail    func(sent) error // through ack
+	resets  int
+	closed  bool
+}
+
+func (m *memory) Send(r *format.Record, ack func(*format.Record, error)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := sent{
+		topic: r.Topic, key: string(r.Key), value: string(r.Value), null: r.Value == nil,
+		timestamp: r.Timestamp, position: r.Position,
+	}
+	for _, h := range r.Headers {
+		s.headers = append(s.headers, format.Header{Name: h.Name, Value: slices.Clone(h.Value)})
+	}
+	if m.refuse != nil {
+		if err := m.refuse(s); err != nil {
+			return err
+		}
+	}
+	if m.fail != nil {
+		if err := m.fail(s); err != nil {
+			go ack(r, err)
+			return nil
+		}
+	}
+	m.got = append(m.got, s)
+	if m.holding {
+		m.held = append(m.held, func(err error) { ack(r, err) })
+		return nil
+	}
+	ack(r, nil)
+	return nil
+}
+
+func (m *memory) Reset(context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.resets++
+	m.held = nil
+	return nil
+}
+
+func (m *memory) Close(context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	return nil
+}
+
+func (m *memory) records() []sent {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.got)
+}
+
+func (m *memory) values() []string {
+	var v []string
+	for _, s := range m.records() {
+		v = append(v, s.value)
+	}
+	return v
+}
+
+// hold stops acknowledging; release acknowledges what is held and what comes.
+func (m *memory) hold() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.holding = true
+}
+
+func (m *memory) release() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.holding = false
+	for _, ack := range m.held {
+		ack(nil)
+	}
+	m.held = nil
+}
+
+// ackFirst acknowledges the first n that are held.
+func (m *memory) ackFirst(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, ack := range m.held[:n] {
+		ack(nil)
+	}
+	m.held = m.held[n:]
+}
+
+// running is a relay of a test.
+type running struct {
+	*relay.Relay
+	t      testing.TB
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error
+}
+
+type setup struct {
+	db   *pgtest.DB
+	pool *pgxpool.Pool
+	slot string
+}
+
+func newSetup(t *testing.T) *setup {
+	t.Helper()
+	db := pgtest.NewDB(t)
+	return &setup{db: db, pool: db.Pool(t), slot: db.Slot(t, "relay")}
+}
+
+func (s *setup) config(sink relay.Sink) relay.Config {
+	return relay.Config{
+		DatabaseURL: s.db.URL, Slot: s.slot, Sink: sink,
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), ProgressEvery: 20 * time.Millisecond,
+	}
+}
+
+func run(t testing.TB, cfg relay.Config) *running {
+	t.Helper()
+	r, err := relay.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	run := &running{Relay: r, t: t, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(run.done)
+		run.err = r.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-run.done
+	})
+	return run
+}
+
+// stop ends the relay in good order.
+func (r *running) stop() {
+	r.t.Helper()
+	r.cancel()
+	<-r.done
+	if r.err != nil {
+		r.t.Fatalf("stop: %v", r.err)
+	}
+}
+
+// ended waits for Run to end by itself.
+func (r *running) ended() error {
+	r.t.Helper()
+	select {
+	case <-r.done:
+		return r.err
+	case <-time.After(patience):
+		r.t.Fatalf("relay still runs: %+v", r.Status())
+		return nil
+	}
+}
+
+func (r *running) become(state relay.State) {
+	r.t.Helper()
+	testkit.Eventually(r.t, patience, func() error {
+		if s := r.Status(); s.State != state {
+			select {
+			case <-r.done:
+				return fmt.Errorf("state %s, want %s; Run returned %v", s.State, state, r.err)
+			default:
+			}
+			return fmt.Errorf("state %s (%s), want %s", s.State, s.Reason, state)
+		}
+		return nil
+	})
+}
+
+func (s *setup) exec(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	if _, err := s.pool.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// append writes one event for each value, in one transaction.
+func (s *setup) append(t testing.TB, key string, values ...string) {
+	t.Helper()
+	s.exec(t, "insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'order', $1, 'T', convert_to(v, 'UTF8') from unnest($2::text[]) with ordinality as u(v, n) order by n", key, values)
+}
+
+func want(t testing.TB, m *memory, values ...string) {
+	t.Helper()
+	testkit.Eventually(t, patience, func() error {
+		if got := m.values(); !slices.Equal(got, values) {
+			return fmt.Errorf("got %q, want %q", got, values)
+		}
+		return nil
+	})
+}
+
+// stored waits until the record and the slot hold everything.
+func (s *setup) stored(t testing.TB, r *running) {
+	t.Helper()
+	testkit.Eventually(t, patience, func() error {
+		var lsn string
+		if err := s.pool.QueryRow(t.Context(), "select resume_lsn::text from gapless.relay_progress where slot = $1", s.slot).Scan(&lsn); err != nil {
+			return err
+		}
+		st := r.Status()
+		if st.InFlight != 0 || st.Done == 0 || st.Stored.String() != lsn || st.Confirmed < st.Stored {
+			return fmt.Errorf("record %s, status %+v", lsn, st)
+		}
+		return nil
+	})
+}
+
+func refusal(t testing.TB, err error, what string) {
+	t.Helper()
+	var r *relay.Refusal
+	if !errors.As(err, &r) || !strings.Contains(r.Error(), what) || r.Refusal() == "" {
+		t.Errorf("error %v, want a refusal about %q with a remedy", err, what)
+	}
+}

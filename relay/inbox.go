@@ -1,0 +1,83 @@
+package relay
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/gapless/gapless/relay/format"
+)
+
+type ack struct {
+	record *format.Record
+	err    error
+}
+
+// inbox brings to the relay's goroutine what others have for it:
+// acknowledgements of the sink and outcomes of jobs. Adding to it wakes the
+// goroutine only while that waits here, not while it waits for the server.
+type inbox struct {
+	mu      sync.Mutex
+	acks    []ack
+	results []func()
+	waiting bool
+	notify  chan struct{}
+
+	spareAcks    []ack // the other half of the pair that is swapped
+	spareResults []func()
+}
+
+func newInbox() *inbox { return &inbox{notify: make(chan struct{}, 1)} }
+
+func (i *inbox) ack(r *format.Record, err error) {
+	i.mu.Lock()
+	i.acks = append(i.acks, ack{r, err})
+	wake := i.waiting
+	i.waiting = false
+	i.mu.Unlock()
+	if wake {
+		i.wake()
+	}
+}
+
+func (i *inbox) result(f func()) {
+	i.mu.Lock()
+	i.results = append(i.results, f)
+	i.mu.Unlock()
+	i.wake()
+}
+
+func (i *inbox) wake() {
+	select {
+	case i.notify <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what has come. The slices are valid until the next take.
+func (i *inbox) take() ([]ack, []func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	acks, results := i.acks, i.results
+	i.acks, i.spareAcks = i.spareAcks[:0], acks
+	i.results, i.spareResults = i.spareResults[:0], results
+	return acks, results
+}
+
+// wait returns when something is there, when d has passed, or when ctx ends.
+func (i *inbox) wait(ctx context.Context, d time.Duration) {
+	i.mu.Lock()
+	i.waiting = len(i.acks) == 0 && len(i.results) == 0
+	empty := i.waiting
+	i.mu.Unlock()
+	if !empty {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-i.notify:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,310 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gapless/gapless/relay/format"
+)
+
+// KafkaConfig of a KafkaSink. Zero values mean the default.
+type KafkaConfig struct {
+	Brokers []string // host:port; needed unless Options has seed brokers
+
+	// Linger is how long a record waits for company. Default 1 ms; negative is
+	// none.
+	Linger time.Duration
+	// MaxRecordBytes bounds a record, and with it a batch; keep it at or below
+	// the broker's message.max.bytes. Default 1000012. A topic whose
+	// max.message.bytes is lower is found out at its first refusal.
+	MaxRecordBytes int32
+
+	Logger *slog.Logger // default slog.Default
+
+	// Options are added last: TLS, SASL, hooks, compression (default none). Do
+	// not set acks, idempotency, retries or the partitioner: the relay's
+	// promise hangs on them.
+	Options []kgo.Opt
+}
+
+// KafkaSink sends to Kafka: idempotent producer, acks from all in-sync
+// replicas, retried without end, the Java client's default partitioner.
+type KafkaSink struct {
+	cfg KafkaConfig
+	log *slog.Logger
+
+	mu     sync.Mutex
+	client *kgo.Client
+	batch  int32           // bytes
+	limits map[string]int  // per topic, where lower than batch
+	topics map[string]bool // sent to
+	ailing map[string]error
+}
+
+// batchDefault is kgo's default, a little below the broker's 1 MiB.
+const batchDefault = 1_000_012
+
+// NewKafkaSink checks cfg. It does no I/O: the client is made by the first Send.
+func NewKafkaSink(cfg KafkaConfig) (*KafkaSink, error) {
+	if cfg.Linger == 0 {
+		cfg.Linger = time.Millisecond
+	}
+	cfg.MaxRecordBytes = cmp.Or(cfg.MaxRecordBytes, batchDefault)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	k := &KafkaSink{
+		cfg: cfg, log: cfg.Logger, batch: cfg.MaxRecordBytes,
+		limits: map[string]int{}, topics: map[string]bool{}, ailing: map[string]error{},
+	}
+	if len(cfg.Brokers) == 0 && len(cfg.Options) == 0 {
+		return nil, errors.New("kafka sink config: Brokers is empty")
+	}
+	if cfg.MaxRecordBytes < 1024 {
+		return nil, fmt.Errorf("kafka sink config: MaxRecordBytes %d is below 1024", cfg.MaxRecordBytes)
+	}
+	if err := kgo.ValidateOpts(k.options()...); err != nil {
+		return nil, fmt.Errorf("kafka sink config: %w", err)
+	}
+	return k, nil
+}
+
+func (k *KafkaSink) options() []kgo.Opt {
+	opts := []kgo.Opt{
+		kgo.ClientID("gapless-relay"),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2, as the Java client
+		kgo.ProducerLinger(max(k.cfg.Linger, 0)),
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.ProducerBatchMaxBytes(k.batch),
+		// Our own bound on what is in flight is the lower one: Produce must
+		// never block the goroutine that answers the server's keepalives.
+		kgo.MaxBufferedRecords(1 << 22),
+		// A topic that is not there may be made any moment: hold, never drop.
+		kgo.UnknownTopicRetries(-1),
+		kgo.WithLogger(kafkaLogger{k.log}),
+	}
+	if len(k.cfg.Brokers) > 0 {
+		opts = append(opts, kgo.SeedBrokers(k.cfg.Brokers...))
+	}
+	return append(opts, k.cfg.Options...)
+}
+
+// ticket is the sink's part of a record. It is its record's Context, so that
+// the one promise function finds it again without an allocation.
+type ticket struct {
+	context.Context
+	kafka   kgo.Record
+	record  *format.Record
+	ack     func(*format.Record, error)
+	sink    *KafkaSink
+	headers []kgo.RecordHeader
+}
+
+// Send implements Sink.
+func (k *KafkaSink) Send(r *format.Record, ack func(*format.Record, error)) error {
+	client, limit, err := k.ready(r.Topic)
+	if err != nil {
+		return err
+	}
+	if size := wireSize(r); size > limit {
+		return &format.Fault{Reason: format.TooLarge, Detail: fmt.Sprintf("record of about %d bytes, the limit is %d", size, limit)}
+	}
+	t, ok := r.Sink.(*ticket)
+	if !ok {
+		t = &ticket{Context: context.Background()}
+		r.Sink = t
+	}
+	t.record, t.ack, t.sink = r, ack, k
+	t.headers = t.headers[:0]
+	for _, h := range r.Headers {
+		t.headers = append(t.headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
+	}
+	t.kafka = kgo.Record{
+		Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: t.headers, Timestamp: r.Timestamp, Context: t,
+	}
+	client.Produce(t.Context, &t.kafka, promise)
+	return nil
+}
+
+func promise(r *kgo.Record, err error) {
+	t := r.Context.(*ticket)
+	if err != nil {
+		t.sink.failed(t.record.Topic, err)
+		err = fmt.Errorf("produce to %s: %w", t.record.Topic, err)
+	}
+	t.ack(t.record, err)
+}
+
+// wireSize bounds what the record takes in a batch of its own, from above.
+func wireSize(r *format.Record) int { return r.Size() + 12*len(r.Headers) + 128 }
+
+func (k *KafkaSink) ready(topic string) (*kgo.Client, int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.client == nil {
+		client, err := kgo.NewClient(k.options()...)
+		if err != nil {
+			return nil, 0, fmt.Errorf("make kafka client: %w", err)
+		}
+		k.client = client
+	}
+	if !k.topics[topic] {
+		if len(k.topics) > 10_000 { // only Diagnose reads it
+			clear(k.topics)
+		}
+		k.topics[topic] = true
+	}
+	if limit, ok := k.limits[topic]; ok {
+		return k.client, limit, nil
+	}
+	return k.client, int(k.batch), nil
+}
+
+func (k *KafkaSink) failed(topic string, err error) {
+	if errors.Is(err, kgo.ErrClientClosed) {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ailing[topic] = err
+}
+
+// Reset implements Sink. It closes the client, so that nothing of it arrives
+// any more, and waits until the topics that failed look writable.
+func (k *KafkaSink) Reset(ctx context.Context) error {
+	k.mu.Lock()
+	old, ailing := k.client, k.ailing
+	k.client, k.ailing = nil, map[string]error{}
+	k.mu.Unlock()
+	if old != nil {
+		old.Close()
+	}
+	if len(ailing) == 0 {
+		return nil
+	}
+	probe, err := kgo.NewClient(k.options()...)
+	if err != nil {
+		return fmt.Errorf("make kafka client: %w", err)
+	}
+	defer probe.Close()
+	for topic, cause := range ailing {
+		if errors.Is(cause, kerr.MessageTooLarge) {
+			k.learn(ctx, kadm.NewClient(probe), topic)
+		}
+		if err := k.await(ctx, kadm.NewClient(probe), topic); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// learn finds a topic's own limit after the broker refused a batch. It bounds
+// batches too: a batch of small records is refused by the same rule.
+func (k *KafkaSink) learn(ctx context.Context, admin *kadm.Client, topic string) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	limit := int(k.batch) / 2 // where the broker will not say, find it by halving
+	if configs, err := admin.DescribeTopicConfigs(ctx, topic); err == nil {
+		for _, c := range configs {
+			for _, v := range c.Configs {
+				if n, err := strconv.Atoi(v.MaybeValue()); v.Key == "max.message.bytes" && err == nil && n < int(k.batch) {
+					limit = n
+				}
+			}
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.limits[topic] = limit
+	k.batch = int32(min(int(k.batch), max(limit, 1024)))
+	k.log.Warn("topic takes smaller records than configured", "topic", topic, "max_bytes", limit)
+}
+
+// await returns when the topic is there and not forbidden.
+func (k *KafkaSink) await(ctx context.Context, admin *kadm.Client, topic string) error {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := topicError(ctx, admin, topic)
+		if err == nil {
+			return nil
+		}
+		k.log.Warn("holding until the topic can be written", "topic", topic, "reason", err)
+		if !sleep(ctx, jitter(pause)) {
+			return ctx.Err()
+		}
+	}
+}
+
+func topicError(ctx context.Context, admin *kadm.Client, topics ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	details, err := admin.ListTopics(kadm.WithAuthorizedOps(ctx), topics...)
+	if err != nil {
+		return fmt.Errorf("reach kafka: %w", err)
+	}
+	var faults []error
+	for topic, d := range details {
+		if d.Err != nil {
+			faults = append(faults, fmt.Errorf("topic %s: %w", topic, d.Err))
+		} else if ops := d.AuthorizedOperations; len(ops) > 0 && !mayWrite(ops) {
+			faults = append(faults, fmt.Errorf("topic %s: not authorized to write", topic))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func mayWrite(ops []kadm.ACLOperation) bool {
+	for _, op := range ops {
+		if op == kadm.OpWrite || op == kadm.OpAll {
+			return true
+		}
+	}
+	return false
+}
+
+// Diagnose implements Diagnoser.
+func (k *KafkaSink) Diagnose(ctx context.Context) error {
+	k.mu.Lock()
+	client := k.client
+	topics := make([]string, 0, len(k.topics))
+	for t := range k.topics {
+		topics = append(topics, t)
+	}
+	k.mu.Unlock()
+	if client == nil || len(topics) == 0 {
+		return nil
+	}
+	return topicError(ctx, kadm.NewClient(client), topics...)
+}
+
+// Close implements Sink.
+func (k *KafkaSink) Close(context.Context) error {
+	k.mu.Lock()
+	client := k.client
+	k.client = nil
+	k.mu.Unlock()
+	if client != nil {
+		client.Close()
+	}
+	return nil
+}
+
+// kafkaLogger passes on what the client has to say; its warnings and errors
+// are retried by it, so none is more than a warning here.
+type kafkaLogger struct{ log *slog.Logger }
+
+func (l kafkaLogger) Level() kgo.LogLevel { return kgo.LogLevelWarn }
+
+func (l kafkaLogger) Log(_ kgo.LogLevel, message string, keyvals ...any) {
+	l.log.Warn("kafka client", append([]any{"message", message}, keyvals...)...)
+}

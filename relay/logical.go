@@ -1,0 +1,20 @@
+package relay
+
+import (
+	"github.com/gapless/gapless/relay/pgoutput"
+)
+
+// logical handles a transactional message. Its change counts whatever it
+// holds; only the outbox library's prefix is an event.
+func (s *session) logical(m *pgoutput.Logical) error {
+	index, skip, err := s.machine.Change()
+	if err != nil || skip || string(m.Prefix) != emittedPrefix {
+		return err
+	}
+	s.place.Index = index
+	record, buf := s.slabs.next()
+	return s.route("message."+emittedPrefix, record, s.emitted.Record(s.place, m.Content, buf, record))
+}
+
+// emittedPrefix marks an event that the outbox library wrote in WAL mode.
+const emittedPrefix = "gapless.outbox"

@@ -1,0 +1,147 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/relay/pgoutput"
+	"github.com/gapless/gapless/sql"
+)
+
+// proof: once the relay has passed LSN, every row visible in Snapshot was
+// relayed; while the system, its timeline and the publication are the same.
+type proof struct {
+	SystemID    string    `json:"system_id"`
+	Timeline    int32     `json:"timeline"`
+	Snapshot    string    `json:"snapshot"`
+	LSN         string    `json:"lsn"`
+	Fingerprint string    `json:"fingerprint"`
+	At          time.Time `json:"at"`
+}
+
+// maxProofs bounds the ring. Older ones matter after a failover: a proof taken
+// after the switch point says nothing there.
+const maxProofs = 16
+
+func (s *store) prove(ctx context.Context, system string, timeline int32, now time.Time) (proof, error) {
+	p := proof{SystemID: system, Timeline: timeline, At: now.UTC()}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	// The fingerprint is read before and after: a publication changed between
+	// would otherwise be vouched for.
+	if err := s.pool.QueryRow(ctx, sql.RelayFingerprint, s.publication).Scan(&p.Fingerprint); err != nil {
+		return p, fmt.Errorf("fingerprint publication: %w", err)
+	}
+	if err := s.pool.QueryRow(ctx, sql.RelayProof).Scan(&p.Snapshot, &p.LSN); err != nil {
+		return p, fmt.Errorf("take proof: %w", err)
+	}
+	var after string
+	if err := s.pool.QueryRow(ctx, sql.RelayFingerprint, s.publication).Scan(&after); err != nil {
+		return p, fmt.Errorf("fingerprint publication: %w", err)
+	}
+	if after != p.Fingerprint {
+		return p, errors.New("publication changed while a proof was taken")
+	}
+	return p, nil
+}
+
+// addProof appends p and forgets the oldest beyond the bound.
+func addProof(ring []proof, p proof) []proof {
+	grown := append(append([]proof(nil), ring...), p)
+	return grown[max(0, len(grown)-maxProofs):]
+}
+
+// newest returns the last proof that the position has passed and that holds
+// for this system, timeline and publication.
+func newest(ring []proof, resume core.LSN, system string, timeline int32, fingerprint string) (proof, bool) {
+	for i := len(ring) - 1; i >= 0; i-- {
+		p := ring[i]
+		lsn, err := core.ParseLSN(p.LSN)
+		if err == nil && lsn <= resume && p.SystemID == system && p.Timeline == timeline && p.Fingerprint == fingerprint {
+			return p, true
+		}
+	}
+	return proof{}, false
+}
+
+// provenRelayed decides on a slot that is ahead of the record: every row
+// committed since the newest proof must be still to come by the slot. It
+// returns how many are neither.
+func (s *store) provenRelayed(ctx context.Context, p proof, tables []string) (missing int, err error) {
+	unproven := map[string]bool{}
+	for _, table := range tables {
+		ids, err := s.unproven(ctx, p, table)
+		if err != nil {
+			return 0, fmt.Errorf("compare %s with the proof: %w", table, err)
+		}
+		maps.Copy(unproven, ids)
+	}
+	if len(unproven) == 0 {
+		return 0, nil
+	}
+	if err := s.peek(ctx, unproven); err != nil {
+		return 0, fmt.Errorf("peek slot %q: %w", s.slot, err)
+	}
+	return len(unproven), nil
+}
+
+func (s *store) unproven(ctx context.Context, p proof, table string) (map[string]bool, error) {
+	rows, err := s.pool.Query(ctx, on(sql.RelayUnproven, table), p.Snapshot)
+	if err != nil {
+		return nil, err
+	}
+	ids := map[string]bool{}
+	var tid string
+	var id *string
+	_, err = pgx.ForEachRow(rows, []any{&tid, &id}, func() error {
+		if id == nil {
+			return fmt.Errorf("row %s has no id", tid)
+		}
+		ids[*id] = true
+		return nil
+	})
+	return ids, err
+}
+
+// peek takes from ids what the slot will still send.
+func (s *store) peek(ctx context.Context, ids map[string]bool) error {
+	rows, err := s.pool.Query(ctx, sql.RelayPeek, s.slot, s.publication)
+	if err != nil {
+		return err
+	}
+	idColumn := map[uint32]int{}
+	var m pgoutput.Message
+	var data []byte
+	_, err = pgx.ForEachRow(rows, []any{&data}, func() error {
+		if err := pgoutput.Decode(data, &m); err != nil {
+			return err
+		}
+		switch m.Kind {
+		case pgoutput.KindRelation:
+			for i, c := range m.Relation.Columns {
+				if name := string(c.Name); name == "id" || name == "dead_letter_id" {
+					idColumn[m.Relation.ID] = i
+				}
+			}
+		case pgoutput.KindInsert:
+			if i, ok := idColumn[m.Row.RelationID]; ok && i < len(m.Row.New) {
+				delete(ids, string(m.Row.New[i].Value))
+			}
+		}
+		return nil
+	})
+	return err
+}
+
+// on puts the quoted name of a published table in the place of gapless.outbox.
+func on(statement, table string) string {
+	schema, name, _ := strings.Cut(table, ".")
+	return strings.ReplaceAll(statement, "gapless.outbox", pgx.Identifier{schema, name}.Sanitize())
+}

@@ -1,0 +1,20 @@
+package relay
+
+import "fmt"
+
+// Refusal is returned by Run when going on would lose or repeat data, or could
+// not be shown not to. Nothing was sent and nothing was confirmed. A command
+// line exits with code 3 for it.
+type Refusal struct {
+	What   string // what was found
+	Remedy string // what to do, in words
+}
+
+func (r *Refusal) Error() string { return r.What }
+
+// Refusal returns the remedy.
+func (r *Refusal) Refusal() string { return r.Remedy }
+
+func refuse(remedy, what string, args ...any) error {
+	return &Refusal{What: fmt.Sprintf(what, args...), Remedy: remedy}
+}

@@ -1,0 +1,207 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/relay/format"
+)
+
+// Relay streams the tables of one publication to a Sink.
+type Relay struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+	board   board
+	store   *store
+
+	// poison holds what a sink has refused after it was sent: the next stream
+	// parks it before anything behind it goes out.
+	poison map[place]*format.Fault
+}
+
+// place is where a row was committed.
+type place struct {
+	timeline int32
+	commit   core.LSN
+	index    int64
+}
+
+// New checks cfg and registers the metrics. It does no I/O.
+func New(cfg Config) (*Relay, error) {
+	if err := cfg.validateDefaulted(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	m, err := newMetrics(cfg.Registerer, cfg.Slot)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	r := &Relay{cfg: cfg, log: cfg.Logger.With("slot", cfg.Slot), metrics: m, poison: map[place]*format.Fault{}}
+	r.board.s = Status{State: Starting, Slot: cfg.Slot, Since: time.Now()}
+	return r, nil
+}
+
+func (c Config) validateDefaulted() error {
+	if err := c.withDefaults().validate(); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Status tells what the relay is doing. Safe for concurrent use.
+func (r *Relay) Status() Status { return r.board.status() }
+
+// Run relays until ctx ends, and then returns nil after what was in flight is
+// acknowledged, stored and confirmed, or StopTimeout has passed. It returns a
+// *Refusal when going on would not be safe, and an error that is permanent
+// (password, database, rights) if that is met before the first stream. What
+// passes by itself it waits for. Run once.
+func (r *Relay) Run(ctx context.Context) (err error) {
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.StopTimeout)
+		defer cancel()
+		if closed := r.cfg.Sink.Close(closing); closed != nil && err == nil {
+			err = fmt.Errorf("close sink: %w", closed)
+		}
+		r.metrics.leader.Set(0)
+		r.board.become(Stopped, reason(err))
+	}()
+	if r.store, err = openStore(ctx, r.cfg); err != nil {
+		return err
+	}
+	defer r.store.close()
+
+	var tries int
+	var streamed bool
+	for {
+		began := time.Now()
+		opened, err := r.session(ctx)
+		r.metrics.leader.Set(0)
+		streamed = streamed || opened
+		if ctx.Err() != nil {
+			return r.stopped(ctx, err)
+		}
+		if opened && time.Since(began) > r.cfg.ReconnectMax {
+			tries = 0
+		}
+		pause, err := r.after(ctx, err, tries, streamed)
+		if err != nil {
+			return err
+		}
+		tries++
+		if !sleep(ctx, pause) {
+			return nil
+		}
+	}
+}
+
+// stopped judges the end of the last session.
+func (r *Relay) stopped(ctx context.Context, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		return err
+	}
+	// What was not stored is sent again by the next run: a stop, not a loss.
+	r.log.WarnContext(ctx, "stopped before all was stored", "error", err)
+	return nil
+}
+
+// after decides what a session's end means: an error ends Run, else the pause
+// before the next try.
+func (r *Relay) after(ctx context.Context, err error, tries int, streamed bool) (time.Duration, error) {
+	var refusal *Refusal
+	var sink *sinkError
+	switch {
+	case errors.As(err, &refusal):
+		r.log.ErrorContext(ctx, "refused", "what", refusal.What, "remedy", refusal.Remedy)
+		return 0, err
+	case errors.Is(err, errStandby) || slotTaken(err):
+		if r.board.become(Standby, err.Error()) {
+			r.log.InfoContext(ctx, "standing by", "reason", err)
+		}
+		// All standbys ask at their own moments, and often enough to take over
+		// within a second.
+		return jitter(400 * time.Millisecond), nil
+	case errors.Is(err, errMoved):
+		return 0, nil
+	case errors.Is(err, errFenced):
+		r.log.ErrorContext(ctx, "lost the slot to another relay", "error", err)
+		r.board.become(Standby, err.Error())
+		return jitter(time.Second), nil
+	case errors.As(err, &sink):
+		r.reconnecting(ctx, "sink", sink.reason(), err)
+		if err := r.cfg.Sink.Reset(ctx); err != nil && ctx.Err() == nil {
+			r.log.WarnContext(ctx, "reset sink", "error", err)
+			return r.backoff(tries), nil
+		}
+		if sink.fault != nil {
+			return 0, nil // the row is known now and will be parked
+		}
+		return r.backoff(tries), nil
+	case !streamed && permanent(err):
+		return 0, err
+	}
+	r.reconnecting(ctx, "postgres", postgresReason(err), err)
+	return r.backoff(tries), nil
+}
+
+func (r *Relay) reconnecting(ctx context.Context, peer, reason string, err error) {
+	r.metrics.reconnects.WithLabelValues(peer, reason).Inc()
+	r.board.update(func(s *Status) { s.Reconnects++ })
+	r.board.become(Starting, err.Error())
+	r.log.WarnContext(ctx, "stream ended, trying again", "peer", peer, "error", err)
+}
+
+// postgresReason is a bounded label.
+func postgresReason(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return "sqlstate_" + pg.Code
+	}
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		return "connect"
+	}
+	return "stream"
+}
+
+// backoff doubles from 50 ms, with jitter, so that many relays do not fall
+// upon a server that comes back.
+func (r *Relay) backoff(tries int) time.Duration {
+	return jitter(min(r.cfg.ReconnectMax, 50*time.Millisecond<<min(tries, 16)))
+}
+
+// jitter spreads d over its upper half.
+func jitter(d time.Duration) time.Duration {
+	return d/2 + rand.N(d/2+1)
+}
+
+// sleep returns false when ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

@@ -1,0 +1,442 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/gapless/gapless/internal/crashpoint"
+	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/pgoutput"
+	"github.com/gapless/gapless/relay/replication"
+)
+
+// errMoved says that an earlier owner stored progress between our look at it
+// and our taking the slot: start again from there.
+var errMoved = errors.New("progress has moved")
+
+// sinkError ends a stream because of the sink.
+type sinkError struct {
+	err   error
+	fault *format.Fault // set when it concerned one record, which is marked now
+}
+
+func (e *sinkError) Error() string { return "sink: " + e.err.Error() }
+func (e *sinkError) Unwrap() error { return e.err }
+
+func (e *sinkError) reason() string {
+	if e.fault != nil {
+		return e.fault.Reason
+	}
+	return "sink"
+}
+
+// table is a published table as its newest Relation has it.
+type table struct {
+	name string
+	rows format.Rows // nil when it is left out
+}
+
+// session is one stream, from START_REPLICATION to its end. All of it runs on
+// one goroutine, which owns connection and machine; the sink's and the
+// worker's come in through the inbox.
+type session struct {
+	r       *Relay
+	conn    *replication.Conn
+	machine *core.Machine
+	inbox   *inbox
+	ackFunc func(*format.Record, error)
+	began   time.Time
+
+	system      replication.System
+	incarnation int64
+
+	slabs   slabs
+	message pgoutput.Message
+	tables  map[uint32]*table
+	emitted format.Emitted
+	lastID  uint32
+	last    *table
+	place   format.Position // of the open transaction
+
+	worker   worker
+	want     wants
+	blocked  map[string]struct{}
+	parking  []*parked
+	proofs   []proof
+	topic    *topicMetrics // of the record before
+	topicTag string
+
+	events     int64 // acknowledged and not in the record
+	saving     int64
+	lastCommit time.Time
+	lastAck    time.Duration
+	lastSend   time.Duration
+	lastShown  time.Duration
+	holding    bool
+	asked      time.Duration
+	warned     map[string]bool
+	diagnosing sync.WaitGroup
+
+	sample   uint64 // the record whose way through the sink is timed
+	sampleAt time.Time
+
+	turnAt       time.Duration // the clock as of this turn
+	idleAt       time.Duration
+	total, shown int64 // events acknowledged, and shown on the board
+}
+
+// session runs one stream. opened tells that it got as far as streaming.
+func (r *Relay) session(ctx context.Context) (opened bool, err error) {
+	if r.board.status().State != Standby {
+		r.board.become(Starting, "connecting")
+	}
+	conn, err := replication.Dial(ctx, &r.store.pool.Config().ConnConfig.Config)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+		defer cancel()
+		if e := conn.Close(closing); e != nil && err == nil {
+			r.log.DebugContext(ctx, "close replication connection", "error", e)
+		}
+	}()
+	crashpoint.Hit("relay.after_connect")
+	s, err := r.open(ctx, conn)
+	if err != nil {
+		return false, err
+	}
+	r.metrics.leader.Set(1)
+	r.board.become(Streaming, "")
+	r.log.InfoContext(ctx, "streaming", "resume", s.machine.Stored().Resume, "confirmed", s.machine.Confirmed(),
+		"timeline", s.system.Timeline, "incarnation", s.incarnation)
+	return true, s.run(ctx)
+}
+
+func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, error) {
+	p, err := r.prepare(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	err = conn.Start(ctx, replication.Options{
+		Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: p.position.Resume, Messages: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	// The slot is ours. An earlier owner may have stored progress after our
+	// look at it; from here on it cannot.
+	position, incarnation, err := r.store.take(ctx, r.cfg.ID, p.system.ID, p.system.Timeline)
+	if err != nil {
+		return nil, err
+	}
+	if position != p.position {
+		return nil, errMoved
+	}
+	blocked, err := r.store.parkedKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	status := 10 * time.Second
+	if ms := p.server.WALSenderTimeoutMS; ms > 0 {
+		status = min(status, time.Duration(ms)*time.Millisecond/3)
+	}
+	s := &session{
+		r: r, conn: conn, inbox: newInbox(), began: time.Now(),
+		system: p.system, incarnation: incarnation, blocked: blocked, proofs: p.proofs,
+		tables: map[uint32]*table{}, warned: map[string]bool{},
+	}
+	s.ackFunc = s.inbox.ack
+	native, _ := r.cfg.formatOf("gapless.outbox").(format.Native) // another format leaves Native's defaults
+	if s.emitted, err = format.NewEmitted(native); err != nil {
+		return nil, err
+	}
+	s.machine = core.New(core.Config{
+		Position: position, Confirmed: p.slotAt,
+		MaxRecords: r.cfg.MaxRecords, MaxBytes: r.cfg.MaxBytes, ProgressEvery: r.cfg.ProgressEvery, StatusEvery: status,
+	}, 0)
+	s.want = newWants(r.cfg)
+	return s, nil
+}
+
+func (s *session) now() time.Duration { return time.Since(s.began) }
+
+func (s *session) run(ctx context.Context) error {
+	s.worker.start(context.WithoutCancel(ctx))
+	defer s.diagnosing.Wait()
+	defer s.worker.stop()
+	stop := context.AfterFunc(ctx, s.conn.Interrupt)
+	defer stop()
+	for ctx.Err() == nil {
+		if err := s.turn(ctx); err != nil {
+			s.salvage(ctx, err)
+			return err
+		}
+	}
+	return s.finish(ctx)
+}
+
+// turn takes what has come, does what is due, reads what there is room for,
+// and waits for more where there is nothing.
+func (s *session) turn(ctx context.Context) error {
+	now := s.now()
+	if err := s.takeInbox(now); err != nil {
+		return err
+	}
+	if err := s.act(now); err != nil {
+		return err
+	}
+	s.jobs(ctx, now)
+	s.show(ctx, now)
+	due := min(s.machine.Due(now), s.want.due(s, now))
+	if s.machine.Paused() {
+		// The server is not read now, but status updates still go out: that is
+		// what its timeout looks at.
+		s.inbox.wait(ctx, due)
+		return nil
+	}
+	more, err := s.consume()
+	if err != nil || more {
+		return err
+	}
+	return s.conn.Fill(due)
+}
+
+// burst bounds the frames between two looks at the inbox.
+const burst = 1024
+
+// consume handles frames that are in memory; more tells that it stopped before
+// the last of them.
+func (s *session) consume() (more bool, err error) {
+	for range burst {
+		if s.machine.Paused() {
+			return true, nil
+		}
+		f, ok, err := s.conn.Next()
+		if err != nil || !ok {
+			return false, err
+		}
+		if f.Data == nil {
+			s.machine.Keepalive(f.End, f.Reply)
+			continue
+		}
+		if err := s.receive(f.Data); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (s *session) receive(data []byte) error {
+	m := &s.message
+	if err := pgoutput.Decode(data, m); err != nil {
+		return err
+	}
+	switch m.Kind {
+	case pgoutput.KindBegin:
+		s.place = format.Position{
+			Timeline: s.system.Timeline, Commit: core.LSN(m.Begin.CommitLSN), CommitTime: m.Begin.CommitTime,
+		}
+		err := s.machine.Begin(s.place.Commit)
+		crashpoint.Hit("relay.after_begin")
+		return err
+	case pgoutput.KindCommit:
+		err := s.machine.Commit(core.LSN(m.Commit.CommitLSN), core.LSN(m.Commit.EndLSN))
+		crashpoint.Hit("relay.after_commit")
+		return err
+	case pgoutput.KindRelation:
+		return s.relation(&m.Relation)
+	case pgoutput.KindMessage:
+		if !m.Logical.Transactional {
+			return nil // belongs to no transaction, so no position could hold it
+		}
+		return s.logical(&m.Logical)
+	case pgoutput.KindInsert:
+		return s.insert(&m.Row)
+	case pgoutput.KindUpdate, pgoutput.KindDelete, pgoutput.KindTruncate:
+		_, _, err := s.machine.Change()
+		s.warnOnce("unrouted "+m.Kind.String(), "change is not an insert and is not relayed", "kind", m.Kind.String())
+		return err
+	}
+	return nil
+}
+
+// warnOnce says once a stream what would otherwise fill the log.
+func (s *session) warnOnce(key, message string, args ...any) {
+	if !s.warned[key] {
+		s.warned[key] = true
+		s.r.log.Warn(message, args...)
+	}
+}
+
+func (s *session) relation(rel *pgoutput.Relation) error {
+	name := string(rel.Namespace) + "." + string(rel.Name)
+	t := &table{name: name}
+	if f := s.r.cfg.formatOf(name); f != nil {
+		rows, err := f.Prepare(rel)
+		if err != nil {
+			return refuse("Give the table the column back, name another format for it, or take it out of the publication.", "%v", err)
+		}
+		t.rows = rows
+	}
+	s.tables[rel.ID] = t
+	s.last = nil
+	return nil
+}
+
+func (s *session) table(id uint32) (*table, error) {
+	if s.last != nil && s.lastID == id {
+		return s.last, nil
+	}
+	t, ok := s.tables[id]
+	if !ok {
+		return nil, fmt.Errorf("row of relation %d, which the server has not described: %w", id, core.ErrProtocol)
+	}
+	s.last, s.lastID = t, id
+	return t, nil
+}
+
+func (s *session) insert(row *pgoutput.Row) error {
+	index, skip, err := s.machine.Change()
+	if err != nil {
+		return err
+	}
+	t, err := s.table(row.RelationID)
+	if err != nil {
+		return err
+	}
+	if skip || t.rows == nil {
+		return nil
+	}
+	s.place.Index = index
+	record, buf := s.slabs.next()
+	return s.route(t.name, record, t.rows.Record(s.place, row.New, buf, record))
+}
+
+// recordOverhead is what a record in flight costs beside its bytes.
+const recordOverhead = 1024
+
+// route sends the record, or parks it when it cannot be sent or must wait
+// behind one that could not.
+func (s *session) route(table string, record *format.Record, made error) error {
+	s.slabs.keep(record)
+	record.Seq = s.machine.Track(record.Size() + recordOverhead)
+	crashpoint.Hit("relay.after_track")
+	var fault *format.Fault
+	if made != nil && !errors.As(made, &fault) {
+		return made
+	}
+	if fault == nil && len(s.r.poison) > 0 {
+		fault = s.r.poison[placeOf(record)]
+	}
+	if s.waits(table, record) {
+		s.park(table, record, "waiting", fault)
+		return nil
+	}
+	if fault != nil {
+		s.park(table, record, "parked", fault)
+		return nil
+	}
+	s.lastSend = s.turnAt
+	if s.sampleAt.IsZero() {
+		s.sample, s.sampleAt = record.Seq, time.Now()
+	}
+	if err := s.r.cfg.Sink.Send(record, s.ackFunc); err != nil {
+		if !errors.As(err, &fault) {
+			return &sinkError{err: err}
+		}
+		s.park(table, record, "parked", fault)
+		return nil
+	}
+	if s.r.cfg.Hooks.Sent != nil {
+		s.r.cfg.Hooks.Sent(record)
+	}
+	crashpoint.Hit("relay.after_send")
+	return nil
+}
+
+func placeOf(r *format.Record) place {
+	return place{r.Position.Timeline, r.Position.Commit, r.Position.Index}
+}
+
+// takeInbox handles acknowledgements and outcomes of jobs.
+func (s *session) takeInbox(now time.Duration) error {
+	acks, results := s.inbox.take()
+	for _, done := range results {
+		done()
+	}
+	if s.worker.fatal != nil {
+		return s.worker.fatal
+	}
+	if len(acks) == 0 {
+		return nil
+	}
+	s.lastAck = now
+	wall := time.Now()
+	for _, a := range acks {
+		if a.err != nil {
+			return s.sinkFailed(a)
+		}
+		s.acked(a.record, wall)
+	}
+	crashpoint.Hit("relay.after_ack")
+	return nil
+}
+
+func (s *session) acked(r *format.Record, wall time.Time) {
+	if s.topic == nil || s.topicTag != r.Topic {
+		s.topic, s.topicTag = s.r.metrics.topic(r.Topic), r.Topic
+	}
+	s.topic.published.Inc()
+	age := wall.Sub(r.CommitTime)
+	s.r.metrics.commitToAck.Observe(seconds(age))
+	if r.Seq == s.sample && !s.sampleAt.IsZero() {
+		s.r.metrics.publish.Observe(seconds(wall.Sub(s.sampleAt)))
+		s.sampleAt = time.Time{}
+	}
+	if s.r.cfg.Hooks.Acked != nil {
+		s.r.cfg.Hooks.Acked(r, age)
+	}
+	s.settled(r)
+}
+
+// settled gives the record back: it is safe in the sink or in gapless.parked.
+func (s *session) settled(r *format.Record) {
+	s.events++
+	s.total++
+	if r.CommitTime.After(s.lastCommit) {
+		s.lastCommit = r.CommitTime
+	}
+	s.machine.Ack(r.Seq)
+	s.slabs.done(r)
+}
+
+func (s *session) sinkFailed(a ack) error {
+	s.r.metrics.topic(a.record.Topic).failed.Inc()
+	var fault *format.Fault
+	if errors.As(a.err, &fault) {
+		s.r.poison[placeOf(a.record)] = fault
+	}
+	return &sinkError{err: a.err, fault: fault}
+}
+
+// act does what the machine asks for.
+func (s *session) act(now time.Duration) error {
+	e := s.machine.Step(now)
+	if e.Write {
+		s.saving, s.events = s.events, 0
+		s.worker.queueSave(s.save(e.Progress))
+	}
+	if !e.Status {
+		return nil
+	}
+	if err := s.conn.Status(e.Flush, time.Now(), false); err != nil {
+		return err
+	}
+	crashpoint.Hit("relay.after_confirm")
+	return nil
+}

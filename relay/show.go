@@ -1,0 +1,98 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// showEvery is how often the status board and the gauges are brought up to date.
+const showEvery = 200 * time.Millisecond
+
+// show updates what others see, and finds out whether the sink has fallen
+// silent.
+func (s *session) show(ctx context.Context, now time.Duration) {
+	s.turnAt = now
+	if now-s.lastShown < showEvery && s.lastShown != 0 {
+		return
+	}
+	s.lastShown = now
+	s.publish(now)
+	records, _ := s.machine.InFlight()
+	silent := now - max(s.lastAck, s.busySince(records, now))
+	switch {
+	case records > 0 && silent >= s.r.cfg.HoldAfter:
+		s.hold(ctx, now, silent)
+	case s.holding && records == 0 || s.holding && silent < s.r.cfg.HoldAfter:
+		s.holding = false
+		s.r.metrics.holding.Set(0)
+		s.r.board.become(Streaming, "")
+		s.r.log.InfoContext(ctx, "sink acknowledges again")
+	}
+}
+
+// busySince is when the sink began to have something to acknowledge.
+func (s *session) busySince(records int, now time.Duration) time.Duration {
+	if records == 0 {
+		s.idleAt = now
+	}
+	return s.idleAt
+}
+
+func (s *session) publish(now time.Duration) {
+	m := s.machine
+	records, bytes := m.InFlight()
+	done, received := m.Done().Resume, m.Received()
+	s.r.board.update(func(b *Status) {
+		b.Received, b.Done, b.Stored, b.Confirmed = received, done, m.Stored().Resume, m.Confirmed()
+		b.InFlight, b.InFlightBytes = records, bytes
+		b.Events += uint64(s.counted())
+		b.LastCommit = s.lastCommit
+	})
+	g := s.r.metrics
+	g.queueRecords.Set(float64(records))
+	g.queueBytes.Set(float64(bytes))
+	g.unpublished.Set(float64(received - min(received, done)))
+	lag := time.Duration(0)
+	if records > 0 && !s.lastCommit.IsZero() {
+		lag = time.Since(s.lastCommit)
+	}
+	g.lag.Set(seconds(lag))
+}
+
+// counted returns the events acknowledged since it was last asked.
+func (s *session) counted() int64 {
+	n := s.total - s.shown
+	s.shown = s.total
+	return n
+}
+
+// hold says that nothing moves, and why where the sink can tell.
+func (s *session) hold(ctx context.Context, now, silent time.Duration) {
+	if !s.holding {
+		s.holding = true
+		s.r.metrics.holding.Set(1)
+		s.r.board.become(Holding, fmt.Sprintf("no acknowledgement for %s", silent.Round(time.Second)))
+		s.r.log.ErrorContext(ctx, "sink does not acknowledge, holding", "silent", silent.Round(time.Millisecond))
+		s.asked = 0
+	}
+	d, ok := s.r.cfg.Sink.(Diagnoser)
+	if !ok || s.asked != 0 && now-s.asked < 15*time.Second {
+		return
+	}
+	s.asked = max(now, 1)
+	s.diagnosing.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+		err := d.Diagnose(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.inbox.result(func() {
+			if s.holding {
+				s.r.board.become(Holding, err.Error())
+				s.r.log.Error("holding until the sink takes records again", "reason", err)
+			}
+		})
+	})
+}

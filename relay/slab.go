@@ -1,0 +1,76 @@
+package relay
+
+import "github.com/gapless/gapless/relay/format"
+
+const (
+	slabRecords = 128
+	slabBytes   = 96 << 10
+	// keptBytes is the largest buffer worth keeping: a giant row's goes back
+	// to the garbage collector.
+	keptBytes = 512 << 10
+)
+
+// slab holds the records that are made one after the other. It is used again
+// when the last of them is acknowledged, so that streaming allocates nothing.
+type slab struct {
+	buf     format.Buffer
+	records [slabRecords]format.Record
+	used    int
+	open    int // records not acknowledged
+	sealed  bool
+}
+
+type slabs struct {
+	current *slab
+	free    []*slab
+}
+
+// next returns a record, and the buffer for its bytes. The record counts as
+// open only after keep.
+func (s *slabs) next() (*format.Record, *format.Buffer) {
+	c := s.current
+	if c == nil || c.used == slabRecords || len(c.buf.Bytes) >= slabBytes {
+		c = s.turn()
+	}
+	return &c.records[c.used], &c.buf
+}
+
+func (s *slabs) turn() *slab {
+	if old := s.current; old != nil {
+		old.sealed = true
+		if old.open == 0 {
+			s.recycle(old)
+		}
+	}
+	if n := len(s.free); n > 0 {
+		s.current, s.free = s.free[n-1], s.free[:n-1]
+		return s.current
+	}
+	s.current = &slab{buf: format.Buffer{Bytes: make([]byte, 0, slabBytes+slabBytes/4)}}
+	return s.current
+}
+
+func (s *slabs) keep(r *format.Record) {
+	c := s.current
+	r.Owner = c
+	c.used++
+	c.open++
+}
+
+// done gives a record back. Its bytes may be gone at once.
+func (s *slabs) done(r *format.Record) {
+	c := r.Owner.(*slab)
+	c.open--
+	if c.open == 0 && c.sealed {
+		s.recycle(c)
+	}
+}
+
+func (s *slabs) recycle(c *slab) {
+	if cap(c.buf.Bytes) > keptBytes {
+		return
+	}
+	c.buf.Reset()
+	c.used, c.sealed = 0, false
+	s.free = append(s.free, c)
+}

@@ -1,0 +1,217 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/relay/replication"
+	"github.com/gapless/gapless/sql"
+)
+
+// errStandby says that another relay has the slot.
+var errStandby = errors.New("slot is active")
+
+// refuseServer checks what no reconnect can mend.
+func refuseServer(v server, cfg Config) error {
+	if v.InRecovery {
+		return refuse("Point the relay at the primary.", "server is a standby")
+	}
+	if v.WALLevel != "logical" {
+		return refuse("Set wal_level = logical and restart the server.", "wal_level is %s, not logical", v.WALLevel)
+	}
+	if !v.PublicationExists {
+		return refuse("Run gapless migrate up, or create the publication; if rows were written meanwhile, run gapless relay recover.",
+			"publication %q does not exist", cfg.Publication)
+	}
+	if len(v.PublicationTables) == 0 {
+		return refuse("Add the outbox tables: ALTER PUBLICATION … ADD TABLE …, then gapless relay recover if rows were written meanwhile.",
+			"publication %q has no table", cfg.Publication)
+	}
+	if !v.PublishesInserts {
+		return refuse("Run ALTER PUBLICATION … SET (publish = 'insert'), then gapless relay recover if rows were written meanwhile.",
+			"publication %q does not publish inserts", cfg.Publication)
+	}
+	if i := slices.IndexFunc(v.PublicationTables, func(t string) bool { return strings.HasPrefix(t, "gapless.outbox_p") }); i >= 0 {
+		return refuse("Run ALTER PUBLICATION … SET (publish_via_partition_root = true).",
+			"publication %q publishes partition %s in place of gapless.outbox", cfg.Publication, v.PublicationTables[i])
+	}
+	return nil
+}
+
+// refuseSlot checks the slot that is there.
+func refuseSlot(v server, cfg Config) error {
+	if v.Plugin != "pgoutput" {
+		return refuse("Name another slot with --slot, or drop this one if nothing reads it.",
+			"slot %q belongs to plugin %q, not pgoutput", cfg.Slot, v.Plugin)
+	}
+	if v.SlotDatabase != v.Database {
+		return refuse("Give the URL of that database, or name another slot.",
+			"slot %q belongs to database %q, not %q", cfg.Slot, v.SlotDatabase, v.Database)
+	}
+	if v.WALStatus == "lost" {
+		return refuse("Run gapless relay recover: it sends what the slot has lost from the outbox table.",
+			"slot %q has lost WAL that it needs", cfg.Slot)
+	}
+	return nil
+}
+
+// refuseIdentity compares the server with the record. switchPoint is asked only
+// when the timeline is a newer one.
+func refuseIdentity(p progress, sys replication.System, switchPoint func() (core.LSN, error)) error {
+	if p.SystemID != sys.ID {
+		return refuse("Point the relay at the server it was relaying from, or name a new slot with a record of its own.",
+			"server is another one: its system identifier is %s, the progress record has %s", sys.ID, p.SystemID)
+	}
+	if sys.Timeline < p.Timeline {
+		return refuse("Point the relay at the promoted server.",
+			"server is on timeline %d, the progress record on %d: it is an old primary", sys.Timeline, p.Timeline)
+	}
+	if p.position.Resume > sys.Flushed && sys.Timeline == p.Timeline {
+		return refuse("If the database was restored from a backup, run gapless relay recover.",
+			"stored position %s is ahead of the server's WAL, which ends at %s", p.position.Resume, sys.Flushed)
+	}
+	if sys.Timeline == p.Timeline {
+		return nil
+	}
+	at, err := switchPoint()
+	if err != nil {
+		return err
+	}
+	if p.position.Resume > at || p.position.PartialCommit > at {
+		return refuse("Run gapless relay recover: the promoted server did not have all that was relayed.",
+			"stored position %s is past %s, where timeline %d left the old one", p.position.Resume, at, sys.Timeline)
+	}
+	return nil
+}
+
+// start is a stream about to begin.
+type start struct {
+	server   server
+	system   replication.System
+	position core.Position
+	slotAt   core.LSN // confirmed_flush_lsn
+	proofs   []proof
+}
+
+// prepare makes every check of a (re)start and finds the position. It sends
+// nothing and moves nothing, but for the slot and the first record where there
+// is none and the outbox is empty.
+func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, error) {
+	var s start
+	var err error
+	if s.system, err = conn.Identify(ctx); err != nil {
+		return s, err
+	}
+	if s.server, err = r.store.check(ctx); err != nil {
+		return s, err
+	}
+	if err := refuseServer(s.server, r.cfg); err != nil {
+		return s, err
+	}
+	record, err := r.store.load(ctx)
+	if err != nil {
+		return s, err
+	}
+	if !s.server.SlotExists {
+		if record != nil {
+			return s, refuse("Run gapless relay recover: it makes a slot and sends what was missed from the outbox table.",
+				"slot %q does not exist, but its progress record does", r.cfg.Slot)
+		}
+		if err := r.makeSlot(ctx, s.server.PublicationTables); err != nil {
+			return s, err
+		}
+		if s.server, err = r.store.check(ctx); err != nil {
+			return s, err
+		}
+	}
+	if err := refuseSlot(s.server, r.cfg); err != nil {
+		return s, err
+	}
+	if s.server.Active {
+		return s, fmt.Errorf("%w for pid %d", errStandby, s.server.ActivePID)
+	}
+	if s.server.ConfirmedFlush == nil {
+		return s, fmt.Errorf("slot %q has no confirmed position yet", r.cfg.Slot)
+	}
+	if s.slotAt, err = core.ParseLSN(*s.server.ConfirmedFlush); err != nil {
+		return s, err
+	}
+	if record == nil {
+		s.position = core.Position{Resume: s.slotAt}
+		return s, r.store.create(ctx, s.system.ID, s.system.Timeline, s.slotAt)
+	}
+	err = refuseIdentity(*record, s.system, func() (core.LSN, error) {
+		return conn.SwitchPoint(ctx, s.system.Timeline, record.Timeline)
+	})
+	if err != nil {
+		return s, err
+	}
+	s.position, s.proofs = record.position, record.proofs
+	if s.slotAt > record.position.Resume {
+		return s, r.refuseAhead(ctx, s, record)
+	}
+	return s, nil
+}
+
+// makeSlot is for a first start without gapless migrate up. A row committed
+// while the slot is made might come by it or might not, so the tables must be
+// empty before and after.
+func (r *Relay) makeSlot(ctx context.Context, tables []string) error {
+	if err := r.refuseRows(ctx, tables); err != nil {
+		return err
+	}
+	if err := r.store.exec(ctx, sql.RelaySlotCreate, r.cfg.Slot); err != nil {
+		return fmt.Errorf("create slot %q: %w", r.cfg.Slot, err)
+	}
+	if err := r.refuseRows(ctx, tables); err != nil {
+		if drop := r.store.exec(ctx, sql.RelaySlotDrop, r.cfg.Slot); drop != nil {
+			return errors.Join(err, fmt.Errorf("drop slot %q: %w", r.cfg.Slot, drop))
+		}
+		return err
+	}
+	r.log.InfoContext(ctx, "slot created", "slot", r.cfg.Slot)
+	return nil
+}
+
+func (r *Relay) refuseRows(ctx context.Context, tables []string) error {
+	for _, table := range tables {
+		var empty bool
+		if err := r.store.pool.QueryRow(ctx, on(sql.RelayTableEmpty, table)).Scan(&empty); err != nil {
+			return fmt.Errorf("look for rows in %s: %w", table, err)
+		}
+		if !empty {
+			return refuse("Run gapless migrate up before the first row is written; for rows that are there already, run gapless relay recover.",
+				"slot %q does not exist, and %s already has rows that no slot has seen", r.cfg.Slot, table)
+		}
+	}
+	return nil
+}
+
+// refuseAhead: the slot will not send what lies between the record and itself.
+// An idle relay moves the slot like that, by keepalives; so does somebody who
+// loses rows. The proof tells them apart.
+func (r *Relay) refuseAhead(ctx context.Context, s start, record *progress) error {
+	const remedy = "Run gapless relay recover: it sends from the outbox table what the slot was moved past."
+	var fingerprint string
+	if err := r.store.pool.QueryRow(ctx, sql.RelayFingerprint, r.cfg.Publication).Scan(&fingerprint); err != nil {
+		return fmt.Errorf("fingerprint publication: %w", err)
+	}
+	p, ok := newest(record.proofs, record.position.Resume, s.system.ID, s.system.Timeline, fingerprint)
+	if !ok {
+		return refuse(remedy, "slot %q is at %s, ahead of the stored position %s, and no proof covers what lies between",
+			r.cfg.Slot, s.slotAt, record.position.Resume)
+	}
+	missing, err := r.store.provenRelayed(ctx, p, s.server.PublicationTables)
+	if err != nil {
+		return err
+	}
+	if missing > 0 {
+		return refuse(remedy, "slot %q is at %s, ahead of the stored position %s: %d rows were neither relayed nor will come by it",
+			r.cfg.Slot, s.slotAt, record.position.Resume, missing)
+	}
+	return nil
+}

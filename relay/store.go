@@ -1,0 +1,263 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/sql"
+)
+
+// errFenced says that another relay has taken the slot: this one is a zombie.
+var errFenced = errors.New("another relay has taken the slot")
+
+// storeTimeout bounds each statement on the progress connection.
+const storeTimeout = 5 * time.Second
+
+// store is the relay's state in Postgres, beside the slot.
+type store struct {
+	pool              *pgxpool.Pool
+	slot, publication string
+}
+
+func openStore(ctx context.Context, cfg Config) (*store, error) {
+	c, err := pgxpool.ParseConfig(cfg.DatabaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("parse database URL: %w", err)
+	}
+	c.MaxConns = 2
+	c.ConnConfig.RuntimeParams["application_name"] = "gapless relay " + cfg.Slot
+	// A record that a server's crash takes back would be behind the slot.
+	c.ConnConfig.RuntimeParams["synchronous_commit"] = "on"
+	pool, err := pgxpool.NewWithConfig(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("open pool: %w", err)
+	}
+	return &store{pool: pool, slot: cfg.Slot, publication: cfg.Publication}, nil
+}
+
+func (s *store) close() { s.pool.Close() }
+
+// server is what relay_check.sql says.
+type server struct {
+	WALLevel           string   `db:"wal_level"`
+	InRecovery         bool     `db:"in_recovery"`
+	Database           string   `db:"database"`
+	WALSenderTimeoutMS int64    `db:"wal_sender_timeout_ms"`
+	SlotExists         bool     `db:"slot_exists"`
+	Plugin             string   `db:"plugin"`
+	SlotDatabase       string   `db:"slot_database"`
+	Active             bool     `db:"active"`
+	ActivePID          int32    `db:"active_pid"`
+	WALStatus          string   `db:"wal_status"`
+	ConfirmedFlush     *string  `db:"confirmed_flush"`
+	PublicationExists  bool     `db:"publication_exists"`
+	PublishesInserts   bool     `db:"publishes_inserts"`
+	ViaRoot            bool     `db:"via_root"`
+	PublicationTables  []string `db:"tables"`
+}
+
+func (s *store) check(ctx context.Context) (server, error) {
+	v, err := collect[server](ctx, s, sql.RelayCheck, s.slot, s.publication)
+	if err != nil {
+		return v, fmt.Errorf("check server: %w", err)
+	}
+	return v, nil
+}
+
+// progress is the stored record.
+type progress struct {
+	SystemID      string  `db:"system_id"`
+	Timeline      int32   `db:"timeline"`
+	Resume        string  `db:"resume"`
+	PartialCommit *string `db:"partial_commit"`
+	PartialIndex  int64   `db:"partial_index"`
+	Incarnation   int64   `db:"incarnation"`
+	Proofs        []byte  `db:"proofs"`
+	Events        int64   `db:"events"`
+
+	position core.Position
+	proofs   []proof
+}
+
+func (p *progress) parse() error {
+	var err error
+	if p.position, err = parsePosition(p.Resume, p.PartialCommit, p.PartialIndex); err != nil {
+		return fmt.Errorf("read progress: %w", err)
+	}
+	if err := json.Unmarshal(p.Proofs, &p.proofs); err != nil {
+		return fmt.Errorf("read proofs: %w", err)
+	}
+	return nil
+}
+
+func parsePosition(resume string, partial *string, index int64) (p core.Position, err error) {
+	if p.Resume, err = core.ParseLSN(resume); err != nil || partial == nil {
+		return p, err
+	}
+	p.PartialIndex = index
+	p.PartialCommit, err = core.ParseLSN(*partial)
+	return p, err
+}
+
+// load returns nil when there is no record.
+func (s *store) load(ctx context.Context) (*progress, error) {
+	p, err := collect[progress](ctx, s, sql.RelayProgressLoad, s.slot)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load progress: %w", err)
+	}
+	return &p, p.parse()
+}
+
+func (s *store) create(ctx context.Context, system string, timeline int32, at core.LSN) error {
+	if err := s.exec(ctx, sql.RelayProgressCreate, s.slot, system, timeline, at.String()); err != nil {
+		return fmt.Errorf("create progress: %w", err)
+	}
+	return nil
+}
+
+// take fences earlier owners and returns the position that is final by it.
+func (s *store) take(ctx context.Context, id, system string, timeline int32) (core.Position, int64, error) {
+	type taken struct {
+		Resume        string  `db:"resume"`
+		PartialCommit *string `db:"partial_commit"`
+		PartialIndex  int64   `db:"partial_index"`
+		Incarnation   int64   `db:"incarnation"`
+	}
+	t, err := collect[taken](ctx, s, sql.RelayProgressTake, s.slot, id, system, timeline)
+	if err != nil {
+		return core.Position{}, 0, fmt.Errorf("take progress: %w", err)
+	}
+	p, err := parsePosition(t.Resume, t.PartialCommit, t.PartialIndex)
+	if err != nil {
+		return p, 0, fmt.Errorf("take progress: %w", err)
+	}
+	return p, t.Incarnation, nil
+}
+
+// save stores one progress; errFenced when the slot has another owner.
+type save struct {
+	incarnation int64
+	position    core.Position
+	proofs      []proof
+	fingerprint string
+	events      int64
+	lastCommit  time.Time
+}
+
+func (s *store) save(ctx context.Context, v save) error {
+	var partial *string
+	if v.position.PartialCommit != 0 {
+		text := v.position.PartialCommit.String()
+		partial = &text
+	}
+	var lastCommit *time.Time
+	if !v.lastCommit.IsZero() {
+		lastCommit = &v.lastCommit
+	}
+	proofs, err := json.Marshal(v.proofs)
+	if err != nil {
+		return fmt.Errorf("save progress: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	tag, err := s.pool.Exec(ctx, sql.RelayProgressStore, s.slot, v.incarnation, v.position.Resume.String(), partial,
+		v.position.PartialIndex, proofs, v.fingerprint, v.events, lastCommit)
+	if err != nil {
+		return fmt.Errorf("save progress: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return fmt.Errorf("save progress: %w", errFenced)
+	}
+	return nil
+}
+
+type slotFigures struct {
+	Active        bool   `db:"active"`
+	WALStatus     string `db:"wal_status"`
+	RetainedBytes int64  `db:"retained_bytes"`
+	SafeBytes     int64  `db:"safe_bytes"`
+	WAL           string `db:"wal"`
+}
+
+func (s *store) figures(ctx context.Context) (slotFigures, int64, error) {
+	f, err := collect[slotFigures](ctx, s, sql.RelaySlot, s.slot)
+	if err != nil {
+		return f, 0, fmt.Errorf("read slot: %w", err)
+	}
+	type parked struct {
+		Rows   int64      `db:"rows"`
+		Oldest *time.Time `db:"oldest"`
+	}
+	p, err := collect[parked](ctx, s, sql.RelayParkedCount, s.slot)
+	if err != nil {
+		return f, 0, fmt.Errorf("count parked rows: %w", err)
+	}
+	return f, p.Rows, nil
+}
+
+func (s *store) exec(ctx context.Context, statement string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	_, err := s.pool.Exec(ctx, statement, args...)
+	return err
+}
+
+// collect runs a query for exactly one row.
+func collect[T any](ctx context.Context, s *store, query string, args ...any) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, query, args...)
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByNameLax[T])
+}
+
+// shuttingDown: the server takes no more statements, but its walsender stays
+// until we let go of the stream.
+func shuttingDown(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return false
+	}
+	switch pg.Code {
+	case "57P01", "57P02", "57P03": // admin_shutdown, crash_shutdown, cannot_connect_now
+		return true
+	}
+	return false
+}
+
+// slotTaken: another walsender has the slot, or is still letting go of it.
+func slotTaken(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "55006"
+}
+
+// permanent errors of a first connection: trying again would not help, and the
+// operator is there to read it.
+func permanent(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return false
+	}
+	switch pg.Code {
+	case "28P01", "28000", // password, pg_hba.conf
+		"3D000",          // no such database
+		"42501",          // no REPLICATION, or a grant is missing
+		"42P01", "3F000": // schema gapless was not migrated
+		return true
+	}
+	return false
+}

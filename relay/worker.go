@@ -1,0 +1,184 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gapless/gapless/internal/crashpoint"
+	"github.com/gapless/gapless/relay/core"
+)
+
+// worker runs the statements of a session one after the other, on a goroutine
+// of its own: the one that reads the stream never waits for a commit.
+type worker struct {
+	jobs  chan func(context.Context)
+	done  chan struct{}
+	busy  bool // one job is out
+	save  func(context.Context)
+	fatal error // ends the session
+}
+
+func (w *worker) start(ctx context.Context) {
+	w.jobs, w.done = make(chan func(context.Context), 1), make(chan struct{})
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer close(w.done)
+		defer cancel()
+		for job := range w.jobs {
+			job(ctx)
+		}
+	}()
+}
+
+// stop returns when the running job has ended; each is bounded by storeTimeout.
+func (w *worker) stop() {
+	close(w.jobs)
+	<-w.done
+}
+
+func (w *worker) queueSave(f func(context.Context)) { w.save = f }
+
+// do hands over a job. Call it only when not busy.
+func (w *worker) do(job func(context.Context)) {
+	w.busy = true
+	w.jobs <- job
+}
+
+// wants is what the session asks the database for from time to time.
+type wants struct {
+	proofEvery time.Duration
+	lastProof  time.Duration
+	lastLook   time.Duration
+	looked     bool
+	proved     uint64 // activity at the newest proof
+	first      bool
+}
+
+// quiet is how long after the newest event a proof is taken that lets
+// keepalives move the slot: time for its commit to become visible.
+const quiet = time.Second
+
+// lookEvery is how often the slot's figures are read.
+const lookEvery = 10 * time.Second
+
+func newWants(cfg Config) wants { return wants{proofEvery: cfg.ProofEvery, first: true} }
+
+func (w *wants) proof(s *session, now time.Duration) bool {
+	if w.first {
+		return true
+	}
+	if s.machine.Activity() != w.proved && now-w.lastProof >= w.proofEvery {
+		return true
+	}
+	records, _ := s.machine.InFlight()
+	return s.machine.Unproven() && records == 0 && now-s.lastSend >= quiet && now-w.lastProof >= quiet
+}
+
+func (w *wants) look(now time.Duration) bool { return !w.looked || now-w.lastLook >= lookEvery }
+
+// due bounds the wait for the next thing wanted.
+func (w *wants) due(s *session, now time.Duration) time.Duration {
+	due := max(w.lastLook+lookEvery-now, 0)
+	if s.machine.Unproven() {
+		due = min(due, max(quiet-(now-s.lastSend), quiet-(now-w.lastProof), 50*time.Millisecond))
+	}
+	if s.worker.busy {
+		due = max(due, 50*time.Millisecond)
+		due = min(due, 50*time.Millisecond)
+	}
+	return due
+}
+
+// jobs hands the worker the most urgent thing.
+func (s *session) jobs(ctx context.Context, now time.Duration) {
+	if s.worker.busy {
+		return
+	}
+	switch {
+	case len(s.parking) > 0:
+		s.worker.do(s.storeParked(ctx))
+	case s.worker.save != nil:
+		save := s.worker.save
+		s.worker.save = nil
+		s.worker.do(save)
+	case s.want.proof(s, now):
+		s.worker.do(s.prove(now))
+	case s.want.look(now):
+		s.want.lastLook, s.want.looked = now, true
+		s.worker.do(s.look)
+	}
+}
+
+// failed judges a job's error: most pass by themselves and the job comes again.
+func (s *session) failed(err error, message string) {
+	s.r.log.Warn(message, "error", err)
+	if errors.Is(err, errFenced) || shuttingDown(err) {
+		s.worker.fatal = err
+	}
+}
+
+func (s *session) save(p core.Position) func(context.Context) {
+	v := save{
+		incarnation: s.incarnation, position: p, proofs: s.proofs, events: s.saving, lastCommit: s.lastCommit,
+	}
+	if n := len(s.proofs); n > 0 {
+		v.fingerprint = s.proofs[n-1].Fingerprint
+	}
+	return func(ctx context.Context) {
+		err := s.r.store.save(ctx, v)
+		if err == nil {
+			crashpoint.Hit("relay.after_store")
+		}
+		s.inbox.result(func() {
+			s.worker.busy = false
+			s.machine.Written(err == nil)
+			if err == nil {
+				s.r.metrics.progressWrites.WithLabelValues("stored").Inc()
+				return
+			}
+			s.events += v.events
+			s.r.metrics.progressWrites.WithLabelValues("failed").Inc()
+			s.failed(err, "progress not stored, trying again")
+		})
+	}
+}
+
+func (s *session) prove(now time.Duration) func(context.Context) {
+	activity := s.machine.Activity()
+	s.want.lastProof, s.want.first = now, false
+	return func(ctx context.Context) {
+		p, err := s.r.store.prove(ctx, s.system.ID, s.system.Timeline, time.Now())
+		var lsn core.LSN
+		if err == nil {
+			lsn, err = core.ParseLSN(p.LSN)
+		}
+		s.inbox.result(func() {
+			s.worker.busy = false
+			if err != nil {
+				s.failed(err, "proof not taken, trying again")
+				return
+			}
+			s.want.proved = activity
+			s.proofs = addProof(s.proofs, p)
+			s.machine.Proof(activity, lsn)
+		})
+	}
+}
+
+func (s *session) look(ctx context.Context) {
+	figures, parked, err := s.r.store.figures(ctx)
+	s.inbox.result(func() {
+		s.worker.busy = false
+		if err != nil {
+			s.failed(err, "slot not read, trying again")
+			return
+		}
+		m := s.r.metrics
+		m.slot(figures)
+		m.rowsParked.Set(float64(parked))
+		if wal, err := core.ParseLSN(figures.WAL); err == nil {
+			m.slotUnconfirmed.Set(float64(wal - min(wal, s.machine.Confirmed())))
+		}
+	})
+}
