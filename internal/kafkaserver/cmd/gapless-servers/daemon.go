@@ -82,8 +82,12 @@ func (d daemon) start(ctx context.Context, stdout io.Writer) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", d.server, err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	var ending error
+	ended := make(chan struct{})
+	go func() {
+		ending = cmd.Wait()
+		close(ended)
+	}()
 
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -95,12 +99,12 @@ func (d daemon) start(ctx context.Context, stdout io.Writer) error {
 			return err
 		}
 		select {
-		case err := <-ended:
+		case <-ended:
 			words, _ := os.ReadFile(d.path(logFile))
-			return fmt.Errorf("start %s: %w\n%s", d.server, err, words)
+			return fmt.Errorf("start %s: it ended: %w\n%s", d.server, ending, words)
 		case <-ctx.Done():
 			err := cmd.Process.Signal(syscall.SIGTERM)
-			_ = <-ended // it ends by our signal
+			<-ended
 			return errors.Join(fmt.Errorf("start %s: %w", d.server, ctx.Err()), err)
 		case <-tick.C:
 		}
