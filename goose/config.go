@@ -25,10 +25,26 @@ var (
 	// ErrWALLevel says that the server cannot decode its WAL.
 	ErrWALLevel = errors.New("wal_level is not logical: set wal_level = logical and restart the server, or pass --no-slot")
 	// ErrSlotMissing says that relay progress exists for a slot that does not.
-	ErrSlotMissing = errors.New("the slot is gone but its relay progress is not; making it again would skip rows")
+	ErrSlotMissing error = &refusal{
+		what:   "the slot is gone but its relay progress is not; making it again would skip rows",
+		remedy: "run 'gapless relay recover', which sends from the table what the lost slot held",
+	}
+	// ErrOutboxNotEmpty says that events were committed before the slot: it would
+	// never see them.
+	ErrOutboxNotEmpty error = &refusal{
+		what:   "the outbox holds events that a slot made now would skip",
+		remedy: "run the relay with --snapshot, which makes the slot and sends what is in the table first",
+	}
 	// ErrServerVersion says that the server is too old.
 	ErrServerVersion = errors.New("PostgreSQL 14 or newer is needed")
 )
+
+// refusal is an error that stops before data would be lost. Refusal returns the
+// way out; the command line exits 3 for it.
+type refusal struct{ what, remedy string }
+
+func (r *refusal) Error() string   { return r.what }
+func (r *refusal) Refusal() string { return r.remedy }
 
 // components lists every component in the order in which Up applies them.
 var components = []string{"core", "outbox", "inbox", "shop"}

@@ -30,8 +30,7 @@
 //
 // Each migration is one transaction together with its version row: it is there
 // whole or not at all. Between the last migration and the slot, the next Up
-// makes the slot; the rows written in between are covered by the relay's own
-// rule that it starts without progress only on an empty outbox.
+// makes the slot, unless events were written in between: [ErrOutboxNotEmpty].
 //
 // # What it does not do
 //

@@ -36,7 +36,8 @@ type Status struct {
 // unless NoSlot is set. It blocks until done and returns the migrations that it
 // applied.
 //
-// It returns [ErrServerVersion], [ErrWALLevel] and [ErrSlotMissing] wrapped.
+// It returns [ErrServerVersion], [ErrWALLevel], [ErrSlotMissing] and
+// [ErrOutboxNotEmpty] wrapped.
 // When the slot cannot be made the schema stays, and a second Up goes on there.
 func Up(ctx context.Context, c Config) ([]Status, error) {
 	c, err := c.withDefaults()
@@ -53,8 +54,8 @@ func Up(ctx context.Context, c Config) ([]Status, error) {
 			return nil, err
 		}
 	}
-	if _, err := db.ExecContext(ctx, "create schema if not exists gapless"); err != nil {
-		return nil, fmt.Errorf("create schema gapless: %w", err)
+	if err := createSchema(ctx, db); err != nil {
+		return nil, err
 	}
 
 	var done []Status
@@ -178,6 +179,28 @@ func List(ctx context.Context, c Config) ([]Status, error) {
 	return list, nil
 }
 
+// createSchema makes the schema that the version tables live in. A role that may
+// not create schemas passes when somebody has made it; IF NOT EXISTS alone would
+// refuse that role first, and fail when two try at once.
+func createSchema(ctx context.Context, db *sql.DB) error {
+	const exists = "select to_regnamespace('gapless') is not null"
+	var found bool
+	if err := db.QueryRowContext(ctx, exists).Scan(&found); err != nil {
+		return fmt.Errorf("look for schema gapless: %w", err)
+	}
+	if found {
+		return nil
+	}
+	_, err := db.ExecContext(ctx, "create schema if not exists gapless")
+	if err == nil {
+		return nil
+	}
+	if db.QueryRowContext(ctx, exists).Scan(&found) == nil && found {
+		return nil // made by another Up in this very moment
+	}
+	return fmt.Errorf("create schema gapless: %w", err)
+}
+
 func provider(db *sql.DB, component string) (*upstream.Provider, error) {
 	files, err := Migrations(component)
 	if err != nil {
@@ -187,7 +210,8 @@ func provider(db *sql.DB, component string) (*upstream.Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("version store of %s: %w", component, err)
 	}
-	locker, err := lock.NewPostgresSessionLocker()
+	// Asked once a second for five minutes: the other Up may wait for a slot.
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 	if err != nil {
 		return nil, fmt.Errorf("session lock: %w", err)
 	}

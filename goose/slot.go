@@ -9,7 +9,8 @@ import (
 
 // CreateSlot makes the logical slot for pgoutput and reports whether it did; a
 // slot that is there already is left as it is. It never makes a slot for which
-// relay progress is stored: see [ErrSlotMissing].
+// relay progress is stored: see [ErrSlotMissing]. Nor does it leave one that
+// would skip events: see [ErrOutboxNotEmpty].
 //
 // The call waits for every transaction that is open in the cluster to end, as
 // pg_create_logical_replication_slot does.
@@ -30,27 +31,41 @@ func CreateSlot(ctx context.Context, db *sql.DB, name string) (bool, error) {
 		return false, fmt.Errorf("look for slot %q: %w", name, err)
 	}
 
-	var progress bool
-	err = db.QueryRowContext(ctx, `
-		select to_regclass('gapless.relay_progress') is not null
-		and (select count(*) from pg_publication where pubname = 'gapless') = 1`).Scan(&progress)
-	if err != nil {
-		return false, fmt.Errorf("look for relay progress: %w", err)
-	}
-	if progress {
-		if err := db.QueryRowContext(ctx, "select exists (select from gapless.relay_progress where slot = $1)", name).Scan(&progress); err != nil {
-			return false, fmt.Errorf("look for relay progress: %w", err)
-		}
-		if progress {
-			return false, fmt.Errorf("slot %q: %w; see 'gapless relay recover'", name, ErrSlotMissing)
-		}
+	if err := checkUnused(ctx, db, name); err != nil {
+		return false, err
 	}
 	// A transaction that has written may not create a slot: this is one
 	// statement on its own.
 	if _, err := db.ExecContext(ctx, "select pg_create_logical_replication_slot($1, 'pgoutput')", name); err != nil {
 		return false, fmt.Errorf("create slot %q: %w", name, err)
 	}
+	// What was committed between the check and the slot's first position is
+	// visible now, and the slot will never send it.
+	if err := checkUnused(ctx, db, name); err != nil {
+		return false, errors.Join(err, dropSlot(context.WithoutCancel(ctx), db, name))
+	}
 	return true, nil
+}
+
+// checkUnused refuses where a new slot would skip rows.
+func checkUnused(ctx context.Context, db *sql.DB, slot string) error {
+	here, err := hasTable(ctx, db, "gapless.outbox")
+	if err != nil || !here {
+		return err
+	}
+	var progress, rows bool
+	err = db.QueryRowContext(ctx, `
+		select exists (select from gapless.relay_progress where slot = $1),
+		       exists (select from gapless.outbox)`, slot).Scan(&progress, &rows)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look for relay progress: %w", err)
+	case progress:
+		return fmt.Errorf("slot %q: %w", slot, ErrSlotMissing)
+	case rows:
+		return fmt.Errorf("slot %q: %w", slot, ErrOutboxNotEmpty)
+	}
+	return nil
 }
 
 func dropSlot(ctx context.Context, db *sql.DB, name string) error {

@@ -69,8 +69,7 @@ COMMENT ON TABLE gapless.audit IS 'Who mended what, when and why. Append only.';
 
 -- Schemas of the registry, stored by the deploy step so that neither a
 -- checkout nor psql ever calls it. `types` holds the flattened descriptors
--- that gapless.decode reads:
---   {"messages": {"gapless.v1.OrderPlaced": {"fields": {"1": {…}}}}, "enums": {…}}
+-- that gapless.decode reads; their form is described there.
 CREATE TABLE gapless.schema_version (
     schema_id     int NOT NULL,
     subject       text NOT NULL,
@@ -94,7 +93,7 @@ COMMENT ON TABLE gapless.schema_version IS 'Registered schemas: registry id, sub
 -- +goose StatementBegin
 CREATE FUNCTION gapless.partition_attach(parent regclass, name text, lower_bound text, upper_bound text) RETURNS void
     LANGUAGE plpgsql
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     EXECUTE format('CREATE TABLE gapless.%I (LIKE %s INCLUDING ALL)', name, parent);

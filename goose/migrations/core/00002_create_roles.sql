@@ -28,7 +28,7 @@ $$;
 -- +goose StatementBegin
 CREATE FUNCTION gapless.grant_if_role(privileges text, object text, role name) RETURNS void
     LANGUAGE plpgsql
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN

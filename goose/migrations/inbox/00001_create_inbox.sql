@@ -29,8 +29,10 @@ CREATE TABLE gapless.inbox_other PARTITION OF gapless.inbox DEFAULT;
 -- +goose StatementBegin
 CREATE FUNCTION gapless.inbox_partitions_create(days_ahead int DEFAULT 14) RETURNS int
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp -- or a caller's temporary pg_class would be read
     SET timezone = 'UTC'
+    SET datestyle = 'ISO, YMD'
+    SET lock_timeout = '100ms'
 AS $$
 DECLARE
     today date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
@@ -41,13 +43,14 @@ BEGIN
     IF days_ahead NOT BETWEEN 1 AND 366 THEN
         RAISE EXCEPTION 'days_ahead must be between 1 and 366' USING ERRCODE = '22023';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('gapless.inbox_partitions', 0));
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('gapless.inbox_partitions', 0)) THEN
+        RETURN 0; -- another process is at it
+    END IF;
     IF to_regclass('gapless.inbox_p' || to_char(today + days_ahead, 'YYYYMMDD')) IS NOT NULL THEN
         RETURN 0;
     END IF;
     -- ATTACH beside a DEFAULT partition locks and reads that one: never queue
-    -- claims behind it, and do it a fortnight at once.
-    SET LOCAL lock_timeout = '100ms';
+    -- claims behind it for longer than lock_timeout, and do it a fortnight at once.
     FOR d IN SELECT generate_series(today - 7, today + days_ahead + 14, interval '1 day')::date LOOP
         name := 'inbox_p' || to_char(d, 'YYYYMMDD');
         CONTINUE WHEN to_regclass('gapless.' || name) IS NOT NULL;
@@ -67,7 +70,7 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION gapless.inbox_partitions_create(int) IS 'Keeps at least days_ahead daily partitions ready; returns how many it made. Raises 55P03 when a long transaction is in the way: call again later.';
+COMMENT ON FUNCTION gapless.inbox_partitions_create(int) IS 'Keeps at least days_ahead daily partitions ready; returns how many it made (0 also while another process is at it). Raises 55P03 when a long transaction is in the way: call again later.';
 REVOKE EXECUTE ON FUNCTION gapless.inbox_partitions_create(int) FROM PUBLIC;
 
 SELECT gapless.inbox_partitions_create();

@@ -20,7 +20,8 @@ CREATE TABLE gapless.outbox (
     CONSTRAINT outbox_type_check CHECK (octet_length(type) BETWEEN 1 AND 255),
     CONSTRAINT outbox_payload_check CHECK (octet_length(payload) <= 1048576),
     CONSTRAINT outbox_headers_check CHECK (octet_length(headers::text) <= 16384 AND jsonb_typeof(headers) = 'object'
-        AND NOT jsonb_path_exists(headers, '$.* ? (@.type() != "string")'))
+        -- strict: lax would look into an array and find strings there
+        AND NOT jsonb_path_exists(headers, 'strict $.* ? (@.type() != "string")'))
 ) PARTITION BY RANGE (created_at);
 
 -- The catch-up after a lost slot asks by xid; xid8 has no BRIN operator class.
@@ -37,64 +38,83 @@ COMMENT ON COLUMN gapless.outbox.aggregate_version IS 'Assigned under the aggreg
 -- +goose StatementBegin
 CREATE FUNCTION gapless.outbox_partitions_create(days_ahead int DEFAULT 14) RETURNS int
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp -- or a caller's temporary pg_class would be read
     SET timezone = 'UTC'
+    SET datestyle = 'ISO, YMD'
+    SET lock_timeout = '100ms'
 AS $$
 DECLARE
-    today    date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
-    last_rel regclass;
-    last_day date;
-    has_row  boolean;
-    made     int := 0;
-    d        date;
+    today     date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
+    until     date := today + days_ahead + 15;
+    first_day date;
+    last_rel  regclass;
+    has_row   boolean;
+    made      int := 0;
+    d         date;
 BEGIN
     IF days_ahead NOT BETWEEN 1 AND 366 THEN
         RAISE EXCEPTION 'days_ahead must be between 1 and 366' USING ERRCODE = '22023';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('gapless.outbox_partitions', 0));
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('gapless.outbox_partitions', 0)) THEN
+        RETURN 0; -- another process is at it
+    END IF;
 
     SELECT c.oid::regclass,
            (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([0-9-]{10})'))[1]::date
-    INTO last_rel, last_day
+    INTO last_rel, first_day
     FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'gapless.outbox'::regclass
       AND pg_get_expr(c.relpartbound, c.oid) LIKE '%TO (MAXVALUE)';
 
-    IF last_rel IS NULL THEN -- the first call
+    IF last_rel IS NULL THEN -- the first call: the table is new and has no writers
         PERFORM gapless.partition_attach('gapless.outbox', 'outbox_p' || to_char(today, 'YYYYMMDD'),
             'MINVALUE', quote_literal(today + 1 || ' 00:00:00+00'));
-        last_day := today + 1;
+        first_day := today + 1;
         made := 1;
-    ELSIF last_day > today + days_ahead THEN
+    ELSIF first_day > today + days_ahead THEN
         RETURN 0;
     ELSE
-        -- Splitting the open end means taking it off for a moment. That asks for
-        -- ACCESS EXCLUSIVE on the parent, so: rarely (a fortnight at once), only
-        -- while it is empty, and never waiting long enough to queue writers.
-        SET LOCAL lock_timeout = '100ms';
-        EXECUTE format('ALTER TABLE gapless.outbox DETACH PARTITION %s', last_rel);
         EXECUTE format('SELECT EXISTS (SELECT FROM %s)', last_rel) INTO has_row;
         IF has_row THEN
             RAISE EXCEPTION 'the last partition % holds rows and cannot be split', last_rel
-                USING HINT = 'A clock runs days ahead: find the rows with created_at after ' || last_day || '.';
+                USING HINT = 'A clock runs days ahead: find the rows with created_at after ' || first_day || '.';
         END IF;
-        EXECUTE format('DROP TABLE %s', last_rel);
     END IF;
 
-    FOR d IN SELECT generate_series(last_day, today + days_ahead + 14, interval '1 day')::date LOOP
-        PERFORM gapless.partition_attach('gapless.outbox', 'outbox_p' || to_char(d, 'YYYYMMDD'),
-            quote_literal(d || ' 00:00:00+00'), quote_literal(d + 1 || ' 00:00:00+00'));
+    -- The tables are built before the parent is locked: see below.
+    FOR d IN SELECT generate_series(first_day, until - 1, interval '1 day')::date LOOP
+        EXECUTE format('CREATE TABLE gapless.%I (LIKE gapless.outbox INCLUDING ALL)', 'outbox_p' || to_char(d, 'YYYYMMDD'));
+    END LOOP;
+    EXECUTE format('CREATE TABLE gapless.%I (LIKE gapless.outbox INCLUDING ALL)', 'outbox_p' || to_char(until, 'YYYYMMDD') || '_max');
+
+    IF last_rel IS NOT NULL THEN
+        -- Splitting the open end means taking it off, which asks for ACCESS
+        -- EXCLUSIVE on the parent and holds it to the end of the transaction. So:
+        -- rarely (a fortnight at once), with everything else done before, and
+        -- never waiting longer than lock_timeout with writers queued behind.
+        EXECUTE format('ALTER TABLE gapless.outbox DETACH PARTITION %s', last_rel);
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', last_rel) INTO has_row;
+        IF has_row THEN
+            RAISE EXCEPTION 'the last partition % received a row and cannot be split', last_rel
+                USING HINT = 'A clock runs days ahead: find the rows with created_at after ' || first_day || '.';
+        END IF;
+    END IF;
+    FOR d IN SELECT generate_series(first_day, until - 1, interval '1 day')::date LOOP
+        EXECUTE format('ALTER TABLE gapless.outbox ATTACH PARTITION gapless.%I FOR VALUES FROM (%L) TO (%L)',
+                       'outbox_p' || to_char(d, 'YYYYMMDD'), d || ' 00:00:00+00', d + 1 || ' 00:00:00+00');
         made := made + 1;
     END LOOP;
-    d := today + days_ahead + 15;
-    PERFORM gapless.partition_attach('gapless.outbox', 'outbox_p' || to_char(d, 'YYYYMMDD') || '_max',
-        quote_literal(d || ' 00:00:00+00'), 'MAXVALUE');
+    EXECUTE format('ALTER TABLE gapless.outbox ATTACH PARTITION gapless.%I FOR VALUES FROM (%L) TO (MAXVALUE)',
+                   'outbox_p' || to_char(until, 'YYYYMMDD') || '_max', until || ' 00:00:00+00');
+    IF last_rel IS NOT NULL THEN
+        EXECUTE format('DROP TABLE %s', last_rel);
+    END IF;
     RETURN made + 1;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION gapless.outbox_partitions_create(int) IS 'Keeps at least days_ahead daily partitions ready; returns how many it made. Raises 55P03 when a long transaction is in the way: call again later.';
+COMMENT ON FUNCTION gapless.outbox_partitions_create(int) IS 'Keeps at least days_ahead daily partitions ready; returns how many it made (0 also while another process is at it). Raises 55P03 when a long transaction is in the way: call again later.';
 REVOKE EXECUTE ON FUNCTION gapless.outbox_partitions_create(int) FROM PUBLIC;
 
 SELECT gapless.outbox_partitions_create();
@@ -113,7 +133,7 @@ CREATE FUNCTION gapless.append(
     id                uuid   DEFAULT NULL
 ) RETURNS uuid
     LANGUAGE sql VOLATILE
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
 AS $$
     INSERT INTO gapless.outbox (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers)
     VALUES (coalesce(id, gapless.uuid7()), aggregatetype, aggregateid, aggregate_version, type, payload, coalesce(headers, '{}'))
@@ -132,7 +152,7 @@ CREATE FUNCTION gapless.append(
     id                uuid   DEFAULT NULL
 ) RETURNS uuid
     LANGUAGE sql VOLATILE
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT gapless.append(aggregatetype, aggregateid, type, convert_to(payload::text, 'UTF8'), aggregate_version,
                           '{"content-type": "application/json"}'::jsonb || coalesce(headers, '{}'), id)
