@@ -1,0 +1,9 @@
+-- Reads up to $1 sagas whose deadline has passed, by the database's clock, and
+-- passes over those that a batch or another timer is moving right now.
+-- Index: saga_deadline_idx. Locks: the rows FOR UPDATE, without waiting.
+SELECT saga_id, status, step, coalesce(reason, '') AS reason, data, cancel_wanted, command_seq, coalesce(traceparent, '') AS traceparent
+FROM gapless.saga
+WHERE deadline <= clock_timestamp()
+ORDER BY deadline
+LIMIT $1
+FOR UPDATE SKIP LOCKED
