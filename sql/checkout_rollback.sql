@@ -1,0 +1,2 @@
+-- Frees a connection whose pipeline failed before COMMIT.
+ROLLBACK
