@@ -1,6 +1,7 @@
 package consumers
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -54,3 +55,27 @@ func (m *Message) StepID() string { return m.Header("gapless_step") }
 
 // Replayed reports whether the relay marked the record as part of a replay.
 func (m *Message) Replayed() bool { return m.Header("gapless_replay") != "" }
+
+// idSpace is the namespace of the UUIDv5s made for records whose own id is
+// missing or is no UUID.
+var idSpace = uuid.MustParse("5f2b7c1e-6a0d-4d5c-9a57-0b6f6d1f3c11")
+
+// MessageID is the id under which a record is claimed, see [Message.ID].
+func MessageID(topic string, partition int32, offset int64, headers []Header) uuid.UUID {
+	m := Message{Headers: headers}
+	raw := m.Header("id")
+	if raw == "" {
+		raw = m.Header("ce_id")
+	}
+	if raw == "" {
+		return uuid.NewSHA1(idSpace, []byte(topic+"\x00"+strconv.Itoa(int(partition))+"\x00"+strconv.FormatInt(offset, 10)))
+	}
+	// Only the plain form: what else uuid.Parse takes would make one UUID of
+	// ids that are different strings.
+	if len(raw) == 36 {
+		if id, err := uuid.Parse(raw); err == nil {
+			return id
+		}
+	}
+	return uuid.NewSHA1(idSpace, []byte(topic+"\x00"+raw))
+}

@@ -101,7 +101,8 @@ CREATE TABLE gapless.dead_letter (
     CONSTRAINT dead_letter_status_check CHECK (status IN ('parked', 'redriven', 'discarded'))
 );
 
-CREATE INDEX dead_letter_open_idx ON gapless.dead_letter (consumer, topic, key) WHERE status = 'parked';
+-- By the key's hash: a foreign record's key may be longer than an index entry.
+CREATE INDEX dead_letter_open_idx ON gapless.dead_letter (consumer, topic, sha256(key)) WHERE status = 'parked';
 CREATE INDEX dead_letter_event_id_idx ON gapless.dead_letter (event_id);
 
 COMMENT ON TABLE gapless.dead_letter IS 'Messages a consumer could not apply; each insert is relayed to dlq.<group>.<topic>.';
@@ -116,9 +117,10 @@ CREATE TABLE gapless.key_block (
     generation     int NOT NULL DEFAULT 1,
     topic          text NOT NULL,
     key            bytea NOT NULL,
+    key_hash       bytea NOT NULL GENERATED ALWAYS AS (sha256(key)) STORED,
     dead_letter_id uuid NOT NULL,
     blocked_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
-    CONSTRAINT key_block_pkey PRIMARY KEY (consumer, generation, topic, key),
+    CONSTRAINT key_block_pkey PRIMARY KEY (consumer, generation, topic, key_hash),
     CONSTRAINT key_block_dead_letter_id_fkey FOREIGN KEY (dead_letter_id) REFERENCES gapless.dead_letter
 );
 
@@ -137,8 +139,9 @@ CREATE TABLE gapless.key_block_message (
     record_timestamp timestamptz NOT NULL,
     value            bytea,
     headers          jsonb NOT NULL DEFAULT '[]',
+    key_hash         bytea NOT NULL GENERATED ALWAYS AS (sha256(key)) STORED,
     received_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
-    CONSTRAINT key_block_message_pkey PRIMARY KEY (consumer, generation, topic, key, partition, "offset")
+    CONSTRAINT key_block_message_pkey PRIMARY KEY (consumer, generation, topic, key_hash, partition, "offset")
 );
 
 COMMENT ON TABLE gapless.key_block_message IS 'Messages that wait behind a blocked key, with their bytes.';

@@ -1,0 +1,3 @@
+package consumers_test
+
+func runChild() bool { return false }

@@ -1,0 +1,79 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+)
+
+// errTogether tells a lane that a transaction failed which held other lanes'
+// messages too: try alone.
+var errTogether = errors.New("a transaction shared with other partitions failed")
+
+// committer lets the partitions of a consumer share transactions: whoever is
+// ready when a transaction begins goes with it. One partition's few messages
+// would else cost a commit of their own, and a commit costs more than they do.
+type committer struct {
+	engine *engine
+	ready  chan *share // unbuffered: those who wait in a send are those who are ready
+}
+
+// share is a lane's part of a transaction.
+type share struct {
+	items []*item
+	done  chan error // of capacity 1: an abandoned share does not block
+}
+
+func newCommitter(e *engine) *committer {
+	return &committer{engine: e, ready: make(chan *share)}
+}
+
+// commit is lane.commit: it waits for a place and for the transaction's end. An
+// end of ctx leaves the outcome unknown, as a lost connection does.
+func (c *committer) commit(ctx context.Context, items []*item) error {
+	s := &share{items: items, done: make(chan error, 1)}
+	select {
+	case c.ready <- s:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-s.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run executes transactions, one at a time, until ctx ends.
+func (c *committer) run(ctx context.Context) {
+	for {
+		select {
+		case s := <-c.ready:
+			c.transaction(ctx, s)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *committer) transaction(ctx context.Context, first *share) {
+	shares, items := []*share{first}, first.items
+gather:
+	for len(items) < c.engine.config.BatchSize {
+		select {
+		case s := <-c.ready:
+			// The whole share or none: a lane's items stay together. That may make
+			// the transaction twice the batch size, never more.
+			shares, items = append(shares, s), append(items[:len(items):len(items)], s.items...)
+		default:
+			break gather
+		}
+	}
+	err := c.engine.apply(ctx, items)
+	if err != nil && len(shares) > 1 && judge(err) != again {
+		err = errTogether
+	}
+	for _, s := range shares {
+		s.done <- err
+	}
+}

@@ -1,0 +1,319 @@
+package consumers
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gapless/gapless/contracts"
+	"github.com/gapless/gapless/internal/crashpoint"
+)
+
+// group is one consumer's membership of its Kafka group.
+type group struct {
+	engine    *engine
+	committer *committer
+	member    string
+	client    *kgo.Client
+	transact  chan struct{} // places for transactions outside the committer
+
+	// workers live on this context, which outlives Run's: what is under way when
+	// Run is told to stop is finished.
+	workers context.Context
+	cutOff  context.CancelFunc
+	wg      sync.WaitGroup
+
+	mu          sync.Mutex
+	partitions  map[partitionID]*partition
+	assignments int
+	standing    standing
+}
+
+func newGroup(e *engine, member string) *group {
+	return &group{
+		engine: e, member: member, committer: newCommitter(e), partitions: map[partitionID]*partition{},
+		transact: make(chan struct{}, e.config.Concurrency),
+	}
+}
+
+func (g *group) name() string { return contracts.Group(g.engine.consumer.Name, g.engine.generation) }
+
+func (g *group) options() []kgo.Opt {
+	c := g.engine.config
+	opts := []kgo.Opt{
+		kgo.ClientID("gapless-" + g.engine.consumer.Name),
+		kgo.SessionTimeout(10 * time.Second),
+		kgo.HeartbeatInterval(3 * time.Second),
+		kgo.RebalanceTimeout(max(60*time.Second, 3*c.DrainTimeout)),
+		kgo.AutoCommitInterval(time.Second),
+		kgo.FetchMaxWait(500 * time.Millisecond),
+	}
+	opts = append(opts, c.KafkaOptions...)
+	return append(opts,
+		kgo.SeedBrokers(c.Brokers...),
+		kgo.ConsumerGroup(g.name()),
+		kgo.ConsumeTopics(g.engine.consumer.Topics...),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		// A group that is new, or whose offsets expired, begins at the start: the
+		// inbox absorbs repeats, nothing makes up for what was skipped.
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.AutoCommitMarks(),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsAssigned(g.assigned),
+		kgo.OnPartitionsRevoked(g.revoked),
+		kgo.OnPartitionsLost(g.lost),
+	)
+}
+
+// run consumes until ctx ends, then finishes what is under way.
+func (g *group) run(ctx context.Context) error {
+	g.workers, g.cutOff = context.WithCancel(context.WithoutCancel(ctx))
+	defer g.cutOff()
+	client, err := kgo.NewClient(g.options()...)
+	if err != nil {
+		return fmt.Errorf("make Kafka client of %s: %w", g.engine.consumer.Name, err)
+	}
+	g.client = client
+	for range g.engine.config.Concurrency {
+		g.wg.Go(func() { g.committer.run(g.workers) })
+	}
+	var eg errgroup.Group
+	eg.Go(func() error { g.poll(ctx); return nil })
+	eg.Go(func() error { g.observe(ctx); return nil })
+	err = eg.Wait()
+	g.close(ctx)
+	return err
+}
+
+// poll hands what is fetched to the partitions. Rebalances wait only while it
+// does so, never for a transaction.
+func (g *group) poll(ctx context.Context) {
+	for {
+		fetches := g.client.PollFetches(ctx)
+		if fetches.IsClientClosed() || ctx.Err() != nil {
+			g.client.AllowRebalance()
+			return
+		}
+		fetches.EachError(func(topic string, partition int32, err error) {
+			if loss, ok := errors.AsType[*kgo.ErrDataLoss](err); ok {
+				g.engine.log.Error("records are gone from the topic before they were read", "topic", topic,
+					"partition", partition, "error", loss)
+				return
+			}
+			g.engine.log.Warn("fetch", "topic", topic, "partition", partition, "error", err)
+		})
+		fetches.EachPartition(func(ftp kgo.FetchTopicPartition) {
+			g.dispatch(partitionID{ftp.Topic, ftp.Partition}, ftp.Records, ftp.LastStableOffset)
+		})
+		crashpoint.Hit("consumer.after_fetch")
+		g.client.AllowRebalance()
+	}
+}
+
+func (g *group) dispatch(id partitionID, records []*kgo.Record, end int64) {
+	g.mu.Lock()
+	p := g.partitions[id]
+	g.mu.Unlock()
+	if p == nil {
+		return // given up between the fetch and now; its next owner reads them
+	}
+	items := make([]*item, len(records))
+	for i, r := range records {
+		items[i] = g.engine.newItem(messageOf(r), r.LeaderEpoch)
+	}
+	p.put(items, end)
+}
+
+// alone is lane.alone: a transaction of one lane, counted against Concurrency.
+func (g *group) alone(ctx context.Context, items []*item) error {
+	select {
+	case g.transact <- struct{}{}:
+		defer func() { <-g.transact }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return g.engine.apply(ctx, items)
+}
+
+func (g *group) mark(id partitionID, last *item) {
+	g.client.MarkCommitOffsets(map[string]map[int32]kgo.EpochOffset{
+		id.topic: {id.partition: {Epoch: last.epoch, Offset: last.Offset + 1}},
+	})
+}
+
+func (g *group) assigned(_ context.Context, client *kgo.Client, topics map[string][]int32) {
+	// A pause outlives the assignment it was made in.
+	client.ResumeFetchPartitions(topics)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, id := range ids(topics) {
+		g.assignments++
+		p := newPartition(g, id, fmt.Sprintf("%s/%d", g.member, g.assignments))
+		g.partitions[id] = p
+		g.wg.Go(func() { p.run(g.workers) })
+	}
+	if len(topics) > 0 {
+		g.engine.log.Info("partitions assigned", "partitions", len(ids(topics)))
+	}
+}
+
+// revoked finishes the transactions under way, commits what they settled, and
+// only then lets the group go on.
+func (g *group) revoked(_ context.Context, client *kgo.Client, topics map[string][]int32) {
+	g.giveUp(topics, g.engine.config.DrainTimeout)
+	g.commitMarked(client)
+	g.engine.log.Info("partitions revoked", "partitions", len(ids(topics)))
+}
+
+// lost has nothing to commit: the partitions may have other owners already. A
+// transaction of ours that still commits is a claim, which they will find.
+func (g *group) lost(_ context.Context, _ *kgo.Client, topics map[string][]int32) {
+	for _, id := range ids(topics) {
+		g.mu.Lock()
+		p := g.partitions[id]
+		g.mu.Unlock()
+		if p != nil {
+			p.disown()
+		}
+	}
+	g.giveUp(topics, g.engine.config.DrainTimeout)
+	g.engine.log.Warn("partitions lost", "partitions", len(ids(topics)))
+}
+
+// giveUp ends the workers of the partitions. After the timeout it leaves them
+// to end by themselves, without the right to mark an offset.
+func (g *group) giveUp(topics map[string][]int32, timeout time.Duration) {
+	var leaving []*partition
+	g.mu.Lock()
+	for _, id := range ids(topics) {
+		if p := g.partitions[id]; p != nil {
+			leaving = append(leaving, p)
+			delete(g.partitions, id)
+		}
+	}
+	g.mu.Unlock()
+	for _, p := range leaving {
+		p.release()
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	isLate := false
+	for _, p := range leaving {
+		if !isLate {
+			select {
+			case <-p.done:
+			case <-timer.C:
+				isLate = true
+			}
+		}
+		if isLate {
+			g.engine.log.Warn("partition given up with a transaction under way", "topic", p.topic, "partition", p.partition)
+		}
+		p.disown()
+		g.engine.metrics.forget(p.topic, p.partition)
+	}
+}
+
+// farewell bounds each last word to the brokers, so that a stop with no broker
+// in reach is still a quick one.
+const farewell = 2 * time.Second
+
+func (g *group) commitMarked(client *kgo.Client) {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), farewell, errors.New("commit offsets: timeout"))
+	defer cancel()
+	if err := client.CommitMarkedOffsets(ctx); err != nil {
+		// They come again and are duplicates.
+		g.engine.log.Warn("commit offsets", "error", err)
+	}
+}
+
+// close finishes what is under way, commits it and leaves the group.
+func (g *group) close(ctx context.Context) {
+	g.mu.Lock()
+	all := map[string][]int32{}
+	for id := range g.partitions {
+		all[id.topic] = append(all[id.topic], id.partition)
+	}
+	g.mu.Unlock()
+	g.giveUp(all, g.engine.config.DrainTimeout)
+	g.cutOff()
+	g.commitMarked(g.client)
+	leaving, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), farewell, errors.New("leave group: timeout"))
+	defer cancel()
+	if err := g.client.LeaveGroupContext(leaving); err != nil {
+		g.engine.log.Debug("leave group", "error", err) // the session timeout does it
+	}
+	g.client.CloseAllowingRebalance()
+	g.wg.Wait()
+	g.engine.log.Info("consumer stopped", "cause", context.Cause(ctx))
+}
+
+// observe keeps gauges and rates.
+func (g *group) observe(ctx context.Context) {
+	const interval, look = time.Second, 15 * time.Second
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	last, looked := time.Now(), time.Time{}
+	for {
+		now := time.Now()
+		g.mu.Lock()
+		list := make([]*partition, 0, len(g.partitions))
+		for _, p := range g.partitions {
+			list = append(list, p)
+		}
+		g.mu.Unlock()
+		for _, p := range list {
+			p.tick(now.Sub(last))
+			g.engine.metrics.partition(p.status(now))
+		}
+		last = now
+		if now.Sub(looked) >= look {
+			looked = now
+			if s, err := g.engine.standing(ctx); err == nil {
+				g.engine.metrics.standing(s)
+				g.mu.Lock()
+				g.standing = s
+				g.mu.Unlock()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (g *group) status(now time.Time) Status {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := Status{
+		Consumer: g.engine.consumer.Name, Group: g.name(),
+		BlockedKeys: g.standing.keys, WaitingMessages: g.standing.waiting, DeadLetters: g.standing.letters,
+	}
+	for _, p := range g.partitions {
+		s.Partitions = append(s.Partitions, p.status(now))
+	}
+	slices.SortFunc(s.Partitions, func(a, b PartitionStatus) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return s
+}
+
+func ids(topics map[string][]int32) []partitionID {
+	var list []partitionID
+	for topic, partitions := range topics {
+		for _, n := range partitions {
+			list = append(list, partitionID{topic, n})
+		}
+	}
+	return list
+}

@@ -1,0 +1,337 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// lane settles the messages of one partition, or of one Inbox, in order. It
+// holds the policy: what is tried again, how, how long, and what is parked.
+// One goroutine uses it.
+type lane struct {
+	engine *engine
+	// commit applies items in one transaction; a group commits several lanes'
+	// items together.
+	commit func(ctx context.Context, items []*item) error
+	// alone is commit for this lane's items by themselves.
+	alone func(ctx context.Context, items []*item) error
+	// stop is closed when the partition is being given up. A pause ends at once
+	// and a transaction that runs is the last one.
+	stop <-chan struct{}
+	// behind is how many messages wait while one is being tried.
+	behind func() int
+	// settled is called after each group of items that has outcomes, in order.
+	settled func(items []*item)
+	// state says what the lane waits for; "" is nothing.
+	state func(state string, err error)
+
+	// suspects is how many new messages are still tried singly, each attempt
+	// recorded first, because the process that worked on them died.
+	suspects int
+	// tried is the last offset of a partition that has a row in inbox_attempt.
+	tried map[partitionID]int64
+}
+
+type partitionID struct {
+	topic     string
+	partition int32
+}
+
+// States of a partition.
+const (
+	StateRunning  = "running"
+	StateRetrying = "retrying" // a message failed and is tried again
+	StateHeld     = "held"     // a dependency is down: see [Unavailable]
+	StateDatabase = "database" // the database is away, or refuses transactions
+)
+
+// settle brings every item to an outcome, in order. It returns early only with
+// errStopping or ctx's error; settled has then been called for what is done.
+func (l *lane) settle(ctx context.Context, items []*item) error {
+	for len(items) > 0 {
+		n := untilPoison(items, l.engine.config.BatchSize)
+		var err error
+		switch {
+		case n == 0:
+			n = 1
+			err = l.parkNow(ctx, items[0])
+		case l.suspects > 0:
+			err = l.suspect(ctx, items[:n])
+		default:
+			err = l.batch(ctx, items[:n])
+		}
+		if err != nil {
+			return err
+		}
+		items = items[n:]
+	}
+	return nil
+}
+
+// untilPoison is how many items, at most limit, come before one that is parked
+// without being tried.
+func untilPoison(items []*item, limit int) int {
+	n := min(len(items), limit)
+	for i, it := range items[:n] {
+		if it.poison != "" {
+			return i
+		}
+	}
+	return n
+}
+
+// batch tries the items together and, if that fails, one by one.
+func (l *lane) batch(ctx context.Context, items []*item) error {
+	commit := l.commit
+	for n := 1; ; n++ {
+		err := l.prepare(ctx, items)
+		if err == nil {
+			err = commit(ctx, items)
+		}
+		switch {
+		case err == nil:
+			l.done(ctx, items)
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errTogether):
+			commit = l.alone // another lane's message may be at fault
+			continue
+		case judge(err) != again:
+			l.engine.metrics.retry("singly")
+			return l.singles(ctx, items)
+		}
+		if err := l.waitAgain(ctx, n, err); err != nil {
+			return err
+		}
+	}
+}
+
+func (l *lane) prepare(ctx context.Context, items []*item) error {
+	if l.engine.consumer.Prepare == nil {
+		return nil
+	}
+	pending, err := l.engine.pendingOf(ctx, items)
+	if err != nil {
+		return err
+	}
+	return l.engine.prepare(ctx, pending)
+}
+
+func (l *lane) singles(ctx context.Context, items []*item) error {
+	for _, it := range items {
+		if err := l.single(ctx, it, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// suspect works on what a dead process left behind. Everything that it had
+// committed is found in the inbox and costs no try, so its last batch, the one
+// that may have killed it, is among the first BatchSize new messages.
+func (l *lane) suspect(ctx context.Context, items []*item) error {
+	var pending []*item
+	err := l.insist(ctx, func() (err error) {
+		pending, err = l.engine.pendingOf(ctx, items)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	isPending := make(map[*item]struct{}, len(pending))
+	for _, it := range pending {
+		isPending[it] = struct{}{}
+	}
+	for len(items) > 0 {
+		n := 0
+		for n < len(items) {
+			if _, ok := isPending[items[n]]; ok {
+				break
+			}
+			n++
+		}
+		if n > 0 {
+			err = l.batch(ctx, items[:n])
+		} else {
+			n = 1
+			err = l.single(ctx, items[0], true)
+			l.suspects = max(0, l.suspects-1)
+		}
+		if err != nil {
+			return err
+		}
+		items = items[n:]
+	}
+	return nil
+}
+
+// single tries one message until it is settled. With recordFirst each try is
+// counted before it begins, so that one which kills the process counts too.
+func (l *lane) single(ctx context.Context, it *item, recordFirst bool) error {
+	c := l.engine.config
+	start := time.Now()
+	var history attempts
+	isRecorded := false // this try is counted already
+	for pauses, tries := 1, 1; ; pauses++ {
+		if recordFirst && !isRecorded {
+			var err error
+			if history, err = l.record(ctx, it, 1, nil); err != nil {
+				return err
+			}
+			isRecorded = true
+			if history.count > c.MaxAttempts {
+				history.count = c.MaxAttempts
+				return l.park(ctx, it, ReasonDied, errDied, history)
+			}
+		}
+		if l.isStopping() {
+			return errStopping
+		}
+		err := l.prepare(ctx, []*item{it})
+		if err == nil {
+			err = l.alone(ctx, []*item{it})
+		}
+		if err == nil {
+			l.done(ctx, []*item{it})
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		switch judge(err) {
+		case again:
+			err = l.waitAgain(ctx, pauses, err)
+		case hold:
+			l.engine.metrics.retry("held")
+			l.engine.log.Warn("dependency is down, partition waits", "topic", it.Topic, "partition", it.Partition,
+				"offset", it.Offset, "error", err)
+			err = l.rest(ctx, StateHeld, err, backoff(holdBase, holdLimit, pauses))
+		default:
+			l.engine.metrics.failed(it)
+			it.prepared, it.isPrepared = nil, false
+			count := 1
+			if isRecorded {
+				count = 0
+			}
+			cause := err
+			if history, err = l.record(ctx, it, count, cause); err != nil {
+				return err
+			}
+			isRecorded = false
+			if IsPoison(cause) || history.count >= c.MaxAttempts || time.Since(start) >= c.RetryFor || l.behind() >= c.RetryMessages {
+				return l.park(ctx, it, reasonOf(cause), cause, history)
+			}
+			l.engine.metrics.retry("failed")
+			l.engine.log.Warn("message failed, will be tried again", "event_id", it.ID, "type", it.Type, "topic", it.Topic,
+				"partition", it.Partition, "offset", it.Offset, "attempts", history.count)
+			err = l.rest(ctx, StateRetrying, cause, min(backoff(c.RetryBackoff, retryLimit, tries), c.RetryFor-time.Since(start)))
+			tries++
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+var errDied = errors.New("the process died at each try")
+
+// record counts tries, however long the database is away.
+func (l *lane) record(ctx context.Context, it *item, n int, cause error) (a attempts, err error) {
+	id := partitionID{it.Topic, it.Partition}
+	l.tried[id] = max(l.tried[id], it.Offset)
+	err = l.insist(ctx, func() (err error) {
+		a, err = l.engine.recordAttempt(ctx, it, n, cause)
+		return err
+	})
+	return a, err
+}
+
+// park ends the item as a dead letter.
+func (l *lane) park(ctx context.Context, it *item, reason string, cause error, a attempts) error {
+	err := l.insist(ctx, func() error { return l.engine.park(ctx, it, reason, cause, a) })
+	if err != nil {
+		return err
+	}
+	l.settled([]*item{it})
+	return nil
+}
+
+// parkNow parks an item that no handler ever sees, or puts it behind its key if
+// that is blocked: what comes later in a key's order must not be told first.
+func (l *lane) parkNow(ctx context.Context, it *item) error {
+	var pending []*item
+	err := l.insist(ctx, func() (err error) {
+		pending, err = l.engine.pendingOf(ctx, []*item{it})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(pending) == 0 {
+		return l.batch(ctx, []*item{it}) // claims it as a duplicate, or as waiting
+	}
+	return l.park(ctx, it, it.poison, errors.New("the record does not say what it is"), attempts{count: 1})
+}
+
+// done reports settled items and forgets their attempts.
+func (l *lane) done(ctx context.Context, items []*item) {
+	last := items[len(items)-1]
+	id := partitionID{last.Topic, last.Partition}
+	if offset, ok := l.tried[id]; ok && last.Offset >= offset {
+		// Left behind, a row only waits for the partition's next owner.
+		if err := l.engine.clearAttempts(ctx, id.topic, id.partition, last.Offset); err != nil {
+			l.engine.log.Debug("attempts not cleared", "error", err)
+		} else {
+			delete(l.tried, id)
+		}
+	}
+	l.state(StateRunning, nil)
+	l.settled(items)
+}
+
+// insist calls do until it returns nil or the lane ends. Every error is the
+// database's here: there is no message that could be at fault.
+func (l *lane) insist(ctx context.Context, do func() error) error {
+	for n := 1; ; n++ {
+		err := do()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := l.waitAgain(ctx, n, err); err != nil {
+			return err
+		}
+	}
+}
+
+// waitAgain pauses before the same transaction is tried again.
+func (l *lane) waitAgain(ctx context.Context, n int, cause error) error {
+	l.engine.metrics.retry("again")
+	level := l.engine.log.Debug
+	if n > 3 { // a deadlock is over by then; this is a database that is away
+		level = l.engine.log.Warn
+	}
+	level("transaction will be tried again", "try", n, "error", cause)
+	return l.rest(ctx, StateDatabase, cause, backoff(againBase, againLimit, n))
+}
+
+func (l *lane) rest(ctx context.Context, state string, cause error, d time.Duration) error {
+	if l.isStopping() {
+		return errStopping
+	}
+	l.state(state, cause)
+	return l.pause(ctx, d)
+}
+
+func (l *lane) isStopping() bool {
+	select {
+	case <-l.stop:
+		return true
+	default:
+		return false
+	}
+}

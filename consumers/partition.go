@@ -1,0 +1,248 @@
+package consumers
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gapless/gapless/sql"
+)
+
+// partition is an assigned partition and its worker. The poll loop puts
+// messages in, the worker settles them in order.
+type partition struct {
+	partitionID
+	group  *group
+	lane   *lane
+	member string // of this assignment alone: it deletes no row but its own
+
+	wake chan struct{} // of capacity 1: there is something in the queue
+	stop chan struct{} // closed to give the partition up
+	done chan struct{} // closed when the worker is gone
+
+	stopOnce sync.Once
+
+	mu     sync.Mutex
+	queue  []*item // received and not taken by the worker
+	size   int     // bytes in queue
+	taken  []*item // being settled
+	paused bool    // fetching is paused until the queue is short again
+	lost   bool    // no longer ours: nothing may be marked
+	next   int64   // offset after the last settled message, -1 before the first
+	end    int64   // of the partition, -1 before the first fetch
+	state  string
+	err    error
+	rate   rate
+}
+
+func newPartition(g *group, id partitionID, member string) *partition {
+	p := &partition{
+		partitionID: id, group: g, member: member, next: -1, end: -1, state: StateRunning,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	p.lane = &lane{
+		engine: g.engine, commit: g.committer.commit, alone: g.alone, stop: p.stop, tried: map[partitionID]int64{},
+		behind: p.behind, settled: p.settled, state: p.setState,
+	}
+	return p
+}
+
+// run is the worker. It ends when the partition is given up, or with ctx.
+func (p *partition) run(ctx context.Context) {
+	defer close(p.done)
+	if err := p.assign(ctx); err != nil {
+		return // given up before the first message
+	}
+	for {
+		select {
+		case <-p.stop:
+			p.unassign(ctx)
+			return
+		case <-ctx.Done():
+			return // cut off: the row stays, the next owner is careful
+		case <-p.wake:
+		}
+		for items := p.take(); len(items) > 0; items = p.take() {
+			if err := p.lane.settle(ctx, items); err != nil {
+				break // stop or ctx is done
+			}
+		}
+	}
+}
+
+// assign takes the partition's row. One that is found there was left by a
+// process that died at work, perhaps of a message.
+func (p *partition) assign(ctx context.Context) error {
+	e := p.group.engine
+	var left string
+	tried := int64(-1)
+	err := p.lane.insist(ctx, func() error {
+		var batch pgx.Batch
+		batch.Queue(sql.InboxAssign, e.consumer.Name, e.generation, p.topic, p.partition, p.member).
+			QueryRow(func(row pgx.Row) error { return row.Scan(&left, &tried) })
+		return e.send(ctx, &batch)
+	})
+	if err != nil {
+		return err
+	}
+	p.setState(StateRunning, nil)
+	if tried >= 0 {
+		p.lane.tried[p.partitionID] = tried
+	}
+	if left != "" {
+		p.lane.suspects = e.config.BatchSize
+		e.log.Warn("partition was left behind by a process that died, its last messages are tried one by one",
+			"topic", p.topic, "partition", p.partition, "left_by", left)
+	}
+	return nil
+}
+
+func (p *partition) unassign(ctx context.Context) {
+	e := p.group.engine
+	var batch pgx.Batch
+	batch.Queue(sql.InboxUnassign, e.consumer.Name, e.generation, p.topic, p.partition, p.member)
+	if err := e.send(ctx, &batch); err != nil {
+		// The next owner takes us for dead, which costs it one slow batch.
+		e.log.Warn("partition not let go in the database", "topic", p.topic, "partition", p.partition, "error", err)
+	}
+}
+
+// put queues what was fetched. It never blocks: a queue that is full pauses the
+// partition's fetches.
+func (p *partition) put(items []*item, end int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end = max(p.end, end)
+	if len(items) == 0 {
+		return
+	}
+	if p.next < 0 {
+		p.next = items[0].Offset
+	}
+	p.queue = append(p.queue, items...)
+	for _, it := range items {
+		p.size += len(it.Value)
+	}
+	if !p.paused && (len(p.queue) >= p.high() || p.size >= queueBytes) {
+		p.paused = true
+		p.group.client.PauseFetchPartitions(map[string][]int32{p.topic: {p.partition}})
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// high is where a queue is full: enough for two batches, and for a retry to see
+// that RetryMessages wait.
+func (p *partition) high() int {
+	c := p.group.engine.config
+	return max(2*c.BatchSize, c.RetryMessages)
+}
+
+// take moves the head of the queue to the worker.
+func (p *partition) take() []*item {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.stop:
+		return nil
+	default:
+	}
+	n := min(len(p.queue), p.group.engine.config.BatchSize)
+	p.taken = p.queue[:n:n]
+	p.queue = p.queue[n:]
+	for _, it := range p.taken {
+		p.size -= len(it.Value)
+	}
+	if p.paused && len(p.queue) < p.high()/2 && p.size < queueBytes/2 {
+		p.paused = false
+		p.group.client.ResumeFetchPartitions(map[string][]int32{p.topic: {p.partition}})
+	}
+	return p.taken
+}
+
+func (p *partition) behind() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue)
+}
+
+// settled is lane.settled: what is committed in the database may be committed
+// in Kafka.
+func (p *partition) settled(items []*item) {
+	last := items[len(items)-1]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next = last.Offset + 1
+	p.taken = p.taken[len(items):]
+	p.rate.add(len(items))
+	if !p.lost {
+		p.group.mark(p.partitionID, last)
+	}
+}
+
+func (p *partition) setState(state string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state, p.err = state, err
+}
+
+// release tells the worker to end after the transaction it is in.
+func (p *partition) release() { p.stopOnce.Do(func() { close(p.stop) }) }
+
+// disown forbids marks: the partition may have another owner already.
+func (p *partition) disown() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lost = true
+}
+
+func (p *partition) status(now time.Time) PartitionStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := PartitionStatus{Topic: p.topic, Partition: p.partition, Next: p.next, End: p.end, State: p.state, Rate: p.rate.perSecond}
+	if p.err != nil {
+		s.Error = p.err.Error()
+	}
+	if p.next >= 0 && p.end > p.next {
+		s.LagMessages = p.end - p.next
+	}
+	oldest := p.taken
+	if len(oldest) == 0 {
+		oldest = p.queue
+	}
+	if len(oldest) > 0 {
+		s.Lag = max(0, now.Sub(oldest[0].Timestamp))
+	}
+	return s
+}
+
+func (p *partition) tick(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate.tick(d)
+}
+
+// rate is a moving average over about ten seconds.
+type rate struct {
+	count     int
+	perSecond float64
+}
+
+func (r *rate) add(n int) { r.count += n }
+
+func (r *rate) tick(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	weight := 1 - math.Exp(-d.Seconds()/10)
+	r.perSecond += weight * (float64(r.count)/d.Seconds() - r.perSecond)
+	r.count = 0
+	if r.perSecond < 0.001 {
+		r.perSecond = 0
+	}
+}

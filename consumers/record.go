@@ -1,0 +1,104 @@
+package consumers
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// messageOf turns a record into a message that shares its bytes.
+func messageOf(r *kgo.Record) *Message {
+	m := &Message{
+		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
+		Key: r.Key, Value: r.Value, Timestamp: r.Timestamp,
+	}
+	if len(r.Headers) > 0 {
+		m.Headers = make([]Header, len(r.Headers))
+		for i, h := range r.Headers {
+			m.Headers[i] = Header{Name: h.Key, Value: h.Value}
+		}
+	}
+	m.complete()
+	return m
+}
+
+// complete fills ID and Type from the headers where they are unset.
+func (m *Message) complete() {
+	if m.Type == "" {
+		m.Type = m.Header("ce_type")
+	}
+	var none [16]byte
+	if m.ID == none {
+		m.ID = MessageID(m.Topic, m.Partition, m.Offset, m.Headers)
+	}
+}
+
+// encodeHeaders is the form in which headers are stored: an ordered array of
+// [name, base64 or null], because jsonb cannot hold the bytes themselves and an
+// object would lose order and repeats.
+func encodeHeaders(headers []Header) string {
+	pairs := make([][2]*string, len(headers))
+	for i, h := range headers {
+		name := text(h.Name)
+		pairs[i][0] = &name
+		if h.Value != nil {
+			value := base64.StdEncoding.EncodeToString(h.Value)
+			pairs[i][1] = &value
+		}
+	}
+	b, err := json.Marshal(pairs)
+	if err != nil {
+		panic("encode strings as JSON: " + err.Error())
+	}
+	return string(b)
+}
+
+// DecodeHeaders is the inverse of the form in which dead_letter and
+// key_block_message keep headers: an ordered array of [name, base64 or null].
+func DecodeHeaders(stored []byte) ([]Header, error) {
+	var pairs [][]*string
+	if err := json.Unmarshal(stored, &pairs); err != nil {
+		return nil, &headersError{err.Error()}
+	}
+	headers := make([]Header, len(pairs))
+	for i, p := range pairs {
+		if len(p) != 2 || p[0] == nil {
+			return nil, &headersError{"an entry is not a [name, value] pair"}
+		}
+		headers[i].Name = *p[0]
+		if p[1] == nil {
+			continue
+		}
+		value, err := base64.StdEncoding.DecodeString(*p[1])
+		if err != nil {
+			return nil, &headersError{err.Error()}
+		}
+		headers[i].Value = value
+	}
+	return headers, nil
+}
+
+type headersError struct{ reason string }
+
+func (e *headersError) Error() string { return "decode stored headers: " + e.reason }
+
+// text makes s fit a Postgres text value: a broken message must still be
+// parked, and text holds neither NUL nor broken UTF-8.
+func text(s string) string {
+	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
+		return s
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// nullText is text, with the empty string as NULL.
+func nullText(s string) *string {
+	if s == "" {
+		return nil
+	}
+	s = text(s)
+	return &s
+}

@@ -1,0 +1,88 @@
+package sql
+
+import _ "embed"
+
+// InboxBegin opens a batch's transaction.
+//
+//go:embed inbox_begin.sql
+var InboxBegin string
+
+// InboxClaim claims a batch's events for a consumer; it returns the new ones.
+//
+//go:embed inbox_claim.sql
+var InboxClaim string
+
+// InboxBlocked returns the blocked keys among those of a batch, locked.
+//
+//go:embed inbox_blocked.sql
+var InboxBlocked string
+
+// InboxWait puts claimed messages behind their blocked keys.
+//
+//go:embed inbox_wait.sql
+var InboxWait string
+
+// InboxCommit ends a batch's transaction.
+//
+//go:embed inbox_commit.sql
+var InboxCommit string
+
+// InboxRollback abandons a batch's transaction.
+//
+//go:embed inbox_rollback.sql
+var InboxRollback string
+
+// InboxSeen returns which events of a batch need no work any more.
+//
+//go:embed inbox_seen.sql
+var InboxSeen string
+
+// InboxBlockedPeek returns the blocked keys among those of a batch, unlocked.
+//
+//go:embed inbox_blocked_peek.sql
+var InboxBlockedPeek string
+
+// InboxPark makes a message a dead letter and blocks its key.
+//
+//go:embed inbox_park.sql
+var InboxPark string
+
+// InboxAttemptRecord counts a try at a message, before or after it.
+//
+//go:embed inbox_attempt_record.sql
+var InboxAttemptRecord string
+
+// InboxAttemptClear forgets the tries at messages that are settled.
+//
+//go:embed inbox_attempt_clear.sql
+var InboxAttemptClear string
+
+// InboxAssign takes a partition and tells who left it behind.
+//
+//go:embed inbox_assign.sql
+var InboxAssign string
+
+// InboxUnassign lets go of a partition in good order.
+//
+//go:embed inbox_unassign.sql
+var InboxUnassign string
+
+// InboxPartitionsCreate keeps daily partitions of the inbox ready.
+//
+//go:embed inbox_partitions_create.sql
+var InboxPartitionsCreate string
+
+// InboxStanding counts what stands still for a consumer.
+//
+//go:embed inbox_standing.sql
+var InboxStanding string
+
+// InspectInbox lists each consumer's inbox by outcome.
+//
+//go:embed inspect_inbox.sql
+var InspectInbox string
+
+// InspectBlockedKeys lists blocked keys and what waits behind them.
+//
+//go:embed inspect_blocked_keys.sql
+var InspectBlockedKeys string

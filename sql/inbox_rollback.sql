@@ -1,0 +1,2 @@
+-- Abandons a batch's transaction; the connection can be used again.
+ROLLBACK

@@ -1,0 +1,6 @@
+-- Which of these events a consumer has claimed: a hint before Prepare and
+-- before single tries. The claim decides.
+-- Index: inbox_pkey. Locks: none.
+SELECT event_id
+FROM gapless.inbox
+WHERE consumer = $1 AND generation = $2 AND event_id = ANY ($3::uuid[])
