@@ -1,0 +1,180 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/gapless/gapless/sql"
+)
+
+// Run judges the installation once. It blocks until it is done or ctx ends, and
+// may run beside everything else and beside itself. An error means that there is
+// no judgement; a breach is no error, see [Report.Broken].
+func Run(ctx context.Context, c Config) (Report, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return Report{}, err
+	}
+	if c.Pool == nil {
+		pool, err := pgxpool.New(ctx, c.DatabaseURL)
+		if err != nil {
+			return Report{}, fmt.Errorf("connect to Postgres: %w", err)
+		}
+		defer pool.Close()
+		c.Pool = pool
+	}
+	k, err := openKafka(c)
+	if err != nil {
+		return Report{}, err
+	}
+	defer k.close()
+
+	r := run{Config: c, kafka: k, ledger: newLedger(c.Examples)}
+	r.report = Report{StartedAt: time.Now(), Invariants: newInvariants()}
+	for _, step := range []func(context.Context) error{
+		r.readSchema, r.readOutbox, r.awaitRelay, r.readParked, r.readKafka, r.judgePhantoms, r.judgeLoss, r.judgeEffects, r.judgeTables,
+	} {
+		if err := step(ctx); err != nil {
+			return Report{}, err
+		}
+	}
+	r.report.Took = time.Since(r.report.StartedAt)
+	return r.report, nil
+}
+
+type run struct {
+	Config
+	kafka  *kafka
+	ledger *ledger
+	report Report
+
+	schema schema
+	passed bool // the relay, the cut
+}
+
+// schema is what the database holds, and how far back.
+type schema struct {
+	Outbox       bool
+	Inbox        bool
+	Orders       bool
+	Participants bool
+	OutboxFloor  *time.Time
+	InboxFloor   *time.Time
+}
+
+func (r *run) incomplete(format string, args ...any) {
+	r.report.Incomplete = append(r.report.Incomplete, fmt.Sprintf(format, args...))
+}
+
+func (r *run) readSchema(ctx context.Context) error {
+	rows, _ := r.Pool.Query(ctx, sql.VerifySchema)
+	s, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[schema])
+	if err != nil {
+		return fmt.Errorf("read schema: %w", err)
+	}
+	if !s.Outbox {
+		return errors.New("there is no table gapless.outbox in this database: run 'gapless migrate up', or look at --database-url")
+	}
+	r.schema = s
+	return nil
+}
+
+// readOutbox takes the cut: snapshot first, LSN second, rows third.
+func (r *run) readOutbox(ctx context.Context) error {
+	return r.snapshot(ctx, func(tx pgx.Tx) error {
+		var at time.Time
+		if err := tx.QueryRow(ctx, sql.VerifyCut).Scan(&r.report.Cut.LSN, &at); err != nil {
+			return fmt.Errorf("read LSN: %w", err)
+		}
+		rows, _ := tx.Query(ctx, sql.VerifyOutbox)
+		n, err := r.eachRow(rows, func(v row) {
+			r.ledger.addRow(r.TopicPrefix+v.aggregateType, v)
+			if len(r.ledger.events)%progressEvery == 0 {
+				r.Progress(Progress{Step: "read outbox", Done: int64(len(r.ledger.events))})
+			}
+		})
+		r.report.Cut.Rows = n
+		if err != nil {
+			return fmt.Errorf("read outbox: %w", err)
+		}
+		return nil
+	})
+}
+
+// progressEvery bounds how often Progress is called while rows or records stream.
+const progressEvery = 20_000
+
+func (r *run) eachRow(rows pgx.Rows, f func(row)) (int64, error) {
+	var v row
+	tag, err := pgx.ForEachRow(rows, []any{&v.id, &v.aggregateType, &v.key, &v.version, &v.kind, &v.at}, func() error {
+		f(v)
+		return nil
+	})
+	return tag.RowsAffected(), err
+}
+
+// snapshot runs f on one REPEATABLE READ snapshot.
+func (r *run) snapshot(ctx context.Context, f func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, r.Pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, f)
+}
+
+// awaitRelay waits until the relay has passed the cut.
+func (r *run) awaitRelay(ctx context.Context) error {
+	args := pgx.StrictNamedArgs{"slot": r.Slot, "lsn": r.report.Cut.LSN}
+	deadline := time.Now().Add(r.Wait)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var position *string
+		var active bool
+		if err := r.Pool.QueryRow(ctx, sql.VerifyRelay, args).Scan(&position, &r.passed, &active); err != nil {
+			return fmt.Errorf("read position of the relay: %w", err)
+		}
+		if position != nil {
+			r.report.Cut.Relay = *position
+		}
+		if r.passed {
+			return nil
+		}
+		r.Progress(Progress{Step: "wait for the relay"})
+		if time.Now().After(deadline) {
+			switch {
+			case position == nil:
+				r.incomplete("no relay has ever run on slot %q: rows that are not in Kafka are too young", r.Slot)
+			case !active:
+				r.incomplete("no relay is connected to slot %q, which stands at %s: rows before %s that are not in Kafka are too young", r.Slot, *position, r.report.Cut.LSN)
+			default:
+				r.incomplete("the relay of slot %q stands at %s and did not reach %s within %s: rows that are not in Kafka are too young", r.Slot, *position, r.report.Cut.LSN, r.Wait)
+			}
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// readParked comes after the relay has passed the cut and before Kafka's ends: a
+// row that is redriven between the two is seen as parked, or in Kafka.
+func (r *run) readParked(ctx context.Context) error {
+	rows, _ := r.Pool.Query(ctx, sql.VerifyParked)
+	var id uuid.UUID
+	_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
+		if e := r.ledger.find(id); e != nil {
+			e.state |= parked
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read parked rows: %w", err)
+	}
+	return nil
+}
