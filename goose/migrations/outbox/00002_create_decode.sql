@@ -364,8 +364,8 @@ BEGIN
                 IF result ? name THEN
                     SELECT string_agg(substring(data FROM s.starts + 1 FOR s.ends - s.starts), ''::bytea ORDER BY s.nth)
                     INTO merged
-                    FROM unnest(seen, seen_starts, seen_ends) WITH ORDINALITY AS s (number, starts, ends, nth)
-                    WHERE s.number = decode_message.number;
+                    FROM unnest(seen, seen_starts, seen_ends) WITH ORDINALITY AS s (num, starts, ends, nth)
+                    WHERE s.num = number;
                     value := gapless.decode_message(merged, 0, octet_length(merged), field ->> 'type', messages, enums, depth + 1);
                 ELSE
                     value := gapless.decode_message(data, starts, ends, field ->> 'type', messages, enums, depth + 1);
