@@ -181,6 +181,9 @@ func run(t testing.TB, cfg relay.Config) *running {
 	t.Cleanup(func() {
 		cancel()
 		<-run.done
+		if t.Failed() {
+			t.Logf("Run returned %v, status %+v", run.err, r.Status())
+		}
 	})
 	return run
 }
@@ -245,8 +248,8 @@ func want(t testing.TB, m *memory, values ...string) {
 	})
 }
 
-// stored waits until the record and the slot hold everything.
-func (s *setup) stored(t testing.TB, r *running) {
+// stored waits until this relay has handled events, and record and slot say so.
+func (s *setup) stored(t testing.TB, r *running, events uint64) {
 	t.Helper()
 	testkit.Eventually(t, patience, func() error {
 		var lsn string
@@ -254,7 +257,7 @@ func (s *setup) stored(t testing.TB, r *running) {
 			return err
 		}
 		st := r.Status()
-		if st.InFlight != 0 || st.Done == 0 || st.Stored.String() != lsn || st.Confirmed < st.Stored {
+		if st.Events < events || st.InFlight != 0 || st.Stored.String() != lsn || st.Confirmed < st.Stored {
 			return fmt.Errorf("record %s, status %+v", lsn, st)
 		}
 		return nil

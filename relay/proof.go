@@ -112,6 +112,9 @@ func (s *store) unproven(ctx context.Context, p proof, table string) (map[string
 
 // peek takes from ids what the slot will still send.
 func (s *store) peek(ctx context.Context, ids map[string]bool) error {
+	if err := s.exec(ctx, sql.RelayFlush); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
 	rows, err := s.pool.Query(ctx, sql.RelayPeek, s.slot, s.publication)
 	if err != nil {
 		return err

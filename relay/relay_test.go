@@ -21,7 +21,7 @@ func TestRowsArriveInCommitOrder(t *testing.T) {
 	s.exec(t, "begin; insert into gapless.outbox (aggregatetype, aggregateid, type) values ('order', 'k', 'T'); rollback")
 	s.append(t, "k", "4")
 	want(t, &sink, "before the relay", "1", "2", "3", "4")
-	s.stored(t, r)
+	s.stored(t, r, 5)
 	got := sink.records()[1]
 	if got.topic != "outbox.event.order" || got.key != "k" || got.header("ce_type") != "T" || got.header("content-type") != "" {
 		t.Errorf("%+v", got)
@@ -112,7 +112,7 @@ func TestRestartInMidTransaction(t *testing.T) {
 	want(t, &second, "3", "4")
 	s.append(t, "k", "5")
 	want(t, &second, "3", "4", "5")
-	s.stored(t, r)
+	s.stored(t, r, 3)
 }
 
 func TestStreamBreaks(t *testing.T) {
@@ -126,7 +126,7 @@ func TestStreamBreaks(t *testing.T) {
 		all = append(all, v)
 		s.append(t, "k", v)
 		want(t, &sink, all...)
-		s.stored(t, r)
+		s.stored(t, r, uint64(i+1))
 		s.exec(t, "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active", s.slot)
 		testkit.Eventually(t, patience, func() error {
 			if st := r.Status(); st.Reconnects != uint64(i+1) || st.State != relay.Streaming {
@@ -175,7 +175,7 @@ func TestZombieIsFenced(t *testing.T) {
 	sink.release()
 	// It lets go of the slot, finds it free, takes it again and repeats.
 	want(t, &sink, "1", "1")
-	s.stored(t, r)
+	s.stored(t, r, 2)
 	if err := s.pool.QueryRow(t.Context(), position, s.slot).Scan(&after); err != nil {
 		t.Fatal(err)
 	}
@@ -194,5 +194,5 @@ func TestNoSelectWhileStreaming(t *testing.T) {
 	r := run(t, cfg)
 	s.append(t, "k", "1", "2")
 	want(t, &sink, "1", "2")
-	s.stored(t, r)
+	s.stored(t, r, 2)
 }

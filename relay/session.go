@@ -169,6 +169,7 @@ func (s *session) run(ctx context.Context) error {
 	s.worker.start(context.WithoutCancel(ctx))
 	defer s.diagnosing.Wait()
 	defer s.worker.stop()
+	defer func() { s.publish(s.now()) }()
 	stop := context.AfterFunc(ctx, s.conn.Interrupt)
 	defer stop()
 	for ctx.Err() == nil {
@@ -377,14 +378,16 @@ func (s *session) takeInbox(now time.Duration) error {
 	}
 	s.lastAck = now
 	wall := time.Now()
+	var failed error
 	for _, a := range acks {
-		if a.err != nil {
-			return s.sinkFailed(a)
+		if a.err == nil {
+			s.acked(a.record, wall)
+		} else if err := s.sinkFailed(a); failed == nil {
+			failed = err
 		}
-		s.acked(a.record, wall)
 	}
 	crashpoint.Hit("relay.after_ack")
-	return nil
+	return failed
 }
 
 func (s *session) acked(r *format.Record, wall time.Time) {

@@ -39,7 +39,6 @@ func (s *session) finish(ctx context.Context) error {
 		}
 		s.inbox.wait(ctx, 50*time.Millisecond)
 	}
-	s.publish(s.now())
 	s.r.log.InfoContext(ctx, "stream stopped", "resume", s.machine.Stored().Resume, "confirmed", s.machine.Confirmed())
 	return nil
 }
@@ -61,14 +60,16 @@ func (s *session) salvage(ctx context.Context, cause error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), salvageTime)
 	defer cancel()
 	s.machine.Finish()
+	var sink *sinkError
+	sinkBroke := errors.As(cause, &sink)
 	for ctx.Err() == nil {
 		records, _ := s.machine.InFlight()
-		if records == 0 && s.machine.Stored() == s.machine.Done() && !s.worker.busy {
+		if (records == 0 || sinkBroke) && s.machine.Stored() == s.machine.Done() && !s.worker.busy {
 			break
 		}
 		now := s.now()
-		if err := s.takeInbox(now); err != nil {
-			break
+		if err := s.takeInbox(now); err != nil && s.worker.fatal != nil {
+			return
 		}
 		if e := s.machine.Step(now); e.Write {
 			s.saving, s.events = s.events, 0

@@ -62,6 +62,11 @@ var RelayTableEmpty string
 //go:embed relay_unproven.sql
 var RelayUnproven string
 
+// RelayFlush makes the server flush its WAL.
+//
+//go:embed relay_flush.sql
+var RelayFlush string
+
 // RelayPeek reads what a slot will still send.
 //
 //go:embed relay_peek.sql

@@ -209,7 +209,8 @@ func (c *Conn) Interrupt() {
 	}
 }
 
-// Close ends the connection. The server frees the slot when it sees that.
+// Close ends the connection, and waits a moment for the server to free the
+// slot.
 func (c *Conn) Close(ctx context.Context) error {
 	if c.pg != nil {
 		return c.pg.Close(ctx)
@@ -218,6 +219,28 @@ func (c *Conn) Close(ctx context.Context) error {
 		return nil
 	}
 	// CopyDone and Terminate, so that the server's log has no "unexpected EOF".
-	_ = c.write([]byte{'c', 0, 0, 0, 4, 'X', 0, 0, 0, 4})
+	if err := c.write([]byte{'c', 0, 0, 0, 4, 'X', 0, 0, 0, 4}); err == nil {
+		c.awaitEnd(ctx)
+	}
 	return c.conn.Close()
+}
+
+// farewell bounds the wait for the server's side to end.
+const farewell = time.Second
+
+// awaitEnd reads until the walsender is gone: it frees the slot before it
+// closes, so whoever starts after us finds the slot free.
+func (c *Conn) awaitEnd(ctx context.Context) {
+	end := time.Now().Add(farewell)
+	if d, ok := ctx.Deadline(); ok && d.Before(end) {
+		end = d
+	}
+	if c.conn.SetReadDeadline(end) != nil {
+		return
+	}
+	for {
+		if _, err := c.conn.Read(c.buf); err != nil {
+			return
+		}
+	}
 }

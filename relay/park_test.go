@@ -1,0 +1,137 @@
+package relay_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gapless/gapless/internal/testkit"
+	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/relay/format"
+)
+
+func (s *setup) parked(t testing.TB) []string {
+	t.Helper()
+	rows, err := s.pool.Query(t.Context(), `
+		select status || ' ' || row_key || ' ' || convert_from(record_value, 'UTF8') || ' ' || reason
+		from gapless.parked where slot = $1 order by commit_lsn, commit_index`, s.slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func wantParked(t testing.TB, s *setup, rows ...string) {
+	t.Helper()
+	testkit.Eventually(t, patience, func() error {
+		if got := s.parked(t); !slices.Equal(got, rows) {
+			return fmt.Errorf("parked %q, want %q", got, rows)
+		}
+		return nil
+	})
+}
+
+var tooLarge = &format.Fault{Reason: format.TooLarge, Detail: "for the test"}
+
+func poison(v sent) error {
+	if v.value == "poison" {
+		return tooLarge
+	}
+	return nil
+}
+
+// A row that cannot be sent blocks its key and nothing else, through restarts.
+func TestPoisonBlocksItsKeyOnly(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	sink := memory{refuse: poison}
+	r := run(t, s.config(&sink))
+	s.append(t, "a", "a1", "poison", "a2")
+	s.append(t, "b", "b1")
+	want(t, &sink, "a1", "b1")
+	wantParked(t, s, "parked a poison too_large", "waiting a a2 waiting")
+	s.stored(t, r, 4)
+	r.stop()
+	if st := r.Status(); st.Parked != 2 || st.Events != 4 {
+		t.Errorf("%+v", st)
+	}
+	r = run(t, s.config(&sink))
+	s.append(t, "a", "a3")
+	s.append(t, "b", "b2")
+	want(t, &sink, "a1", "b1", "b2")
+	wantParked(t, s, "parked a poison too_large", "waiting a a2 waiting", "waiting a a3 waiting")
+	r.stop()
+}
+
+// A row that the far side refuses after it was sent: the stream starts again
+// and parks it before anything behind it goes out.
+func TestPoisonFoundLate(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	sink := memory{fail: poison}
+	r := run(t, s.config(&sink))
+	s.append(t, "a", "a1", "poison", "a2")
+	wantParked(t, s, "parked a poison too_large", "waiting a a2 waiting")
+	s.append(t, "b", "b1")
+	testkit.Eventually(t, patience, func() error {
+		if got := sink.values(); got[len(got)-1] != "b1" {
+			return fmt.Errorf("got %q", got)
+		}
+		return nil
+	})
+	s.stored(t, r, 4)
+}
+
+// Rows that raw SQL can write and no record can hold.
+func TestBadRowsAreParked(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.exec(t, "create table plain (id uuid, aggregatetype text, aggregateid text, type text, payload text)")
+	s.exec(t, "alter publication gapless add table plain")
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.exec(t, `insert into plain values
+		(null, 'a', 'k1', 't', 'v'), (gen_random_uuid(), null, 'k2', 't', 'v'),
+		(gen_random_uuid(), 'no topic', 'k3', 't', 'v'), (gen_random_uuid(), 'a', 'k4', 't', 'good')`)
+	want(t, &sink, "good")
+	wantParked(t, s, "parked k1 v bad_value", "parked k2 v bad_topic", "parked k3 v bad_topic")
+	s.stored(t, r, 4)
+}
+
+// A sink that cannot go on: reset, and everything from the position again.
+func TestSinkFailureSendsAgain(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	failed := false
+	sink := memory{}
+	sink.fail = func(v sent) error {
+		if v.value == "2" && !failed {
+			failed = true
+			return fmt.Errorf("not authorized")
+		}
+		return nil
+	}
+	r := run(t, s.config(&sink))
+	s.append(t, "a", "1", "2", "3")
+	testkit.Eventually(t, patience, func() error {
+		got := sink.values()
+		if !slices.Contains(got, "2") || got[len(got)-1] != "3" {
+			return fmt.Errorf("got %q", got)
+		}
+		return nil
+	})
+	s.stored(t, r, 3)
+	if sink.resets == 0 {
+		t.Error("sink was not reset")
+	}
+	if got := s.parked(t); len(got) != 0 {
+		t.Errorf("parked %q", got)
+	}
+	r.become(relay.Streaming)
+}

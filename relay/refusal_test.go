@@ -1,0 +1,210 @@
+package relay_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gapless/gapless/internal/pgtest"
+	"github.com/gapless/gapless/internal/testkit"
+	"github.com/gapless/gapless/relay"
+)
+
+// Each start below would lose rows, or repeat them without end, in silence.
+func TestRefusesToStart(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		damage func(t *testing.T, s *setup)
+		what   string
+	}{
+		"slot dropped": {func(t *testing.T, s *setup) {
+			s.exec(t, "select pg_drop_replication_slot($1)", s.slot)
+		}, "does not exist"},
+		"slot dropped and made again": {func(t *testing.T, s *setup) {
+			s.exec(t, "select pg_drop_replication_slot($1)", s.slot)
+			s.append(t, "k", "lost")
+			s.exec(t, "select pg_create_logical_replication_slot($1, 'pgoutput')", s.slot)
+		}, "ahead of the stored position"},
+		"slot of another plugin": {func(t *testing.T, s *setup) {
+			s.exec(t, "select pg_drop_replication_slot($1)", s.slot)
+			s.exec(t, "select pg_create_logical_replication_slot($1, 'test_decoding')", s.slot)
+		}, "plugin"},
+		"publication dropped": {func(t *testing.T, s *setup) {
+			s.exec(t, "drop publication gapless")
+		}, `publication "gapless" does not exist`},
+		"publication without a table": {func(t *testing.T, s *setup) {
+			s.exec(t, "drop publication gapless")
+			s.exec(t, "create publication gapless")
+		}, "has no table"},
+		"publication without inserts": {func(t *testing.T, s *setup) {
+			s.exec(t, "alter publication gapless set (publish = 'update')")
+		}, "does not publish inserts"},
+		"partitions published one by one": {func(t *testing.T, s *setup) {
+			s.exec(t, "alter publication gapless set (publish_via_partition_root = false)")
+		}, "partition"},
+		"record of another server": {func(t *testing.T, s *setup) {
+			s.exec(t, "update gapless.relay_progress set system_id = '1'")
+		}, "another one"},
+		"record of a newer timeline": {func(t *testing.T, s *setup) {
+			s.exec(t, "update gapless.relay_progress set timeline = 7")
+		}, "old primary"},
+		"record ahead of the server": {func(t *testing.T, s *setup) {
+			s.exec(t, "update gapless.relay_progress set resume_lsn = 'FF/0'")
+		}, "ahead of the server"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t)
+			var sink memory
+			r := run(t, s.config(&sink))
+			s.append(t, "k", "1")
+			want(t, &sink, "1")
+			s.stored(t, r, 1)
+			r.stop()
+			c.damage(t, s)
+			refusal(t, run(t, s.config(&sink)).ended(), c.what)
+			if got := sink.values(); len(got) != 1 {
+				t.Errorf("sent %q in spite of the refusal", got)
+			}
+		})
+	}
+}
+
+func TestColumnTakenAwayStops(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.exec(t, "create table shop_outbox (id uuid primary key, aggregatetype text, aggregateid text, type text, payload jsonb)")
+	s.exec(t, "alter publication gapless add table shop_outbox")
+	var sink memory
+	r := run(t, s.config(&sink))
+	r.become(relay.Streaming)
+	s.exec(t, "alter table shop_outbox rename column payload to body")
+	s.exec(t, "insert into shop_outbox values (gen_random_uuid(), 'a', 'k', 't', '{}')")
+	refusal(t, r.ended(), `public.shop_outbox has no column "payload"`)
+}
+
+func TestMakesASlotOnlyForEmptyTables(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.exec(t, "select pg_drop_replication_slot($1)", s.slot)
+	var sink memory
+	r := run(t, s.config(&sink))
+	r.become(relay.Streaming)
+	s.append(t, "k", "1")
+	want(t, &sink, "1")
+	r.stop()
+
+	s = newSetup(t)
+	s.exec(t, "select pg_drop_replication_slot($1)", s.slot)
+	s.append(t, "k", "no slot saw this")
+	refusal(t, run(t, s.config(&sink)).ended(), "already has rows")
+}
+
+// Keepalives move an idle slot past the record. That is no reason to refuse,
+// not even with rows written while the relay was away; and the slot does move,
+// else a quiet outbox beside a busy table fills the disk.
+func TestIdleSlotMovesAndRestarts(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.exec(t, "create table busy (n int)")
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1")
+	want(t, &sink, "1")
+	s.stored(t, r, 1)
+	testkit.Eventually(t, patience, func() error {
+		s.exec(t, "insert into busy select generate_series(1, 100)")
+		st := r.Status()
+		if st.Confirmed <= st.Stored {
+			return fmt.Errorf("slot at %s, record at %s", st.Confirmed, st.Stored)
+		}
+		return nil
+	})
+	r.stop()
+	s.append(t, "k", "while away")
+	r = run(t, s.config(&sink))
+	want(t, &sink, "1", "while away")
+}
+
+// The same, but somebody else has moved the slot on, past rows that nobody sent.
+func TestSlotMovedOverRowsIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.exec(t, "create table plain (id uuid, aggregatetype text, aggregateid text, type text, payload text)")
+	s.exec(t, "alter publication gapless add table plain")
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1")
+	want(t, &sink, "1")
+	testkit.Eventually(t, patience, func() error {
+		s.exec(t, "select pg_logical_emit_message(false, 'other', 'wal')")
+		if st := r.Status(); st.Events == 0 || st.Confirmed <= st.Stored {
+			return fmt.Errorf("%+v", st)
+		}
+		return nil
+	})
+	r.stop()
+	s.append(t, "k", "lost", "lost too")
+	s.exec(t, "insert into plain values (gen_random_uuid(), 'a', 'k', 't', 'lost without an xid column')")
+	// A slot advances no further than the disk, and the test server commits
+	// asynchronously.
+	s.exec(t, "set synchronous_commit = on; select pg_logical_emit_message(true, 'flush', '')")
+	s.exec(t, "select pg_replication_slot_advance($1, pg_current_wal_lsn())", s.slot)
+	s.append(t, "k", "comes by the slot")
+	refusal(t, run(t, s.config(&sink)).ended(), "3 rows")
+	want(t, &sink, "1")
+}
+
+func TestPermanentErrorsEndTheFirstTry(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	for name, url := range map[string]string{
+		"no such database": strings.Replace(s.db.URL, s.db.Name, "nowhere", 1),
+		"not replication":  s.db.LoginURL(t, pgtest.Consumer),
+		"not migrated":     pgtest.NewEmptyDB(t).URL,
+	} {
+		var sink memory
+		cfg := s.config(&sink)
+		cfg.DatabaseURL = url
+		if name == "not migrated" {
+			cfg.Slot = "nothing"
+		}
+		err := run(t, cfg).ended()
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestUnreachableServerIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	var sink memory
+	s := setup{db: &pgtest.DB{URL: "postgres://nobody@127.0.0.1:1/none"}, slot: "s"}
+	r := run(t, s.config(&sink))
+	testkit.Eventually(t, patience, func() error {
+		if st := r.Status(); st.Reconnects < 2 || st.State != relay.Starting || st.Reason == "" {
+			return fmt.Errorf("%+v", st)
+		}
+		return nil
+	})
+	r.stop()
+}
+
+func TestConfigNamesEveryFault(t *testing.T) {
+	t.Parallel()
+	_, err := relay.New(relay.Config{Slot: "No Slot", MaxBytes: -1, StopTimeout: -time.Second})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, field := range []string{"DatabaseURL", "Sink", "Slot", "MaxBytes", "StopTimeout"} {
+		if !strings.Contains(err.Error(), field) {
+			t.Errorf("%v does not name %s", err, field)
+		}
+	}
+	var r *relay.Refusal
+	if errors.As(err, &r) {
+		t.Error("a bad configuration is no refusal")
+	}
+}
