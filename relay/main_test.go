@@ -1,9 +1,50 @@
 package relay_test
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gapless/gapless/internal/pgtest"
+	"github.com/gapless/gapless/relay"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) != "" {
+		os.Exit(child())
+	}
+	pgtest.Main(m)
+}
+
+// childVariable makes the test binary a relay that a test can kill.
+const childVariable = "GAPLESS_RELAY_CHILD"
+
+func child() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: strings.Split(os.Getenv("BROKERS"), ","), Logger: log})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	r, err := relay.New(relay.Config{
+		DatabaseURL: os.Getenv("DATABASE"), Slot: os.Getenv("SLOT"), Sink: sink, Logger: log,
+		MaxRecords: 50, ProgressEvery: 5 * time.Millisecond, // much happens between two kills
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	if err := r.Run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}

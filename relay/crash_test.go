@@ -1,0 +1,197 @@
+package relay_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gapless/gapless/internal/kafkaserver"
+	"github.com/gapless/gapless/internal/testkit"
+)
+
+// crashes is a relay process under load, on a topic of its own.
+type crashes struct {
+	*setup
+	t         testing.TB
+	brokers   []string
+	aggregate string
+	topic     string
+}
+
+func newCrashes(t *testing.T) *crashes {
+	t.Helper()
+	c := &crashes{setup: newSetup(t), t: t, brokers: kafkaserver.ForTest(t), aggregate: kafkaserver.Name(t, "crash")}
+	c.topic = "outbox.event." + c.aggregate
+	kafkaserver.CreateTopic(t, c.brokers, c.topic, 3)
+	return c
+}
+
+// process is one life of the relay.
+type process struct {
+	cmd    *exec.Cmd
+	stderr *output
+	exited chan error
+}
+
+// output is written by the process and read by the test.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+func (c *crashes) start(env ...string) *process {
+	c.t.Helper()
+	p := &process{cmd: exec.Command(os.Args[0]), stderr: &output{}, exited: make(chan error, 1)}
+	p.cmd.Env = append(os.Environ(), append(env, childVariable+"=1",
+		"DATABASE="+c.db.URL, "SLOT="+c.slot, "BROKERS="+strings.Join(c.brokers, ","))...)
+	p.cmd.Stderr, p.cmd.Stdout = p.stderr, io.Discard
+	if err := p.cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	go func() { p.exited <- p.cmd.Wait() }()
+	c.t.Cleanup(func() {
+		_ = p.cmd.Process.Kill() // an error says that it is gone already
+	})
+	return p
+}
+
+// killed waits for the end and tells whether it was SIGKILL.
+func (p *process) killed(t testing.TB) bool {
+	t.Helper()
+	select {
+	case err := <-p.exited:
+		var exit *exec.ExitError
+		return errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
+	case <-time.After(patience):
+		t.Fatalf("process still runs:\n%s", p.stderr)
+		return false
+	}
+}
+
+// load writes transactions of one to five rows over a few keys until ctx ends,
+// and returns how many rows it committed.
+func (c *crashes) load(ctx context.Context, seed uint64) (rows int) {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	version := map[int]int{}
+	for ctx.Err() == nil {
+		var keys []string
+		var versions []int64
+		for range 1 + rng.IntN(5) {
+			k := rng.IntN(5)
+			version[k]++
+			keys, versions = append(keys, strconv.Itoa(k)), append(versions, int64(version[k]))
+		}
+		// The statement is not cancelled: half a load would be unknown.
+		_, err := c.pool.Exec(context.WithoutCancel(ctx), `
+			insert into gapless.outbox (aggregatetype, aggregateid, aggregate_version, type, payload)
+			select $1, k, v, 'T', convert_to(v::text, 'UTF8') from unnest($2::text[], $3::bigint[]) with ordinality as u(k, v, n) order by n`,
+			c.aggregate, keys, versions)
+		if err != nil {
+			c.t.Errorf("load: %v", err)
+			return rows
+		}
+		rows += len(keys)
+	}
+	return rows
+}
+
+// judge waits until everything is there, and checks that per key the first
+// occurrences are in order and nothing is there that was not written.
+func (c *crashes) judge(rows int) {
+	c.t.Helper()
+	f := follow(c.t, c.brokers, c.topic)
+	total := 0
+	testkit.Eventually(c.t, 3*patience, func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		newest := map[string]int{}
+		seen := 0
+		for _, r := range f.records {
+			v, err := strconv.Atoi(string(r.Value))
+			if err != nil {
+				c.t.Fatalf("record %q was not written", r.Value)
+			}
+			key := string(r.Key)
+			if v > newest[key]+1 {
+				c.t.Fatalf("key %s: first occurrence of %d after %d", key, v, newest[key])
+			}
+			if v == newest[key]+1 {
+				newest[key] = v
+				seen++
+			}
+		}
+		if total = len(f.records); seen != rows {
+			return fmt.Errorf("%d of %d rows", seen, rows)
+		}
+		return nil
+	})
+	c.t.Logf("%d rows, %d repeats", rows, total-rows)
+}
+
+func TestKilledAtRandom(t *testing.T) {
+	t.Parallel()
+	seed := uint64(testkit.Seed(t))
+	rng := rand.New(rand.NewPCG(seed, 0))
+	c := newCrashes(t)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	defer cancel()
+	written := make(chan int, 1)
+	go func() { written <- c.load(ctx, seed) }()
+	kills := 0
+	for range 12 {
+		p := c.start()
+		timer := time.NewTimer(time.Duration(20+rng.IntN(200)) * time.Millisecond)
+		select {
+		case <-timer.C:
+		case err := <-p.exited:
+			t.Fatalf("relay ended by itself: %v\n%s", err, p.stderr)
+		}
+		if err := p.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if p.killed(t) {
+			kills++
+		}
+	}
+	if kills != 12 {
+		t.Errorf("%d kills, want 12", kills)
+	}
+	cancel()
+	rows := <-written
+	last := c.start()
+	c.judge(rows)
+	if err := last.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-last.exited:
+		if err != nil {
+			t.Errorf("after SIGTERM: %v\n%s", err, last.stderr)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("still there 10 s after SIGTERM")
+	}
+}

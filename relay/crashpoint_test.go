@@ -1,0 +1,70 @@
+//go:build crashpoints
+
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gapless/gapless/internal/testkit"
+)
+
+// Each named point must fire, and each must be survived.
+func TestKilledAtEachPoint(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{
+		"relay.after_connect:1", "relay.after_begin:40", "relay.after_track:77", "relay.after_send:50", "relay.after_commit:30",
+		"relay.after_ack:5", "relay.after_store:3", "relay.after_confirm:3", "relay.stopping:1",
+	} {
+		name, _, _ := strings.Cut(point, ":")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCrashes(t)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Second)
+			defer cancel()
+			written := make(chan int, 1)
+			go func() { written <- c.load(ctx, 1) }()
+			for range 2 {
+				p := c.start("GAPLESS_CRASH=" + point)
+				if name == "relay.stopping" {
+					testkit.Eventually(t, patience, func() error { // it cannot stop what has not begun
+						if !strings.Contains(p.stderr.String(), "msg=streaming") {
+							return errors.New("not streaming yet")
+						}
+						return nil
+					})
+					if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if !p.killed(t) || !strings.Contains(p.stderr.String(), "crashpoint "+name+"\n") {
+					t.Fatalf("did not fire:\n%s", p.stderr)
+				}
+			}
+			rows := <-written
+			c.start()
+			c.judge(rows)
+		})
+	}
+}
+
+// Parked, then killed before progress is stored: no second row.
+func TestKilledAfterPark(t *testing.T) {
+	t.Parallel()
+	c := newCrashes(t)
+	c.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ($1, 'big', 'T', convert_to(repeat('9', 1048576), 'UTF8'))`, c.aggregate)
+	p := c.start("GAPLESS_CRASH=relay.after_park:1")
+	if !p.killed(t) || !strings.Contains(p.stderr.String(), "crashpoint relay.after_park\n") {
+		t.Fatalf("did not fire:\n%s", p.stderr)
+	}
+	c.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ($1, 'k', 'T', '1')`, c.aggregate)
+	c.start()
+	c.judge(1)
+	if got := c.parked(t); len(got) != 1 {
+		t.Errorf("%d rows parked, want 1", len(got))
+	}
+}
