@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/gapless/gapless/api"
 	"github.com/gapless/gapless/goose"
 )
 
@@ -34,6 +35,9 @@ func explain(err error) (code int, line string) {
 		return ExitRefused, oneLine("refused: " + err.Error())
 	}
 	if u, ok := errors.AsType[usageError](err); ok {
+		return ExitUsage, oneLine(u.Error() + " (see --help)")
+	}
+	if u, ok := errors.AsType[*api.UsageError](err); ok {
 		return ExitUsage, oneLine(u.Error() + " (see --help)")
 	}
 	if errors.Is(err, context.Canceled) {

@@ -96,6 +96,7 @@ type env struct {
 	stderr  io.Writer
 	getenv  func(string) string
 	log     *slog.Logger
+	verbose bool
 	file    *File
 }
 
@@ -111,9 +112,33 @@ func (m Main) env(g Globals) (*env, error) {
 	}
 	return &env{
 		version: m.Version, stdin: m.Stdin, stdout: m.Stdout, stderr: m.Stderr,
-		getenv: m.Getenv, log: slog.New(handler),
+		getenv: m.Getenv, log: slog.New(handler), verbose: level < slog.LevelInfo,
 	}, nil
 }
+
+// quiet is the logger of a command that talks to a person: warnings only, unless
+// more was asked for.
+func (e *env) quiet() *slog.Logger {
+	if e.verbose {
+		return e.log
+	}
+	return slog.New(atLeast{e.log.Handler(), slog.LevelWarn})
+}
+
+// atLeast is a handler that passes nothing below a level.
+type atLeast struct {
+	slog.Handler
+	level slog.Level
+}
+
+func (h atLeast) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= h.level && h.Handler.Enabled(ctx, l)
+}
+
+func (h atLeast) WithAttrs(a []slog.Attr) slog.Handler {
+	return atLeast{h.Handler.WithAttrs(a), h.level}
+}
+func (h atLeast) WithGroup(n string) slog.Handler { return atLeast{h.Handler.WithGroup(n), h.level} }
 
 // describeFlag adds the environment variable to a flag's help.
 func describeFlag(v *kong.Value) string {
