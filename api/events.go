@@ -41,7 +41,7 @@ type stream struct {
 	who    principal
 	id     uuid.UUID
 	order  *Order
-	seen   string // id of the last event that the client has
+	seen   string // Last-Event-ID
 }
 
 // eventID is opaque to clients: it changes whenever the row does.
@@ -52,6 +52,7 @@ func (st *stream) VisitWatchOrderResponse(w http.ResponseWriter) error {
 	s := st.server
 	ctx, cancel := context.WithTimeout(st.ctx, maxStream)
 	defer cancel()
+	defer context.AfterFunc(s.drainCtx, cancel)()
 	control := http.NewResponseController(w)
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
@@ -75,28 +76,27 @@ func (st *stream) VisitWatchOrderResponse(w http.ResponseWriter) error {
 	if !send(first) || terminal(st.order.Status) {
 		return nil
 	}
-	st.seen = eventID(st.order)
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-s.draining:
 			return nil
 		case <-beat.C:
 			if !send([]byte(": still here\n\n")) {
 				return nil
 			}
-		case <-watch.changes:
+		case state := <-watch.changes:
+			if state.updatedAt == st.order.UpdatedAt.UnixMicro() {
+				continue // the first look finds what the first event told
+			}
 			o, err := s.order(ctx, st.who, st.id)
 			if err != nil {
 				// Postgres is away: end the stream, the client comes back and learns why.
 				return nil
 			}
-			id := eventID(o)
-			if id == st.seen {
+			if eventID(o) == eventID(st.order) {
 				continue
 			}
-			st.seen = id
+			st.order = o
 			if !send(st.event(nil, o)) || terminal(o.Status) {
 				return nil
 			}

@@ -56,13 +56,12 @@ func (s *Server) placedAndDecided(ctx context.Context, taken placed, wait time.D
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	defer context.AfterFunc(s.drainCtx, cancel)()
 	w := s.watcher.watch(taken.orderID)
 	defer w.stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return taken
-		case <-s.draining:
 			return taken
 		case state := <-w.changes:
 			if !state.stockDecided() {

@@ -267,7 +267,7 @@ type Review struct {
 type ReviewDecision string
 
 // Timeline defines model for Timeline.
-type Timeline = json.RawMessage
+type Timeline map[string]interface{}
 
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string

@@ -101,7 +101,16 @@ func (s *Server) ShowTimeline(ctx context.Context, req ShowTimelineRequestObject
 	if err != nil {
 		return nil, fmt.Errorf("show timeline: %w", err)
 	}
-	return ShowTimeline200JSONResponse(text), nil
+	return timeline(text), nil
+}
+
+// timeline is sent as it was given.
+type timeline json.RawMessage
+
+// VisitShowTimelineResponse writes a 200.
+func (t timeline) VisitShowTimelineResponse(w http.ResponseWriter) error {
+	writeJSON(w, http.StatusOK, json.RawMessage(t))
+	return nil
 }
 
 const (

@@ -37,9 +37,11 @@ type Server struct {
 	writer   *outbox.Writer
 	limiter  *limiter
 	router   *chi.Mux
-	draining chan struct{}
 	started  chan struct{}
-	down     atomic.Bool // what was last logged about Postgres
+	draining <-chan struct{} // closed at the stop
+	drain    context.CancelFunc
+	drainCtx context.Context //nolint:containedctx // ends what waits or watches, whoever asked for it
+	down     atomic.Bool     // what was last logged about Postgres
 
 	// Set by Run before started is closed.
 	db        *pgxpool.Pool
@@ -59,10 +61,12 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: c, log: c.Logger.With("component", "api"), metrics: newMetrics(),
-		writer:   outbox.New(outbox.Config{Encoder: c.Encoder}),
-		limiter:  newLimiter(c.MaxConcurrent, c.MaxStreams),
-		draining: make(chan struct{}), started: make(chan struct{}),
+		writer:  outbox.New(outbox.Config{Encoder: c.Encoder}),
+		limiter: newLimiter(c.MaxConcurrent, c.MaxStreams),
+		started: make(chan struct{}),
 	}
+	s.drainCtx, s.drain = context.WithCancel(context.Background())
+	s.draining = s.drainCtx.Done()
 	if c.Pool == nil {
 		pc, err := c.poolConfig()
 		if err != nil {
@@ -235,7 +239,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 // goes last, so that readiness can be seen to be gone.
 func (s *Server) stop(ctx context.Context, servers []*http.Server) error {
 	s.log.InfoContext(ctx, "stopping", "drain", max(s.cfg.DrainDelay, 0))
-	close(s.draining)
+	s.drain()
 	ctx = context.WithoutCancel(ctx)
 	if s.cfg.DrainDelay > 0 {
 		timer := time.NewTimer(s.cfg.DrainDelay)
