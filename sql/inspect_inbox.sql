@@ -1,6 +1,5 @@
--- What each consumer has done, by outcome, in the last day (by event id).
-SELECT consumer, generation, outcome, count(*) AS events, max(applied_at) AS last_applied_at
-FROM gapless.inbox
-WHERE event_id >= gapless.uuid7_floor(now() - interval '1 day')
-GROUP BY consumer, generation, outcome
-ORDER BY consumer, generation, outcome
+-- Consumers: what they did in the last ten minutes, and what is in their way.
+-- Index: inbox_pkey. Locks: ACCESS SHARE.
+SELECT *
+FROM gapless.inbox_status
+ORDER BY consumer, generation
