@@ -62,6 +62,8 @@ type service struct {
 type chaos struct {
 	rollback  float64 // a transaction is rolled back after its handler
 	duplicate float64 // a message comes once more, later
+	reissue   float64 // a command or reply comes once more under another event id
+	shuffle   float64 // what has no order in Kafka (topic, key) comes in another
 	expire    float64 // all deadlines pass at once
 }
 
@@ -200,6 +202,9 @@ func (b *bus) deliver(name string, n int) bool {
 	if n == 0 {
 		return false
 	}
+	if b.rnd.Float64() < b.chaos.shuffle {
+		s.pending = b.shuffled(s.pending)
+	}
 	batch := s.pending[:n:n]
 	s.pending = s.pending[n:]
 	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
@@ -212,9 +217,38 @@ func (b *bus) deliver(name string, n int) bool {
 			again := *m
 			s.pending = append(s.pending, &again)
 		}
+		// Readers of events alone know an event by its id.
+		if slices.Contains([]string{"saga", "inventory", "payment", "fulfillment"}, name) && b.rnd.Float64() < b.chaos.reissue {
+			again := *m
+			again.ID = uuid.New()
+			s.pending = append(s.pending, &again)
+		}
 	}
 	s.applied = append(s.applied, batch...)
 	return true
+}
+
+// shuffled keeps the order within each topic and key, and no other.
+func (b *bus) shuffled(list []*consumers.Message) []*consumers.Message {
+	queues := make(map[string][]*consumers.Message)
+	var keys []string
+	for _, m := range list {
+		key := m.Topic + " " + string(m.Key)
+		if queues[key] == nil {
+			keys = append(keys, key)
+		}
+		queues[key] = append(queues[key], m)
+	}
+	mixed := make([]*consumers.Message, 0, len(list))
+	for len(keys) > 0 {
+		i := b.rnd.IntN(len(keys))
+		key := keys[i]
+		mixed = append(mixed, queues[key][0])
+		if queues[key] = queues[key][1:]; len(queues[key]) == 0 {
+			keys = slices.Delete(keys, i, i+1)
+		}
+	}
+	return mixed
 }
 
 // expire lets every deadline pass and the timer see it.
