@@ -76,13 +76,3 @@ var InboxPartitionsCreate string
 //
 //go:embed inbox_standing.sql
 var InboxStanding string
-
-// InspectInbox lists each consumer's inbox by outcome.
-//
-//go:embed inspect_inbox.sql
-var InspectInbox string
-
-// InspectBlockedKeys lists blocked keys and what waits behind them.
-//
-//go:embed inspect_blocked_keys.sql
-var InspectBlockedKeys string

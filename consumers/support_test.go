@@ -1,0 +1,13 @@
+package consumers_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/gapless/gapless/internal/testkit"
+)
+
+func waitFor(t *testing.T, cond func() error) {
+	t.Helper()
+	testkit.Eventually(t, 30*time.Second, cond)
+}
