@@ -38,8 +38,12 @@ func NewInbox(c Config, consumer Consumer) (*Inbox, error) {
 	in := &Inbox{pool: c.Pool}
 	if in.pool == nil {
 		in.isOurs = true
-		if in.pool, err = openPool(c.DatabaseURL, c.Concurrency); err != nil {
+		pc, err := poolConfig(c.DatabaseURL, c.Concurrency)
+		if err != nil {
 			return nil, err
+		}
+		if in.pool, err = pgxpool.NewWithConfig(context.Background(), pc); err != nil {
+			return nil, fmt.Errorf("open pool: %w", err)
 		}
 	}
 	e := newEngine(&c, consumer, in.pool, m)
@@ -85,9 +89,9 @@ func (in *Inbox) Close() {
 	}
 }
 
-// openPool parses url and sizes the pool: one connection a transaction, and two
-// for attempts, look-ups and upkeep.
-func openPool(url string, transactions int) (*pgxpool.Pool, error) {
+// poolConfig parses url and sizes the pool: one connection a transaction, and
+// two for attempts, look-ups and upkeep.
+func poolConfig(url string, transactions int) (*pgxpool.Config, error) {
 	c, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("parse database URL: %w", err)
@@ -99,11 +103,7 @@ func openPool(url string, transactions int) (*pgxpool.Pool, error) {
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = 10 * time.Second
 	}
-	pool, err := pgxpool.NewWithConfig(context.Background(), c)
-	if err != nil {
-		return nil, fmt.Errorf("open pool: %w", err)
-	}
-	return pool, nil
+	return c, nil
 }
 
 // standing is what stands still for a consumer.

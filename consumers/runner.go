@@ -25,9 +25,10 @@ func Run(ctx context.Context, c Config) error {
 
 // Runner runs consumers. Its methods may be used concurrently; Run once.
 type Runner struct {
-	config Config
-	pool   *pgxpool.Pool
-	groups []*group
+	config     Config
+	poolConfig *pgxpool.Config // when the pool is ours to open
+	pool       *pgxpool.Pool
+	groups     []*group
 }
 
 // New checks c and registers the metrics. It does no I/O; its error names every
@@ -43,7 +44,7 @@ func New(c Config) (*Runner, error) {
 	}
 	r := &Runner{config: c, pool: c.Pool}
 	if r.pool == nil {
-		if r.pool, err = openPool(c.DatabaseURL, c.Concurrency*len(c.Consumers)); err != nil {
+		if r.poolConfig, err = poolConfig(c.DatabaseURL, c.Concurrency*len(c.Consumers)); err != nil {
 			return nil, err
 		}
 	}
@@ -56,11 +57,19 @@ func New(c Config) (*Runner, error) {
 
 // Run consumes until ctx ends, finishes the transactions under way within
 // DrainTimeout, commits offsets, leaves the groups and returns nil, with no
-// goroutine left. It returns an error only when a Kafka client cannot be made:
+// goroutine left. It returns an error only when a Kafka client or a pool cannot be made:
 // a broker or a database that is away is waited for.
 func (r *Runner) Run(ctx context.Context) error {
-	if r.config.Pool == nil {
-		defer r.pool.Close()
+	if r.poolConfig != nil {
+		pool, err := pgxpool.NewWithConfig(ctx, r.poolConfig)
+		if err != nil {
+			return fmt.Errorf("open pool: %w", err)
+		}
+		defer pool.Close()
+		r.pool = pool
+		for _, g := range r.groups {
+			g.engine.pool = pool
+		}
 	}
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.Go(func() error { r.keepPartitions(ctx); return nil })

@@ -1,0 +1,111 @@
+package consumers
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func TestMessageIDTellsIdsApart(t *testing.T) {
+	t.Parallel()
+	id := func(pairs ...string) string {
+		var headers []Header
+		for i := 0; i < len(pairs); i += 2 {
+			headers = append(headers, Header{pairs[i], []byte(pairs[i+1])})
+		}
+		return MessageID("t", 1, 2, headers).String()
+	}
+	const real = "0199ee00-0000-7000-8000-00000000000a"
+	if id("id", real) != real || id("ce_id", real) != real {
+		t.Error("a UUID is not kept")
+	}
+	if id("id", "urn:uuid:"+real) == real || id("id", "{"+real+"}") == real {
+		t.Error("another form of a UUID is another raw id, yet it became the same event")
+	}
+	distinct := map[string]string{}
+	for name, got := range map[string]string{"foreign": id("id", "17"), "other": id("id", "18"), "none": id(), "offset": MessageID("t", 1, 3, nil).String()} {
+		if before, ok := distinct[got]; ok {
+			t.Errorf("%s and %s have one id", name, before)
+		}
+		distinct[got] = name
+	}
+	if id("id", "17") != id("ce_id", "17") || id() != id() {
+		t.Error("an id is not stable")
+	}
+}
+
+// Whatever a record holds, it becomes a message, and its headers can be stored
+// and read back.
+func FuzzMessage(f *testing.F) {
+	f.Add("id", []byte("0199ee00-0000-7000-8000-00000000000a"), "ce_type", []byte("OrderPlaced"))
+	f.Add("", []byte(nil), "\x00\xff", []byte{0, 0xff})
+	f.Fuzz(func(t *testing.T, name1 string, value1 []byte, name2 string, value2 []byte) {
+		r := &kgo.Record{Topic: "t", Headers: []kgo.RecordHeader{{Key: name1, Value: value1}, {Key: name2, Value: value2}}}
+		m := messageOf(r)
+		var none [16]byte
+		if m.ID == none {
+			t.Error("a message without an id")
+		}
+		stored := encodeHeaders(m.Headers)
+		if !json.Valid([]byte(stored)) || !utf8.ValidString(stored) || bytes.Contains([]byte(stored), []byte(`\u0000`)) {
+			t.Fatalf("%q cannot be stored", stored)
+		}
+		got, err := DecodeHeaders([]byte(stored))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, h := range m.Headers {
+			if got[i].Name != text(h.Name) || !bytes.Equal(got[i].Value, h.Value) || (got[i].Value == nil) != (h.Value == nil) {
+				t.Errorf("header %d is %+v, want %+v", i, got[i], h)
+			}
+		}
+	})
+}
+
+// What another program wrote into the column is read or refused, never a panic.
+func FuzzDecodeHeaders(f *testing.F) {
+	for _, s := range []string{`[]`, `[["a","eA=="],["b",null]]`, `[["a"]]`, `[[null,null]]`, `{}`, `[["a","!"]]`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, stored []byte) {
+		headers, err := DecodeHeaders(stored)
+		if err != nil {
+			return
+		}
+		again, err := DecodeHeaders([]byte(encodeHeaders(headers)))
+		if err != nil || len(again) != len(headers) {
+			t.Errorf("%q: %v", stored, err)
+		}
+	})
+}
+
+func TestBackoffGrowsAndIsBounded(t *testing.T) {
+	t.Parallel()
+	for n := 1; n < 100; n++ {
+		if d := backoff(againBase, againLimit, n); d < againBase/2 || d > againLimit {
+			t.Errorf("pause %d is %s", n, d)
+		}
+	}
+}
+
+func TestTypeLabelsAreBounded(t *testing.T) {
+	t.Parallel()
+	all, err := newMetrics(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := all.of(Consumer{Name: "every"})
+	labels := map[string]bool{}
+	for i := range 1000 {
+		labels[m.typeLabel(string(rune('a'+i%26))+string(rune('a'+i/26)))] = true
+	}
+	if len(labels) != maxTypes+1 || !labels["other"] {
+		t.Errorf("%d labels", len(labels))
+	}
+	if known := all.of(Consumer{Name: "some", Types: []string{"A"}}); known.typeLabel("A") != "A" || known.typeLabel("B") != "other" {
+		t.Error("a type that the consumer does not name has a label")
+	}
+}
