@@ -64,19 +64,19 @@ func TestEveryTransition(t *testing.T) {
 			states := map[string]saga.State{key(start): start}
 			next := make(map[string][]string)
 			queue := []string{key(start)}
+			events := everything(start, trial)
 			ends := make(map[saga.Status]int)
 			for len(queue) > 0 {
 				from := queue[0]
 				queue = queue[1:]
 				s := states[from]
 				ends[s.Status]++
-				for _, e := range everything(s, trial) {
-					before := key(s)
+				for _, e := range events {
 					after, fx := m.Apply(s, e)
-					if key(s) != before {
-						t.Fatalf("%#v changed the state it was given", e)
-					}
 					check(t, s, e, after, fx)
+					if fx.Ignored != "" {
+						continue // check has seen that nothing changed
+					}
 					after.CommandSeq = 0 // a counter: it alone would make states without end
 					k := key(after)
 					next[from] = append(next[from], k)
@@ -85,10 +85,14 @@ func TestEveryTransition(t *testing.T) {
 						queue = append(queue, k)
 					}
 				}
+				if key(s) != from {
+					t.Fatalf("an event changed the state it was given: %s", from)
+				}
 			}
 			t.Logf("%d states: %v", len(states), ends)
+			can := canEnd(states, next)
 			for k, s := range states {
-				if !canEnd(k, states, next) {
+				if !can[k] {
 					t.Errorf("nothing can end a saga that is %s at %q (%s)", s.Status, s.Step, s.Direction)
 				}
 			}
@@ -107,23 +111,33 @@ func key(s saga.State) string {
 	return string(text)
 }
 
-func canEnd(from string, states map[string]saga.State, next map[string][]string) bool {
-	seen := map[string]bool{from: true}
-	queue := []string{from}
+// canEnd finds, backwards from the ends, every state from which one is reached.
+func canEnd(states map[string]saga.State, next map[string][]string) map[string]bool {
+	previous := make(map[string][]string)
+	for from, list := range next {
+		for _, to := range list {
+			previous[to] = append(previous[to], from)
+		}
+	}
+	can := make(map[string]bool)
+	var queue []string
+	for k, s := range states {
+		if s.Final() {
+			can[k] = true
+			queue = append(queue, k)
+		}
+	}
 	for len(queue) > 0 {
 		k := queue[0]
 		queue = queue[1:]
-		if states[k].Final() {
-			return true
-		}
-		for _, n := range next[k] {
-			if !seen[n] {
-				seen[n] = true
-				queue = append(queue, n)
+		for _, from := range previous[k] {
+			if !can[from] {
+				can[from] = true
+				queue = append(queue, from)
 			}
 		}
 	}
-	return false
+	return can
 }
 
 // check holds one transition against the laws.
