@@ -62,16 +62,24 @@ func Apply(ctx context.Context, c Config) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	admin, err := c.admin()
+	admin, err := c.admin(ctx)
 	if err != nil {
 		return Report{}, err
 	}
 	defer admin.Close()
-	p, err := plan(ctx, admin, c)
-	if err != nil || c.DryRun {
-		return p.report, err
+	var done []string
+	for {
+		p, err := plan(ctx, admin, c)
+		if err != nil || c.DryRun {
+			return p.report, err
+		}
+		created, late, err := p.carryOut(ctx, admin, c)
+		done = append(done, created...)
+		if err != nil || !late {
+			p.report.Created = done
+			return p.report, err
+		}
 	}
-	return p.report, p.carryOut(ctx, admin, c)
 }
 
 // steps are what is to be done.
@@ -154,7 +162,10 @@ func (p *steps) compareSettings(ctx context.Context, admin *kadm.Client, c Confi
 	return nil
 }
 
-func (p *steps) carryOut(ctx context.Context, admin *kadm.Client, c Config) error {
+// carryOut returns what it has created, and whether somebody else was faster with
+// a topic: its partitions and settings are to be looked at then.
+func (p *steps) carryOut(ctx context.Context, admin *kadm.Client, c Config) (created []string, late bool, err error) {
+	created = []string{}
 	settings := make(map[string]*string)
 	for key, value := range c.settings() {
 		settings[key] = &value
@@ -165,14 +176,19 @@ func (p *steps) carryOut(ctx context.Context, admin *kadm.Client, c Config) erro
 	}
 	for _, t := range p.create {
 		answer, err := admin.CreateTopic(ctx, int32(t.partitions), replication, settings, t.name)
-		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) { // another apply was faster
-			return fmt.Errorf("create topic %s: %w%s", t.name, err, message(answer.ErrMessage))
+		switch {
+		case err == nil:
+			created = append(created, t.name)
+		case errors.Is(err, kerr.TopicAlreadyExists):
+			late = true
+		default:
+			return created, late, fmt.Errorf("create topic %s: %w%s", t.name, err, message(answer.ErrMessage))
 		}
 	}
 	for _, t := range p.grow {
 		answers, err := admin.UpdatePartitions(ctx, t.partitions, t.name)
 		if err = errors.Join(err, answers.Error()); err != nil {
-			return fmt.Errorf("add partitions to topic %s: %w", t.name, err)
+			return created, late, fmt.Errorf("add partitions to topic %s: %w", t.name, err)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.alter)) {
@@ -186,10 +202,10 @@ func (p *steps) carryOut(ctx context.Context, admin *kadm.Client, c Config) erro
 			err = errors.Join(lost, answer.Err)
 		}
 		if err != nil {
-			return fmt.Errorf("alter topic %s: %w", name, err)
+			return created, late, fmt.Errorf("alter topic %s: %w", name, err)
 		}
 	}
-	return awaitVisible(ctx, admin, append(slices.Clone(p.create), p.grow...))
+	return created, late, awaitVisible(ctx, admin, p.create, p.grow)
 }
 
 func message(text string) string {
@@ -200,22 +216,27 @@ func message(text string) string {
 }
 
 // awaitVisible returns when every partition has a leader: a controller answers
-// before the brokers know, and a service started now would find nothing.
-func awaitVisible(ctx context.Context, admin *kadm.Client, list []topic) error {
-	if len(list) == 0 {
+// before the brokers know, and a service started now would find nothing. A topic
+// that somebody else made may have fewer partitions than we want.
+func awaitVisible(ctx context.Context, admin *kadm.Client, made, grown []topic) error {
+	if len(made)+len(grown) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, visibleWithin, errors.New("topics were created, but the brokers do not show them"))
 	defer cancel()
-	names := make([]string, len(list))
-	for i, t := range list {
-		names[i] = t.name
+	wanted := make(map[string]int)
+	for _, t := range made {
+		wanted[t.name] = 1
 	}
+	for _, t := range grown {
+		wanted[t.name] = t.partitions
+	}
+	names := slices.Sorted(maps.Keys(wanted))
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		details, err := admin.ListTopics(ctx, names...)
-		if err == nil && allVisible(details, list) {
+		if err == nil && allVisible(details, wanted) {
 			return nil
 		}
 		select {
@@ -226,10 +247,10 @@ func awaitVisible(ctx context.Context, admin *kadm.Client, list []topic) error {
 	}
 }
 
-func allVisible(details kadm.TopicDetails, list []topic) bool {
-	for _, t := range list {
-		d := details[t.name]
-		if d.Err != nil || len(d.Partitions) < t.partitions {
+func allVisible(details kadm.TopicDetails, wanted map[string]int) bool {
+	for name, partitions := range wanted {
+		d := details[name]
+		if d.Err != nil || len(d.Partitions) < partitions {
 			return false
 		}
 		for _, p := range d.Partitions {

@@ -2,10 +2,13 @@ package topics
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -80,10 +83,20 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-func (c Config) admin() (*kadm.Client, error) {
+// reachWithin bounds how long a broker may take to answer at first: a command
+// says that it is away, it does not wait for it.
+const reachWithin = 8 * time.Second
+
+func (c Config) admin(ctx context.Context) (*kadm.Client, error) {
 	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(c.Brokers...)}, c.KafkaOptions...)...)
 	if err != nil {
 		return nil, fmt.Errorf("make a Kafka client: %w", err)
+	}
+	limited, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	if err := client.Ping(limited); err != nil {
+		client.Close()
+		return nil, fmt.Errorf("reach Kafka at %s: %w", strings.Join(c.Brokers, ", "), err)
 	}
 	return kadm.NewClient(client), nil
 }

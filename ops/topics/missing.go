@@ -15,7 +15,7 @@ func Missing(ctx context.Context, c Config) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	admin, err := c.admin()
+	admin, err := c.admin(ctx)
 	if err != nil {
 		return nil, err
 	}

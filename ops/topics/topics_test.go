@@ -7,12 +7,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gapless/gapless/internal/kafkaserver"
+	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/ops/topics"
 )
 
@@ -148,9 +150,13 @@ func TestApplyMendsSettingsAndLowersNone(t *testing.T) {
 	if len(r.Changed) != 1 || r.Changed[0] != (topics.Difference{Topic: c.Topics[0], What: "max.message.bytes", Have: small, Want: "2097152"}) {
 		t.Errorf("changed %+v", r.Changed)
 	}
-	if got := setting(t, admin, c.Topics[0], "max.message.bytes"); got != "2097152" {
-		t.Errorf("raised to %s", got)
-	}
+	// A controller that has altered a topic answers before its brokers know.
+	testkit.Eventually(t, 10*time.Second, func() error {
+		if got := setting(t, admin, c.Topics[0], "max.message.bytes"); got != "2097152" {
+			return fmt.Errorf("raised to %s", got)
+		}
+		return nil
+	})
 	if got := setting(t, admin, c.Topics[1], "max.message.bytes"); got != large {
 		t.Errorf("lowered to %s", got)
 	}
@@ -168,6 +174,14 @@ func TestTwoAppliesAtOnce(t *testing.T) {
 	}
 	if err := g.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestABrokerThatIsAwayIsNamed(t *testing.T) {
+	t.Parallel()
+	_, err := topics.Missing(t.Context(), topics.Config{Brokers: []string{"127.0.0.1:1"}})
+	if err == nil || !strings.Contains(err.Error(), "reach Kafka at 127.0.0.1:1") {
+		t.Errorf("error %v", err)
 	}
 }
 

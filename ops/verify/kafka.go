@@ -35,11 +35,20 @@ type groupOffset struct {
 	offset int64
 }
 
-func openKafka(c Config) (*kafka, error) {
+// reachWithin bounds how long a broker may take to answer at first.
+const reachWithin = 8 * time.Second
+
+func openKafka(ctx context.Context, c Config) (*kafka, error) {
 	options := append([]kgo.Opt{kgo.SeedBrokers(c.Brokers...)}, c.KafkaOptions...)
 	client, err := kgo.NewClient(options...)
 	if err != nil {
 		return nil, fmt.Errorf("make a Kafka client: %w", err)
+	}
+	limited, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	if err := client.Ping(limited); err != nil {
+		client.Close()
+		return nil, fmt.Errorf("reach Kafka at %s: %w", strings.Join(c.Brokers, ", "), err)
 	}
 	return &kafka{
 		options: options, admin: kadm.NewClient(client),

@@ -29,7 +29,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 		defer pool.Close()
 		c.Pool = pool
 	}
-	k, err := openKafka(c)
+	k, err := openKafka(ctx, c)
 	if err != nil {
 		return Report{}, err
 	}
