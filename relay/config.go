@@ -37,8 +37,8 @@ type Config struct {
 	Logger     *slog.Logger          // default slog.Default
 	Registerer prometheus.Registerer // nil: metrics are kept but not registered
 
-	MaxRecords    int           // in flight; default 8192
-	MaxBytes      int64         // in flight; default 8 MiB
+	MaxRecords    int           // in flight; default 4096
+	MaxBytes      int64         // in flight; default 6 MiB
 	ProgressEvery time.Duration // default 250 ms
 	ProofEvery    time.Duration // between proofs while events flow; default 10 s
 	StopTimeout   time.Duration // for the last acknowledgements; default 8 s
@@ -66,8 +66,8 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	c.MaxRecords = cmp.Or(c.MaxRecords, 8192)
-	c.MaxBytes = cmp.Or(c.MaxBytes, 8<<20)
+	c.MaxRecords = cmp.Or(c.MaxRecords, 4096)
+	c.MaxBytes = cmp.Or(c.MaxBytes, 6<<20)
 	c.ProgressEvery = cmp.Or(c.ProgressEvery, 250*time.Millisecond)
 	c.ProofEvery = cmp.Or(c.ProofEvery, 10*time.Second)
 	c.StopTimeout = cmp.Or(c.StopTimeout, 8*time.Second)

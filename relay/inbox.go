@@ -20,7 +20,7 @@ type inbox struct {
 	mu      sync.Mutex
 	acks    []ack
 	results []func()
-	waiting bool
+	wakeAt  int // acknowledgements worth waking for; 0 while nobody waits
 	notify  chan struct{}
 
 	spareAcks    []ack // the other half of the pair that is swapped
@@ -32,8 +32,10 @@ func newInbox() *inbox { return &inbox{notify: make(chan struct{}, 1)} }
 func (i *inbox) ack(r *format.Record, err error) {
 	i.mu.Lock()
 	i.acks = append(i.acks, ack{r, err})
-	wake := i.waiting
-	i.waiting = false
+	wake := i.wakeAt > 0 && len(i.acks) >= i.wakeAt
+	if wake {
+		i.wakeAt = 0
+	}
 	i.mu.Unlock()
 	if wake {
 		i.wake()
@@ -64,13 +66,17 @@ func (i *inbox) take() ([]ack, []func()) {
 	return acks, results
 }
 
-// wait returns when something is there, when d has passed, or when ctx ends.
-func (i *inbox) wait(ctx context.Context, d time.Duration) {
+// wait returns when acks acknowledgements or a result are there, when d has
+// passed, or when ctx ends. To wake for each acknowledgement would let in one
+// record at a time.
+func (i *inbox) wait(ctx context.Context, acks int, d time.Duration) {
 	i.mu.Lock()
-	i.waiting = len(i.acks) == 0 && len(i.results) == 0
-	empty := i.waiting
+	there := len(i.acks) >= acks || len(i.results) > 0
+	if !there {
+		i.wakeAt = acks
+	}
 	i.mu.Unlock()
-	if !empty {
+	if there {
 		return
 	}
 	t := time.NewTimer(d)

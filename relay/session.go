@@ -197,7 +197,8 @@ func (s *session) turn(ctx context.Context) error {
 	if s.machine.Paused() {
 		// The server is not read now, but status updates still go out: that is
 		// what its timeout looks at.
-		s.inbox.wait(ctx, due)
+		records, _ := s.machine.InFlight()
+		s.inbox.wait(ctx, max(1, records/8), due)
 		return nil
 	}
 	more, err := s.consume()

@@ -37,7 +37,7 @@ func (s *session) finish(ctx context.Context) error {
 			records, _ := s.machine.InFlight()
 			return fmt.Errorf("%w: %d in flight", errStopTimeout, records)
 		}
-		s.inbox.wait(ctx, 50*time.Millisecond)
+		s.inbox.wait(ctx, 1, 50*time.Millisecond)
 	}
 	s.r.log.InfoContext(ctx, "stream stopped", "resume", s.machine.Stored().Resume, "confirmed", s.machine.Confirmed())
 	return nil
@@ -76,6 +76,6 @@ func (s *session) salvage(ctx context.Context, cause error) {
 			s.worker.queueSave(s.save(e.Progress))
 		}
 		s.saves(ctx)
-		s.inbox.wait(ctx, 20*time.Millisecond)
+		s.inbox.wait(ctx, 1, 20*time.Millisecond)
 	}
 }

@@ -17,8 +17,8 @@ type Config struct {
 	Position  Position // the stored one; Resume must not be 0
 	Confirmed LSN      // the slot's confirmed_flush_lsn
 
-	MaxRecords    int           // in flight; default 8192
-	MaxBytes      int64         // in flight; default 8 MiB
+	MaxRecords    int           // in flight; default 4096
+	MaxBytes      int64         // in flight; default 6 MiB
 	ProgressEvery time.Duration // at most one progress write in this time; default 250 ms
 	StatusEvery   time.Duration // longest silence towards the server; default 10 s
 	// RecordAfter is how far keepalives alone may move the slot past the
@@ -27,8 +27,8 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.MaxRecords = cmp.Or(c.MaxRecords, 8192)
-	c.MaxBytes = cmp.Or(c.MaxBytes, 8<<20)
+	c.MaxRecords = cmp.Or(c.MaxRecords, 4096)
+	c.MaxBytes = cmp.Or(c.MaxBytes, 6<<20)
 	c.ProgressEvery = cmp.Or(c.ProgressEvery, 250*time.Millisecond)
 	c.StatusEvery = cmp.Or(c.StatusEvery, 10*time.Second)
 	c.RecordAfter = cmp.Or(c.RecordAfter, 16<<20)

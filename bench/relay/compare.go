@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gapless/gapless/goose"
+	"github.com/gapless/gapless/internal/kafkaserver"
+	"github.com/gapless/gapless/internal/pgserver"
+)
+
+type result struct {
+	elapsed, cpu time.Duration
+	rss          int64 // bytes
+}
+
+const topic = "outbox.event.order"
+
+func compare(ctx context.Context, s settings) error {
+	pg, err := pgserver.Start(ctx, pgserver.Config{Settings: map[string]string{"max_wal_size": "8GB", "checkpoint_timeout": "1h"}})
+	if err != nil {
+		return err
+	}
+	defer pg.Stop(context.WithoutCancel(ctx))
+	if s.brokers == "" {
+		kafka, err := kafkaserver.StartKafka(ctx, kafkaserver.KafkaConfig{})
+		if err != nil {
+			return err
+		}
+		defer kafka.Stop(context.WithoutCancel(ctx))
+		s.brokers = strings.Join(kafka.Brokers(), ",")
+	}
+	s.url = pg.SuperuserURL()
+	if _, err := goose.Up(ctx, goose.Config{DatabaseURL: s.url, NoSlot: true}); err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, s.url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	if err := backlog(ctx, conn, s); err != nil {
+		return err
+	}
+	results := map[string][]result{}
+	contenders := []string{"drop", "relay"}
+	for i := range s.runs {
+		for j := range contenders {
+			name := contenders[(i+j)%len(contenders)] // neither always goes first
+			r, err := one(ctx, conn, s, name, i)
+			if err != nil {
+				return fmt.Errorf("run %d of %s: %w", i+1, name, err)
+			}
+			fmt.Fprintf(os.Stderr, "run %d %-5s %8.0f events/s %6.2f µs CPU an event %4d MB\n", i+1, name,
+				float64(s.events)/r.elapsed.Seconds(), float64(r.cpu.Microseconds())/float64(s.events), r.rss>>20)
+			results[name] = append(results[name], r)
+		}
+	}
+	report(s, results)
+	return nil
+}
+
+// backlog writes the events, after the one slot that all copies are made of.
+func backlog(ctx context.Context, conn *pgx.Conn, s settings) error {
+	for _, statement := range []string{
+		`create table orders (order_id bigint primary key, customer text, total bigint)`,
+		`select pg_create_logical_replication_slot('original', 'pgoutput')`,
+		`create procedure fill(n int, per int) language plpgsql as $$
+		begin
+			for i in 1..n loop
+				insert into orders values (i, 'c-' || i % 1000, i);
+				insert into gapless.outbox (aggregatetype, aggregateid, aggregate_version, type, payload, headers)
+				values ('order', 'o-' || i, 1, 'OrderPlaced', convert_to(repeat('0123456789', 35), 'UTF8'),
+					'{"content-type": "application/json", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}');
+				if i % per = 0 then commit; end if;
+			end loop;
+		end $$`,
+	} {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	if _, err := conn.Exec(ctx, fmt.Sprintf("call fill(%d, %d)", s.events, s.batch)); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "backlog of %d events written in %s\n", s.events, time.Since(began).Round(time.Millisecond))
+	_, err := conn.Exec(ctx, "checkpoint")
+	return err
+}
+
+func one(ctx context.Context, conn *pgx.Conn, s settings, name string, i int) (r result, err error) {
+	slot := fmt.Sprintf("copy_%s_%d", name, i)
+	if _, err := conn.Exec(ctx, "select pg_copy_logical_replication_slot('original', $1)", slot); err != nil {
+		return r, err
+	}
+	if err := freshTopic(ctx, s); err != nil {
+		return r, err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return r, err
+	}
+	cmd := exec.CommandContext(ctx, exe, "-child", name, "-url", s.url, "-slot", slot, "-brokers", s.brokers, "-events", strconv.Itoa(s.events))
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	began := time.Now()
+	if err := cmd.Run(); err != nil {
+		return r, err
+	}
+	r.elapsed = time.Since(began)
+	r.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	r.rss = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+	for range 50 {
+		if _, err = conn.Exec(ctx, "select pg_drop_replication_slot($1)", slot); err == nil {
+			return r, nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond): // the walsender is still leaving
+		case <-ctx.Done():
+			return r, ctx.Err()
+		}
+	}
+	return r, err
+}
+
+func freshTopic(ctx context.Context, s settings) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(s.brokers, ",")...))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	_, _ = admin.DeleteTopic(ctx, topic) // the first run has none
+	for {
+		_, err := admin.CreateTopic(ctx, int32(s.partitions), 1, nil, topic)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond): // still being deleted
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func report(s settings, results map[string][]result) {
+	fmt.Printf("%d events in transactions of %d, %d partitions, medians of %d; %s/%s, %d CPUs, %s\n\n",
+		s.events, s.batch, s.partitions, s.runs, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+	fmt.Println("| contender | events/s | CPU µs an event | peak RSS MB |")
+	fmt.Println("| --- | --- | --- | --- |")
+	for _, name := range []string{"drop", "relay"} {
+		fmt.Printf("| %s | %.0f | %.2f | %.0f |\n", map[string]string{"drop": "receive and drop", "relay": "relay to Kafka"}[name],
+			median(results[name], func(r result) float64 { return float64(s.events) / r.elapsed.Seconds() }),
+			median(results[name], func(r result) float64 { return float64(r.cpu.Nanoseconds()) / 1000 / float64(s.events) }),
+			median(results[name], func(r result) float64 { return float64(r.rss) / (1 << 20) }))
+	}
+}
+
+func median(rs []result, of func(result) float64) float64 {
+	v := make([]float64, len(rs))
+	for i, r := range rs {
+		v[i] = of(r)
+	}
+	slices.Sort(v)
+	return v[len(v)/2]
+}

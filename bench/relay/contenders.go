@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/pgoutput"
+	"github.com/gapless/gapless/relay/replication"
+)
+
+// relayChild is the relay as it is shipped, until so many events are
+// acknowledged.
+func relayChild(ctx context.Context, s settings) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: strings.Split(s.brokers, ","), Logger: log})
+	if err != nil {
+		return err
+	}
+	var acked atomic.Int64
+	r, err := relay.New(relay.Config{
+		DatabaseURL: s.url, Slot: s.slot, Sink: sink, Logger: log,
+		Hooks: relay.Hooks{Acked: func(*format.Record, time.Duration) {
+			if acked.Add(1) == int64(s.events) {
+				cancel()
+			}
+		}},
+	})
+	if err != nil {
+		return err
+	}
+	return r.Run(ctx)
+}
+
+// dropChild is the ceiling: the same receive path and decoder, no record, no
+// sink, no position.
+func dropChild(ctx context.Context, s settings) error {
+	cfg, err := pgconn.ParseConfig(s.url)
+	if err != nil {
+		return err
+	}
+	conn, err := replication.Dial(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	if err := conn.Start(ctx, replication.Options{Slot: s.slot, Publication: "gapless"}); err != nil {
+		return err
+	}
+	var m pgoutput.Message
+	var end core.LSN
+	last := time.Now()
+	for rows := 0; rows < s.events; {
+		f, ok, err := conn.Next()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			if err := conn.Fill(time.Second); err != nil {
+				return err
+			}
+			if now := time.Now(); end > 0 && now.Sub(last) > time.Second {
+				last = now
+				if err := conn.Status(end, now, false); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if f.Data == nil {
+			continue
+		}
+		if err := pgoutput.Decode(f.Data, &m); err != nil {
+			return err
+		}
+		switch m.Kind {
+		case pgoutput.KindInsert:
+			rows++
+		case pgoutput.KindCommit:
+			end = core.LSN(m.Commit.EndLSN)
+		}
+	}
+	return nil
+}

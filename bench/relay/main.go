@@ -1,0 +1,56 @@
+// Command relay measures how fast the relay drains a backlog, against the
+// ceiling: a program that receives the same stream and drops it.
+//
+//	go run ./bench/relay [-events 500000] [-batch 1] [-runs 5] [-partitions 32]
+//
+// It starts a Postgres and an Apache Kafka of its own, writes the backlog once,
+// and gives each contender a copy of the one slot, so that all read the same
+// WAL. Contenders alternate; each is a process of its own, whose CPU time and
+// peak memory are the kernel's figures for it. Printed are medians.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+)
+
+type settings struct {
+	events, batch, runs, partitions int
+	brokers                         string
+
+	child, url, slot string
+}
+
+func main() {
+	var s settings
+	flag.IntVar(&s.events, "events", 500_000, "events in the backlog")
+	flag.IntVar(&s.batch, "batch", 1, "events in a transaction")
+	flag.IntVar(&s.runs, "runs", 5, "runs of each contender")
+	flag.IntVar(&s.partitions, "partitions", 32, "partitions of the topic")
+	flag.StringVar(&s.brokers, "brokers", "", "brokers; empty: start an Apache Kafka")
+	flag.StringVar(&s.child, "child", "", "for this program's own use")
+	flag.StringVar(&s.url, "url", "", "for this program's own use")
+	flag.StringVar(&s.slot, "slot", "", "for this program's own use")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, s); err != nil {
+		fmt.Fprintln(os.Stderr, "bench relay:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, s settings) error {
+	switch s.child {
+	case "":
+		return compare(ctx, s)
+	case "relay":
+		return relayChild(ctx, s)
+	case "drop":
+		return dropChild(ctx, s)
+	}
+	return fmt.Errorf("unknown child %q", s.child)
+}
