@@ -67,19 +67,33 @@ func Apply(ctx context.Context, c Config) (Report, error) {
 		return Report{}, err
 	}
 	defer admin.Close()
-	var done []string
+	var before Report // of passes in which somebody else was faster
 	for {
 		p, err := plan(ctx, admin, c)
 		if err != nil || c.DryRun {
 			return p.report, err
 		}
 		created, late, err := p.carryOut(ctx, admin, c)
-		done = append(done, created...)
-		if err != nil || !late {
-			p.report.Created = done
+		p.report.Created = append(append([]string{}, before.Created...), created...)
+		p.report.Repartitioned = merge(before.Repartitioned, p.report.Repartitioned)
+		p.report.Changed = merge(before.Changed, p.report.Changed)
+		if before = p.report; err != nil || !late {
 			return p.report, err
 		}
 	}
+}
+
+// merge adds what is new: a broker may show a change late.
+func merge(list, more []Difference) []Difference {
+	for _, d := range more {
+		if !slices.Contains(list, d) {
+			list = append(list, d)
+		}
+	}
+	if list == nil {
+		return []Difference{}
+	}
+	return list
 }
 
 // steps are what is to be done.
@@ -165,7 +179,6 @@ func (p *steps) compareSettings(ctx context.Context, admin *kadm.Client, c Confi
 // carryOut returns what it has created, and whether somebody else was faster with
 // a topic: its partitions and settings are to be looked at then.
 func (p *steps) carryOut(ctx context.Context, admin *kadm.Client, c Config) (created []string, late bool, err error) {
-	created = []string{}
 	settings := make(map[string]*string)
 	for key, value := range c.settings() {
 		settings[key] = &value
