@@ -219,3 +219,41 @@ func ExampleApply() {
 	}
 	_ = start
 }
+
+func TestCreateTouchesNoTopicThatIsThere(t *testing.T) {
+	t.Parallel()
+	c, admin := config(t)
+	if _, err := admin.CreateTopic(t.Context(), 9, 1, nil, c.Topics[0]); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, 10*time.Second, func() error {
+		missing, err := topics.Missing(t.Context(), c)
+		if err == nil && slices.Contains(missing, c.Topics[0]) {
+			err = fmt.Errorf("%s is not visible yet", c.Topics[0])
+		}
+		return err
+	})
+	created, err := topics.Create(t.Context(), c)
+	if err != nil || len(created) != 2 || slices.Contains(created, c.Topics[0]) {
+		t.Errorf("created %v, %v", created, err)
+	}
+	if err := topics.Require(t.Context(), c); err != nil {
+		t.Error(err)
+	}
+	if created, err := topics.Create(t.Context(), c); err != nil || len(created) != 0 {
+		t.Errorf("again: created %v, %v", created, err)
+	}
+	details, err := admin.ListTopics(t.Context(), c.Topics[0])
+	if err != nil || len(details[c.Topics[0]].Partitions) != 9 {
+		t.Errorf("%d partitions, %v", len(details[c.Topics[0]].Partitions), err)
+	}
+}
+
+func ExampleCreate() {
+	var ctx context.Context // the service's
+	start := func() error {
+		_, err := topics.Create(ctx, topics.Config{Brokers: []string{"127.0.0.1:9092"}, Partitions: 4})
+		return err
+	}
+	_ = start
+}
