@@ -97,10 +97,20 @@ func unauthenticated(detail string) *problem {
 	}
 }
 
+var crossOrigin = http.NewCrossOriginProtection()
+
 // authenticate puts the principal into the request's context.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who := anonymous
+		if s.cfg.Auth == AuthNone {
+			// A page in the browser of whoever runs this reaches loopback addresses
+			// too, and would be an operator.
+			if err := crossOrigin.Check(r); err != nil {
+				s.fail(w, r, problemf(kindForbidden, "the request comes from a page of another origin"))
+				return
+			}
+		}
 		if s.cfg.Auth == AuthKeys {
 			key, ok := parseBearer(r.Header.Get("Authorization"))
 			if !ok {

@@ -105,6 +105,18 @@ func TestOnlyTheHashOfAKeyIsStored(t *testing.T) {
 	}
 }
 
+func TestAPageOfAnotherOriginIsNotTheOperator(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id := f.placed("k")
+	for _, header := range []map[string]string{{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}} {
+		f.wantProblem(f.do(http.MethodPost, "/v1/orders/"+id+"/cancel", "", header), 403, "forbidden")
+	}
+	if got := f.commands(); len(got) != 0 {
+		t.Errorf("commands: %v", got)
+	}
+}
+
 func TestConfigIsRefusedInWords(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -88,7 +88,7 @@ var errAlreadyDone = errors.New("already done")
 // nobody's principal and with the order's id as its key, makes that one
 // decision however many ask at once.
 func (s *Server) command(ctx context.Context, who principal, c command) (*Order, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.RequestTimeout)
+	ctx, cancel := s.dbContext(ctx)
 	defer cancel()
 	hash := sha256.Sum256([]byte(c.content))
 	if _, found, err := s.stored(ctx, s.db, "", c.route, c.orderID.String(), hash[:]); found && err != nil {

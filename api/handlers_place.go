@@ -40,11 +40,9 @@ func (s *Server) placeOrder(ctx context.Context, req PlaceOrderRequestObject) (a
 	if err != nil {
 		return answer{}, err
 	}
-	// A client that hangs up must not tear the transaction's connection down with
-	// it: under a herd of those nobody would have one.
-	dbCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.RequestTimeout)
+	ctx, cancel := s.dbContext(ctx)
 	defer cancel()
-	return s.place(dbCtx, principalFrom(ctx), key, o)
+	return s.place(ctx, principalFrom(ctx), key, o)
 }
 
 // placedAndDecided waits for the stock's decision and returns the order as it

@@ -62,10 +62,11 @@ func (f *fixture) wantOneOrder() {
 	}
 }
 
-// The API is killed while 100 clients send one key, and started again, until
-// every client has its 202.
+// The API is killed three times while 100 clients send ten keys, one key after
+// the other, until every client has its 202 for each.
 func TestParallelPostsOfOneKeyThroughKills(t *testing.T) {
 	t.Parallel()
+	const clients, keys, kills = 100, 10, 3
 	f := newFixture(t)
 	databaseURL := f.db.LoginURL(t, pgtest.App)
 	c := startChild(t, databaseURL, "127.0.0.1:0")
@@ -74,16 +75,15 @@ func TestParallelPostsOfOneKeyThroughKills(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	var cutOff, sent atomic.Int64
+	var cutOff, taken atomic.Int64
 	var mu sync.Mutex
 	statuses := map[int]int{}
 	bodies := map[string]bool{}
 	var wg sync.WaitGroup
-	for range 100 {
+	for range clients {
 		wg.Go(func() {
-			for ctx.Err() == nil {
-				sent.Add(1)
-				r, err := f.try(http.MethodPost, "/v1/orders", good(), map[string]string{"Idempotency-Key": "k"})
+			for n := 0; n < keys && ctx.Err() == nil; {
+				r, err := f.try(http.MethodPost, "/v1/orders", good(), map[string]string{"Idempotency-Key": fmt.Sprint("k-", n)})
 				if err != nil {
 					cutOff.Add(1)
 					pause(ctx, 5*time.Millisecond)
@@ -93,41 +93,47 @@ func TestParallelPostsOfOneKeyThroughKills(t *testing.T) {
 				statuses[r.StatusCode]++
 				if r.StatusCode == http.StatusAccepted {
 					bodies[string(r.text)] = true
+					taken.Add(1)
+					n++
 				}
 				mu.Unlock()
-				if r.StatusCode == http.StatusAccepted {
-					// Keep going until a kill has been seen: the answer must stay.
-					if cutOff.Load() > 0 {
-						return
-					}
-				}
 			}
 		})
 	}
-	testkit.Eventually(t, 20*time.Second, func() error {
-		if sent.Load() < 100 {
-			return errors.New("the load has not begun")
-		}
-		return nil
-	})
-	c.kill()
-	startChild(t, databaseURL, address)
+	for kill := range kills {
+		testkit.Eventually(t, 30*time.Second, func() error {
+			if want := int64((kill + 1) * clients * keys / (kills + 2)); taken.Load() < want {
+				return fmt.Errorf("%d answers of %d", taken.Load(), want)
+			}
+			return nil
+		})
+		before := cutOff.Load()
+		c.kill()
+		testkit.Eventually(t, 10*time.Second, func() error {
+			if cutOff.Load() == before {
+				return errors.New("no request met the kill: the fault did not fire")
+			}
+			return nil
+		})
+		c = startChild(t, databaseURL, address)
+	}
 	wg.Wait()
 	if ctx.Err() != nil {
 		t.Fatalf("not every client got its 202: %v", statuses)
-	}
-	if cutOff.Load() == 0 {
-		t.Fatal("no request met the kill: the fault did not fire")
 	}
 	for status := range statuses {
 		if status != 202 && status != 409 {
 			t.Errorf("statuses %v, want 202 and 409 alone", statuses)
 		}
 	}
-	if len(bodies) != 1 {
-		t.Errorf("%d different answers", len(bodies))
+	if len(bodies) != keys {
+		t.Errorf("%d different answers, want %d", len(bodies), keys)
 	}
-	f.wantOneOrder()
+	for _, table := range []string{"checkout.orders", "checkout.order_items", "gapless.outbox", "gapless.idempotency_key"} {
+		if n := f.count("select count(*) from " + table); n != keys {
+			t.Errorf("%s has %d rows, want %d", table, n, keys)
+		}
+	}
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -297,7 +303,7 @@ func TestTheLockTimeoutIsTheKeysAlone(t *testing.T) {
 	if err := f.admin.QueryRow(t.Context(), "select string_agg(timeout, ', ' order by timeout) from public.seen").Scan(&seen); err != nil {
 		t.Fatal(err)
 	}
-	if seen != "idempotency_key 100ms, orders 0" {
+	if seen != "idempotency_key 500ms, orders 0" {
 		t.Errorf("lock timeouts: %s", seen)
 	}
 }

@@ -58,7 +58,7 @@ type rowsQuerier interface {
 
 // showOrder returns the order as who sees it, or a problem of kind not-found.
 func (s *Server) showOrder(ctx context.Context, db rowsQuerier, who principal, id uuid.UUID) (*Order, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	ctx, cancel := s.dbContext(ctx)
 	defer cancel()
 	rows, err := db.Query(ctx, sql.CheckoutOrderShow, id, who.name, who.operator)
 	if err != nil {
@@ -144,7 +144,7 @@ func (s *Server) ListOrders(ctx context.Context, req ListOrdersRequestObject) (L
 			return nil, problemf(kindMalformed, "parameter cursor is not a next_cursor of ours")
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	ctx, cancel := s.dbContext(ctx)
 	defer cancel()
 	var rows pgx.Rows
 	if who := principalFrom(ctx); who.operator {
@@ -185,7 +185,7 @@ func (s *Server) ListProducts(ctx context.Context, req ListProductsRequestObject
 			return nil, problemf(kindMalformed, "parameter cursor is not a next_cursor of ours")
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	ctx, cancel := s.dbContext(ctx)
 	defer cancel()
 	rows, err := s.db.Query(ctx, sql.CheckoutProductsList, after, limit+1)
 	if err != nil {

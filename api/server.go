@@ -259,6 +259,13 @@ func (s *Server) stop(ctx context.Context, servers []*http.Server) error {
 	return errors.Join(errs...)
 }
 
+// dbContext bounds a request's work in Postgres, and does not end with the
+// request: a client that hangs up would tear the connection down with it, and a
+// herd of those would leave none to the others.
+func (s *Server) dbContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), s.cfg.RequestTimeout)
+}
+
 // dbDown and dbUp log changes, not requests.
 func (s *Server) dbDown(err error) {
 	if !s.down.Swap(true) {

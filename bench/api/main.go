@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"syscall"
@@ -25,6 +26,9 @@ import (
 
 // serveVariable makes this program the API of the measurement.
 const serveVariable = "GAPLESS_BENCH_SERVE"
+
+// profileVariable names a file for the API's CPU profile.
+const profileVariable = "GAPLESS_BENCH_PROFILE"
 
 var started = time.Now().UnixNano()
 
@@ -42,6 +46,17 @@ func main() {
 }
 
 func serve(ctx context.Context) error {
+	if name := os.Getenv(profileVariable); name != "" {
+		file, err := os.Create(name)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	server, err := api.New(api.Config{
 		DatabaseURL: os.Getenv(serveVariable), Listen: "127.0.0.1:0", DrainDelay: -1,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
@@ -60,6 +75,7 @@ func measure(ctx context.Context) (err error) {
 	rounds := flag.Int("rounds", 5, "rounds; medians are printed")
 	seconds := flag.Int("seconds", 5, "length of one measurement")
 	clients := flag.Int("clients", 16, "connections of each contender")
+	profile := flag.String("profile", "", "file for the CPU profile of the API")
 	flag.Parse()
 	d := time.Duration(*seconds) * time.Second
 
@@ -81,7 +97,7 @@ func measure(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	address, stopAPI, err := startAPI(ctx, login)
+	address, stopAPI, err := startAPI(ctx, login, *profile)
 	if err != nil {
 		return err
 	}
@@ -163,13 +179,13 @@ func prepare(ctx context.Context, pg *pgserver.Server) (string, error) {
 }
 
 // startAPI runs this program again, as the API.
-func startAPI(ctx context.Context, databaseURL string) (address string, stop func(), err error) {
+func startAPI(ctx context.Context, databaseURL, profile string) (address string, stop func(), err error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return "", nil, err
 	}
 	cmd := exec.CommandContext(ctx, exe)
-	cmd.Env = append(os.Environ(), serveVariable+"="+databaseURL)
+	cmd.Env = append(os.Environ(), serveVariable+"="+databaseURL, profileVariable+"="+profile)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := cmd.StdoutPipe()

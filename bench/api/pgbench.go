@@ -60,7 +60,7 @@ func bytea(b []byte) string { return `'\x` + hex.EncodeToString(b) + `'::bytea` 
 // script is one order. run keeps the ids of two runs apart.
 func (p *pgbench) script(run int, pipeline bool) string {
 	// Ascends for each client, as the ids of the API do.
-	id := fmt.Sprintf(`(lpad(to_hex(:n), 8, '0') || '-%04x-7000-8000-' || lpad(to_hex(:client_id), 12, '0'))::uuid`, run)
+	id := fmt.Sprintf(`(lpad(to_hex(:n::bigint), 8, '0') || '-%04x-7000-8000-' || lpad(to_hex(:client_id::bigint), 12, '0'))::uuid`, run)
 	text := strings.ReplaceAll(id, "::uuid", "::text")
 	const parent = "'00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'"
 	answer := bytea([]byte(`{"created_at":"2026-11-23T06:18:40.253964Z","currency":"USD","customer_id":"c-1","id":"01a2070e-7efd-7eb6-80ca-a33c0609ec85","plan":"standard","status":"pending","total_minor":2500}`))
