@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"net"
+	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -25,7 +26,7 @@ func (c *apiCommand) Run(ctx context.Context, e *env) error {
 			return err
 		}
 	}
-	pool, err := c.pool(ctx)
+	pool, err := c.pool(ctx, max(16, 8*runtime.GOMAXPROCS(0)))
 	if err != nil {
 		return err
 	}

@@ -7,8 +7,6 @@ import (
 	"os"
 	"text/tabwriter"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/gapless/gapless/ops/catalog"
 )
 
@@ -37,7 +35,7 @@ func (c *catalogImport) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.File, err)
 	}
-	pool, err := c.pool(ctx)
+	pool, err := c.pool(ctx, 1)
 	if err != nil {
 		return err
 	}
@@ -49,25 +47,4 @@ func (c *catalogImport) Run(ctx context.Context, e *env) error {
 	return c.write(e, report, func(w *tabwriter.Writer) {
 		fmt.Fprintf(w, "%d products, %d of them new, %d stocks adjusted\n", report.Products, report.New, report.Adjusted)
 	})
-}
-
-// pool connects, so that a wrong URL is found before any work is done.
-func (d database) pool(ctx context.Context) (*pgxpool.Pool, error) {
-	url, err := d.url()
-	if err != nil {
-		return nil, err
-	}
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		return nil, usage("--database-url: %w", err)
-	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("open pool: %w", err)
-	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("connect to Postgres: %w", err)
-	}
-	return pool, nil
 }

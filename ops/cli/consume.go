@@ -22,7 +22,9 @@ type consumeRun struct {
 	database
 	kafka
 	encoding
+	topicCreation
 	OpsListen string   `help:"Address of health and metrics." default:"127.0.0.1:9083"`
+	Pprof     bool     `help:"Serve Go profiles at /debug/pprof/ of --ops-listen." name:"pprof"`
 	SMTP      string   `name:"smtp" help:"Mail server of notification, smtp://user:password@host:port (STARTTLS), smtps:// (TLS), or smtp+plain:// for a relay on this machine; without it mail stays in its table." placeholder:"URL"`
 	MailFrom  string   `help:"Sender of mail." placeholder:"ADDRESS"`
 	Names     []string `arg:"" optional:"" help:"Consumers: saga, payment, inventory, fulfillment, notification, analytics, loyalty."`
@@ -38,7 +40,13 @@ func (c *consumeRun) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	pool, err := c.pool(ctx)
+	smtp, err := parseSMTP(c.SMTP)
+	if err != nil {
+		return err
+	}
+	// Two transactions a consumer, and as many again for what it prepares, sends
+	// and looks after.
+	pool, err := c.pool(ctx, 4*len(pipeline.Names()))
 	if err != nil {
 		return err
 	}
@@ -47,26 +55,33 @@ func (c *consumeRun) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	smtp, err := parseSMTP(c.SMTP)
+	gateway, err := c.pool(ctx, 4)
 	if err != nil {
 		return err
 	}
+	defer gateway.Close()
 	registry := e.metrics()
 	p, err := pipeline.New(pipeline.Config{
-		Pool: pool, Brokers: seeds, Encoder: codec, Consumers: c.Names, SMTP: smtp, MailFrom: c.MailFrom, Logger: e.log, Registerer: registry,
+		Pool: pool, GatewayPool: gateway, Brokers: seeds, Encoder: codec, Consumers: c.Names, SMTP: smtp, MailFrom: c.MailFrom, Logger: e.log, Registerer: registry,
 	})
 	if err != nil {
 		return err
 	}
+	door := newEntrance(consumerTopics(seeds, c.Names), c.CreateTopics, e.log)
 	ops, err := health.Listen(ctx, health.Config{
-		Listen: c.OpsListen, Version: e.version, Gatherer: registry,
-		Ready:  func() []health.Check { return consumerChecks(p) },
+		Listen: c.OpsListen, Version: e.version, Gatherer: registry, Profile: c.Pprof,
+		Ready: func() []health.Check {
+			if shut := door.check(); shut != nil {
+				return shut
+			}
+			return consumerChecks(p)
+		},
 		Status: func() any { return p.Status() },
 	})
 	if err != nil {
 		return err
 	}
-	return together(ctx, p.Run, ops.Run)
+	return together(ctx, door.then(p.Run), ops.Run)
 }
 
 // parseSMTP reads the URL of a mail server; "" is none.

@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gapless/gapless/api"
-	"github.com/gapless/gapless/goose"
 )
 
 // refusal is an error after which going on would lose or repeat data.
@@ -31,9 +30,6 @@ func explain(err error) (code int, line string) {
 	if r, ok := errors.AsType[refusal](err); ok {
 		return ExitRefused, oneLine(fmt.Sprintf("refused: %v: %s", err, r.Refusal()))
 	}
-	if errors.Is(err, goose.ErrSlotMissing) {
-		return ExitRefused, oneLine("refused: " + err.Error())
-	}
 	if u, ok := errors.AsType[usageError](err); ok {
 		return ExitUsage, oneLine(u.Error() + " (see --help)")
 	}
@@ -43,15 +39,33 @@ func explain(err error) (code int, line string) {
 	if errors.Is(err, context.Canceled) {
 		return ExitFailed, "interrupted"
 	}
+	line = describe(err)
 	if hint := remedy(err); hint != "" {
-		return ExitFailed, oneLine(err.Error() + ": " + hint)
+		line += ": " + hint
 	}
-	return ExitFailed, oneLine(err.Error())
+	return ExitFailed, oneLine(line)
+}
+
+// describe is err's text, without the address by address account that the
+// driver gives when the server itself has said what is wrong.
+func describe(err error) string {
+	connect, ok := errors.AsType[*pgconn.ConnectError](err)
+	if !ok {
+		return err.Error()
+	}
+	pg, ok := errors.AsType[*pgconn.PgError](connect)
+	if !ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("connect to Postgres at %s:%d: %s", connect.Config.Host, connect.Config.Port, pg.Message)
 }
 
 // remedy knows how to mend what usually goes wrong between this program and its
 // servers.
 func remedy(err error) string {
+	if b, ok := errors.AsType[*brokerError](err); ok {
+		return b.remedy
+	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pg.Code {
 		case "28P01", "28000":

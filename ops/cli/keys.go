@@ -25,7 +25,7 @@ type keysCreate struct {
 }
 
 func (c *keysCreate) Run(ctx context.Context, e *env) error {
-	pool, err := c.pool(ctx)
+	pool, err := c.pool(ctx, 1)
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,15 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/gapless/gapless/ops/health"
+	"github.com/gapless/gapless/ops/topics"
 	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/sql"
 )
 
 type relayCommands struct {
@@ -16,7 +21,9 @@ type relayCommands struct {
 type relayRun struct {
 	database
 	kafka
+	topicCreation
 	OpsListen   string `help:"Address of health and metrics." default:"127.0.0.1:9082"`
+	Pprof       bool   `help:"Serve Go profiles at /debug/pprof/ of --ops-listen." name:"pprof"`
 	Slot        string `help:"Replication slot." default:"gapless"`
 	Publication string `help:"Publication." default:"gapless"`
 }
@@ -30,26 +37,66 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	tables, err := e.file.tables()
+	if err != nil {
+		return err
+	}
+	wanted := topics.Config{Brokers: seeds}
+	installed, err := c.pipelineInstalled(ctx)
+	if err != nil {
+		return err
+	}
+	if installed {
+		wanted = relayTopics(seeds)
+	}
 	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: seeds, Logger: e.log})
 	if err != nil {
 		return usageError{err}
 	}
 	registry := e.metrics()
 	r, err := relay.New(relay.Config{
-		DatabaseURL: url, Slot: c.Slot, Publication: c.Publication, Sink: sink, Logger: e.log, Registerer: registry,
+		DatabaseURL: url, Slot: c.Slot, Publication: c.Publication, Tables: tables, Sink: sink, Logger: e.log, Registerer: registry,
 	})
 	if err != nil {
 		return usageError{err}
 	}
+	door := newEntrance(wanted, c.CreateTopics, e.log)
 	ops, err := health.Listen(ctx, health.Config{
-		Listen: c.OpsListen, Version: e.version, Gatherer: registry,
-		Ready:  func() []health.Check { return relayChecks(r.Status()) },
+		Listen: c.OpsListen, Version: e.version, Gatherer: registry, Profile: c.Pprof,
+		Ready: func() []health.Check {
+			if shut := door.check(); shut != nil {
+				return shut
+			}
+			return relayChecks(r.Status())
+		},
 		Status: func() any { return r.Status() },
 	})
 	if err != nil {
 		return err
 	}
-	return together(ctx, r.Run, ops.Run)
+	return together(ctx, door.then(r.Run), ops.Run)
+}
+
+// pipelineInstalled tells whether the topics of the order pipeline are needed.
+// An outbox of its own has topics of its own. A database that is away is the
+// relay's to wait for.
+func (c *relayRun) pipelineInstalled(ctx context.Context) (bool, error) {
+	pool, err := c.pool(ctx, 1)
+	if err != nil {
+		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code != "57P03" && pg.Code != "53300" {
+			return false, err
+		}
+		if _, ok := errors.AsType[usageError](err); ok || ctx.Err() != nil {
+			return false, err
+		}
+		return false, nil
+	}
+	defer pool.Close()
+	var installed bool
+	if err := pool.QueryRow(ctx, sql.PipelineInstalled).Scan(&installed); err != nil {
+		return false, fmt.Errorf("look for the pipeline: %w", err)
+	}
+	return installed, nil
 }
 
 func relayChecks(s relay.Status) []health.Check {

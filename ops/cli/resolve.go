@@ -10,10 +10,12 @@ import (
 
 	"github.com/alecthomas/kong"
 	"gopkg.in/yaml.v3"
+
+	"github.com/gapless/gapless/relay/format"
 )
 
-// File is the configuration file of --config. URL flags override it only where
-// there is one relay.
+// File is the configuration file of --config. Flags and environment override
+// it.
 type File struct {
 	Version  int          `yaml:"version"`
 	Kafka    KafkaFile    `yaml:"kafka"`
@@ -101,7 +103,7 @@ func (r *resolver) fromFile(flag string) any {
 	case "registry-url":
 		v = r.file.Registry.URL
 	case "database-url", "slot", "publication":
-		if len(r.file.Relays) != 1 {
+		if len(r.file.Relays) == 0 {
 			return nil
 		}
 		v = map[string]string{
@@ -135,7 +137,40 @@ func (r *resolver) load() error {
 	if r.file.Version != 1 {
 		return usage("--config %s: version is %d; this program reads version: 1", r.path, r.file.Version)
 	}
+	if n := len(r.file.Relays); n > 1 {
+		return usage("--config %s: relays has %d entries; a process runs one: give each a file and a process of its own", r.path, n)
+	}
+	if _, err := r.file.tables(); err != nil {
+		return usage("--config %s: %w", r.path, err)
+	}
 	return nil
+}
+
+// tables maps the relayed tables to their formats; nil means the relay's
+// defaults.
+func (f *File) tables() (map[string]format.Format, error) {
+	if f == nil || len(f.Relays) == 0 {
+		return nil, nil
+	}
+	tables := map[string]format.Format{}
+	for i, t := range f.Relays[0].Tables {
+		schema, name, ok := strings.Cut(t.Table, ".")
+		if !ok || schema == "" || name == "" {
+			return nil, fmt.Errorf("relays[0].tables[%d].table: %q is not schema.table", i, t.Table)
+		}
+		if _, twice := tables[t.Table]; twice {
+			return nil, fmt.Errorf("relays[0].tables[%d].table: %s is named twice", i, t.Table)
+		}
+		switch t.Format {
+		case "native":
+			tables[t.Table] = format.Native{}
+		case "debezium":
+			tables[t.Table] = format.Debezium{}
+		default:
+			return nil, fmt.Errorf("relays[0].tables[%d].format: %q is neither native nor debezium", i, t.Format)
+		}
+	}
+	return tables, nil
 }
 
 // configPath finds --config before kong parses, because the file answers for

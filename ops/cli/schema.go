@@ -90,7 +90,7 @@ func (c *schemaRegister) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	pool, err := c.pool(ctx)
+	pool, err := c.pool(ctx, 1)
 	if err != nil {
 		return err
 	}

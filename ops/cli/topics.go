@@ -24,12 +24,12 @@ type topicsApply struct {
 }
 
 func (c *topicsApply) Run(ctx context.Context, e *env) error {
-	seeds, err := c.seeds()
-	if err != nil {
-		return err
-	}
 	if c.Partitions < 1 || c.Replication < 0 || c.MinInsync < 0 {
 		return usage("--partitions must be at least 1, --replication and --min-insync not negative")
+	}
+	seeds, err := c.reach(ctx)
+	if err != nil {
+		return err
 	}
 	report, err := topics.Apply(ctx, topics.Config{
 		Brokers: seeds, Consumers: pipeline.Subscriptions(), Partitions: c.Partitions, Replication: c.Replication,

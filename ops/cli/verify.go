@@ -24,11 +24,14 @@ func (c *verifyCommand) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	pool, err := c.pool(ctx)
+	pool, err := c.pool(ctx, 4)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
+	if err := ping(ctx, seeds); err != nil {
+		return err
+	}
 	config := verify.Config{Pool: pool, Brokers: seeds, Consumers: pipeline.Judged(), Slot: c.Slot, Wait: orOff(c.Wait), Young: orOff(c.Young)}
 	if isTerminal(e.stderr) {
 		config.Progress = func(p verify.Progress) { fmt.Fprintf(e.stderr, "\r\033[K%s %d", p.Step, p.Done) }
