@@ -25,7 +25,7 @@ func TestEndpoints(t *testing.T) {
 	s, err := health.Listen(t.Context(), health.Config{
 		Listen: "127.0.0.1:0", Version: "1.2.3", Gatherer: registry,
 		Ready:  func() []health.Check { return []health.Check{{Name: "slot", OK: up.Load(), Detail: "held by another"}} },
-		Status: func() any { return map[string]int{"sent": 3} },
+		Status: func() any { return map[string]int{"sent": 3} }, Profile: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -59,6 +59,7 @@ func TestEndpoints(t *testing.T) {
 	want("/version", 200, "1.2.3")
 	want("/metrics", 200, "gapless_test_value 7")
 	want("/status", 200, `"sent": 3`)
+	want("/debug/pprof/", 200, "goroutine")
 	want("/nothing", 404, "")
 
 	cancel()
