@@ -3,18 +3,20 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/gapless/gapless/internal/process"
 )
 
-// service is one process of the pipeline that is started again and again.
+// service is one process of the pipeline that is started again and again. One
+// goroutine uses it.
 type service struct {
 	name  string
 	path  string
@@ -22,26 +24,21 @@ type service struct {
 	env   []string
 	ready string // URL of /readyz
 	log   string
-	// steps are its crash points.
-	steps []string
 
-	mu   sync.Mutex
 	proc *process.Process
 	out  *os.File
-	from int64 // where the present run's log begins
+	from int64 // where the present life's log begins
 }
 
 // start runs the service; crash is a plan for GAPLESS_CRASH or "".
 func (s *service) start(crash string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	out, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	info, err := out.Stat()
 	if err != nil {
-		return err
+		return errors.Join(err, out.Close())
 	}
 	s.from, s.out = info.Size(), out
 	env := s.env
@@ -50,45 +47,39 @@ func (s *service) start(crash string) error {
 	}
 	s.proc, err = process.Start(process.Command{Path: s.path, Args: s.args, Env: env, Output: out})
 	if err != nil {
-		return fmt.Errorf("start %s: %w", s.name, err)
+		return errors.Join(fmt.Errorf("start %s: %w", s.name, err), out.Close())
 	}
 	return nil
 }
 
-func (s *service) done() <-chan struct{} { return s.proc.Done() }
+func (s *service) running() bool { return s.proc != nil && s.proc.Running() }
 
-// kill sends SIGKILL and waits until the process is reaped.
-func (s *service) kill(ctx context.Context) error {
-	if err := s.proc.Signal(syscall.SIGKILL); err != nil && s.proc.Running() {
-		return fmt.Errorf("kill %s: %w", s.name, err)
+// kill sends SIGKILL and returns how the process died.
+func (s *service) kill() (step string, err error) {
+	if err := s.proc.Signal(syscall.SIGKILL); err != nil {
+		return "", fmt.Errorf("kill %s: %w", s.name, err)
 	}
+	return s.died()
+}
+
+// died waits until the process is reaped and returns the step that it names, ""
+// for none. A death by anything but SIGKILL is an error.
+func (s *service) died() (step string, err error) {
 	<-s.proc.Done()
-	return s.out.Close()
+	if err := s.out.Close(); err != nil {
+		return "", err
+	}
+	exit, ok := errors.AsType[*exec.ExitError](s.proc.Err())
+	if !ok {
+		return "", fmt.Errorf("%s ended by itself without an error; its log is %s", s.name, s.log)
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		return "", fmt.Errorf("%s ended by itself: %w; its log is %s", s.name, exit, s.log)
+	}
+	return s.diedAt()
 }
 
-// stop asks the process to end and reports how it did.
-func (s *service) stop(ctx context.Context) error {
-	if !s.proc.Running() {
-		return s.out.Close()
-	}
-	if err := s.proc.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	select {
-	case <-s.proc.Done():
-	case <-time.After(15 * time.Second):
-		if err := s.kill(ctx); err != nil {
-			return err
-		}
-		return fmt.Errorf("%s did not end within 15 s of SIGTERM", s.name)
-	}
-	if err := s.proc.Err(); err != nil {
-		return fmt.Errorf("%s after SIGTERM: %w", s.name, err)
-	}
-	return s.out.Close()
-}
-
-// diedAt reports the crash point that the present run's log ends with.
+// diedAt is the crash point in the present life's last line.
 func (s *service) diedAt() (string, error) {
 	text, err := os.ReadFile(s.log)
 	if err != nil {
@@ -102,29 +93,62 @@ func (s *service) diedAt() (string, error) {
 	return "", nil
 }
 
-// waitReady waits until /readyz says so or the process ends.
-func (s *service) waitReady(ctx context.Context, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	client := &http.Client{Timeout: time.Second}
-	defer client.CloseIdleConnections()
-	for {
+// stop asks the process to end and reports how it did.
+func (s *service) stop() error {
+	if err := s.proc.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-s.proc.Done():
+	case <-time.After(10 * time.Second):
+		_, err := s.kill()
+		return errors.Join(fmt.Errorf("%s did not end within 10 s of SIGTERM; its log is %s", s.name, s.log), err)
+	}
+	if err := s.proc.Err(); err != nil {
+		return fmt.Errorf("%s after SIGTERM: %w; its log is %s", s.name, err, s.log)
+	}
+	return s.out.Close()
+}
+
+// waitReady waits until /readyz says so. It returns false when the process ends
+// before that.
+func (s *service) waitReady(ctx context.Context, limit time.Duration) (bool, error) {
+	return s.until(ctx, limit, "ready", func(ctx context.Context) bool {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.ready, http.NoBody)
 		if err != nil {
-			return err
+			return false
 		}
-		if resp, err := client.Do(req); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// until looks until what is asked for has come. It returns false when the
+// process ends before that.
+func (s *service) until(ctx context.Context, limit time.Duration, what string, look func(context.Context) bool) (bool, error) {
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		one, cancel := context.WithTimeout(ctx, time.Second)
+		done := look(one)
+		cancel()
+		if done {
+			return true, nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready after %s; its log is %s", s.name, limit, s.log)
+			return false, ctx.Err()
 		case <-s.proc.Done():
-			return fmt.Errorf("%s ended before it was ready: %v; its log is %s", s.name, s.proc.Err(), s.log)
-		case <-time.After(20 * time.Millisecond):
+			return false, nil
+		case <-late.C:
+			return false, fmt.Errorf("%s: not %s after %s; its log is %s", s.name, what, limit, s.log)
+		case <-tick.C:
 		}
 	}
 }

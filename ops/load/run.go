@@ -29,6 +29,9 @@ type Config struct {
 	Concurrency int
 	// Mix of scenarios; nil means [Mix].
 	Mix []Scenario
+	// Stop ends the placing early when it is closed: orders placed by then are
+	// followed all the same. nil means that all Orders are placed.
+	Stop <-chan struct{}
 	// Wait until each order has come to its end.
 	Wait bool
 	// Progress is called often, from one goroutine; nil means silence.
@@ -135,7 +138,7 @@ func (r *runner) run(ctx context.Context) error {
 				break
 			}
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || r.stopped() {
 			break
 		}
 		placing.Go(func() error {
@@ -146,6 +149,15 @@ func (r *runner) run(ctx context.Context) error {
 	err := placing.Wait()
 	close(follow)
 	return errors.Join(err, g.Wait(), ctx.Err())
+}
+
+func (r *runner) stopped() bool {
+	select {
+	case <-r.Stop:
+		return true
+	default:
+		return false
+	}
 }
 
 func (r *runner) place(ctx context.Context, s Scenario, i int, follow chan<- placed) {

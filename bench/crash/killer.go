@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"time"
+)
+
+// armedLife is how long a life has to come by its step.
+const armedLife = 4 * time.Second
+
+// killer kills one service again and again.
+type killer struct {
+	*run
+	service *service
+	kills   int
+	rng     *rand.Rand
+	deck    deck
+}
+
+// killAll ends with the service running, after its last kill.
+func (k *killer) killAll(ctx context.Context) error {
+	// The first life began with the service, unarmed.
+	if err := k.endAtRandom(ctx); err != nil {
+		return err
+	}
+	for n := 1; n < k.kills; n++ {
+		if n%2 == 1 {
+			if err := k.armed(ctx, k.deck.deal()); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := k.service.start(""); err != nil {
+			return err
+		}
+		if err := k.restarted(ctx); err != nil {
+			return err
+		}
+		if err := k.endAtRandom(ctx); err != nil {
+			return err
+		}
+	}
+	if err := k.service.start(""); err != nil {
+		return err
+	}
+	return k.up(ctx, k.service)
+}
+
+// restarted waits until the service does its work again, so that whoever is
+// killed next was at work. It notes how long that took.
+func (k *killer) restarted(ctx context.Context) error {
+	start := time.Now()
+	if err := k.up(ctx, k.service); err != nil {
+		return err
+	}
+	if k.service.name == "consume" {
+		claims := func(ctx context.Context) (n int64, err error) {
+			err = k.db.QueryRow(ctx, "SELECT count(*) FROM gapless.inbox").Scan(&n)
+			return n, err
+		}
+		before, err := claims(ctx)
+		if err != nil {
+			return fmt.Errorf("count claims: %w", err)
+		}
+		alive, err := k.service.until(ctx, time.Minute, "at work", func(ctx context.Context) bool {
+			n, err := claims(ctx)
+			return err == nil && n > before
+		})
+		if err != nil {
+			return err
+		}
+		if !alive {
+			_, err := k.service.died()
+			return fmt.Errorf("consume died before it was at work: %w", err)
+		}
+	}
+	k.tally.recovered(k.service.name, time.Since(start))
+	return nil
+}
+
+// endAtRandom lets the life go on for a moment and kills it.
+func (k *killer) endAtRandom(ctx context.Context) error {
+	if err := pause(ctx, time.Duration(k.rng.IntN(1000))*time.Millisecond); err != nil {
+		return err
+	}
+	if !k.service.running() {
+		_, err := k.service.died()
+		return fmt.Errorf("%s died by itself; its log is %s: %w", k.service.name, k.service.log, err)
+	}
+	if _, err := k.service.kill(); err != nil {
+		return err
+	}
+	k.tally.random(k.service.name)
+	return nil
+}
+
+// armed is a life that ends at s or, when it does not come by in time, at
+// random.
+func (k *killer) armed(ctx context.Context, s step) error {
+	if err := s.lay(ctx, k.db); err != nil {
+		return err
+	}
+	if err := k.service.start(s.plan(k.rng)); err != nil {
+		return err
+	}
+	if s.stopping {
+		if _, err := k.service.waitReady(ctx, 30*time.Second); err != nil {
+			return err
+		}
+		if err := k.service.proc.Signal(syscall.SIGTERM); err != nil {
+			return err
+		}
+	}
+	timer := time.NewTimer(armedLife)
+	defer timer.Stop()
+	var at string
+	var err error
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		at, err = k.service.kill() // it may have come by just now
+	case <-k.service.proc.Done():
+		at, err = k.service.died()
+	}
+	if err != nil {
+		return err
+	}
+	switch at {
+	case s.name:
+		k.tally.step(at)
+	case "":
+		k.tally.random(k.service.name)
+		k.deck.putBack(s)
+	default:
+		return fmt.Errorf("%s says it died at %s, but was armed with %s; its log is %s", k.service.name, at, s.name, k.service.log)
+	}
+	return nil
+}
