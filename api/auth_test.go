@@ -73,11 +73,11 @@ func TestAnotherPrincipalSeesNothing(t *testing.T) {
 			t.Errorf("%d orders listed, want %d", len(page.Orders), want)
 		}
 	}
-	if r := f.do(http.MethodGet, path, "", bearer(boss)); r.StatusCode != 200 {
+	if r := f.do(http.MethodGet, path, "", bearer(boss)); r.StatusCode != http.StatusOK {
 		t.Errorf("operator: status %d", r.StatusCode)
 	}
 	// A command that was given may not be told from one that was not.
-	if r := f.do(http.MethodPost, path+"/cancel", "", bearer(alice)); r.StatusCode != 202 {
+	if r := f.do(http.MethodPost, path+"/cancel", "", bearer(alice)); r.StatusCode != http.StatusAccepted {
 		t.Fatalf("cancel: status %d: %s", r.StatusCode, r.text)
 	}
 	f.wantProblem(f.do(http.MethodPost, path+"/cancel", "", bearer(bob)), 404, "not-found")

@@ -53,13 +53,13 @@ type child struct {
 	stderr *strings.Builder
 }
 
-func startChild(t *testing.T, databaseURL, listen string, env ...string) *child {
+func startChild(t *testing.T, databaseURL, listen string, env ...string) *child { //nolint:unparam // the tests with crash points give one
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(context.Background(), exe, "-test.run=^$") //nolint:usetesting // it is killed below, and its clean-up must not race the test's context
+	cmd := exec.CommandContext(context.Background(), exe, "-test.run=^$")
 	cmd.Env = append(os.Environ(), childVariable+"="+databaseURL, listenVariable+"="+listen)
 	cmd.Env = append(cmd.Env, env...)
 	readEnd, writeEnd, err := os.Pipe()

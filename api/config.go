@@ -72,7 +72,8 @@ type Config struct {
 	WriteTimeout time.Duration
 	// IdleTimeout closes an unused connection. Default 60 s.
 	IdleTimeout time.Duration
-	// RequestTimeout is what a request may take in Postgres. Default 10 s.
+	// RequestTimeout is what a request may take in Postgres. Default 5 s; less
+	// than StopTimeout, so that a stop cuts no transaction.
 	RequestTimeout time.Duration
 	// AcquireTimeout is how long a request waits for a connection. Default 2 s.
 	AcquireTimeout time.Duration
@@ -126,7 +127,7 @@ func (c Config) withDefaults() Config {
 		&c.ReadTimeout:       10 * time.Second,
 		&c.WriteTimeout:      45 * time.Second,
 		&c.IdleTimeout:       time.Minute,
-		&c.RequestTimeout:    10 * time.Second,
+		&c.RequestTimeout:    5 * time.Second,
 		&c.AcquireTimeout:    2 * time.Second,
 		&c.Heartbeat:         15 * time.Second,
 		&c.PriceAge:          time.Second,

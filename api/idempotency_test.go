@@ -222,7 +222,7 @@ func TestAKeyInFlightIsAConflict(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(context.Background()) //nolint:usetesting // the test's context is over by then
+	defer tx.Rollback(context.Background())
 	if _, err := tx.Exec(t.Context(), `insert into gapless.idempotency_key (principal, route, key, request_hash, order_id, status_code, body)
 		values ('anonymous', 'POST /v1/orders', 'k', sha256('x'), gapless.uuid7(), 202, '')`); err != nil {
 		t.Fatal(err)
@@ -321,9 +321,9 @@ func TestDifferentOrdersUnderOneKeyMakeOne(t *testing.T) {
 				return
 			}
 			switch r.StatusCode {
-			case 202:
+			case http.StatusAccepted:
 				accepted.Add(1)
-			case 409, 422:
+			case http.StatusConflict, http.StatusUnprocessableEntity:
 			default:
 				t.Errorf("status %d: %s", r.StatusCode, r.text)
 			}

@@ -33,9 +33,13 @@ func (s *Server) newOpsRouter() http.Handler {
 }
 
 // Ready returns nil if the server can do its job, which takes Postgres and
-// nothing else, and otherwise why it cannot. It must not be called before
-// [Server.Started].
+// nothing else, and otherwise why it cannot.
 func (s *Server) Ready(ctx context.Context) error {
+	select {
+	case <-s.started:
+	default:
+		return errStarting
+	}
 	select {
 	case <-s.draining:
 		return errDraining

@@ -60,7 +60,7 @@ func TestAnOrderIsWrittenWithItsEventAndItsAnswer(t *testing.T) {
 	got := f.do(http.MethodGet, "/v1/orders/"+o.ID.String(), "", nil)
 	var full api.Order
 	got.into(t, &full)
-	if got.StatusCode != 200 || len(full.Items) != 2 || full.Items[0].Sku != "A-1" || full.Items[1].UnitPriceMinor != 300 ||
+	if got.StatusCode != http.StatusOK || len(full.Items) != 2 || full.Items[0].Sku != "A-1" || full.Items[1].UnitPriceMinor != 300 ||
 		full.ShippingAddress.City != "San Francisco" || full.StockStatus != api.Undecided || full.Version != 1 || !full.CreatedAt.Equal(o.CreatedAt) {
 		t.Errorf("order %s", got.text)
 	}
@@ -261,10 +261,10 @@ func TestRoutesThatAreNotThere(t *testing.T) {
 	if got := r.Header.Get("Allow"); got != "GET, POST" {
 		t.Errorf("allow %q", got)
 	}
-	if r := f.do(http.MethodGet, "/problems/invalid-order", "", nil); r.StatusCode != 200 || !bytes.Contains(r.text, []byte("422")) {
+	if r := f.do(http.MethodGet, "/problems/invalid-order", "", nil); r.StatusCode != http.StatusOK || !bytes.Contains(r.text, []byte("422")) {
 		t.Errorf("a problem's page: status %d: %s", r.StatusCode, r.text)
 	}
-	if r := f.do(http.MethodGet, "/openapi.yaml", "", nil); r.StatusCode != 200 || !bytes.Equal(r.text, api.OpenAPI()) {
+	if r := f.do(http.MethodGet, "/openapi.yaml", "", nil); r.StatusCode != http.StatusOK || !bytes.Equal(r.text, api.OpenAPI()) {
 		t.Errorf("openapi: status %d", r.StatusCode)
 	}
 }

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"net/url"
 	"sync"
@@ -27,7 +28,8 @@ func newPGProxy(t *testing.T, databaseURL string) (p *pgProxy, proxied string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +53,8 @@ func (p *pgProxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.target)
+		var d net.Dialer
+		server, err := d.DialContext(context.Background(), "tcp", p.target)
 		if err != nil {
 			client.Close()
 			continue

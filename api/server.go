@@ -22,6 +22,7 @@ import (
 
 var (
 	errDraining    = errors.New("the server is stopping")
+	errStarting    = errors.New("the server is starting")
 	errNotMigrated = errors.New("the checkout's tables are missing: run 'gapless migrate up'")
 )
 
@@ -245,16 +246,16 @@ func (s *Server) stop(ctx context.Context, servers []*http.Server) error {
 		timer := time.NewTimer(s.cfg.DrainDelay)
 		<-timer.C
 	}
+	timed, cancel := context.WithTimeout(ctx, s.cfg.StopTimeout)
+	defer cancel()
 	var errs []error
 	for _, server := range servers {
-		timed, cancel := context.WithTimeout(ctx, s.cfg.StopTimeout)
 		if err := server.Shutdown(timed); err != nil {
 			// A client that does not end must not keep the process from ending: what
 			// it asked for is committed or rolls back.
 			s.log.WarnContext(ctx, "requests cut at the stop", "error", err)
 			errs = append(errs, server.Close())
 		}
-		cancel()
 	}
 	return errors.Join(errs...)
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +54,7 @@ func TestPostgresAwayIs503AndHeals(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := f.place("k", good())
-	if first.StatusCode != 202 {
+	if first.StatusCode != http.StatusAccepted {
 		t.Fatalf("status %d: %s", first.StatusCode, first.text)
 	}
 	if status, text := f.ops("/readyz?verbose"); status != 200 || !strings.Contains(text, "[+]postgres ok") {
@@ -64,11 +65,11 @@ func TestPostgresAwayIs503AndHeals(t *testing.T) {
 	}
 	for i := range 3 {
 		r := f.place(fmt.Sprintf("k-%d", i), good())
-		if r.StatusCode != 503 || r.Header.Get("Retry-After") == "" {
+		if r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
 			t.Errorf("status %d: %s", r.StatusCode, r.text)
 		}
 	}
-	if r := f.do(http.MethodGet, "/v1/products", "", nil); r.StatusCode != 503 {
+	if r := f.do(http.MethodGet, "/v1/products", "", nil); r.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("products: status %d", r.StatusCode)
 	}
 	if status, text := f.ops("/readyz"); status != 503 || !strings.Contains(text, "[-]postgres") {
@@ -82,7 +83,7 @@ func TestPostgresAwayIs503AndHeals(t *testing.T) {
 	}
 	testkit.Eventually(t, 20*time.Second, func() error {
 		r := f.place("k", good())
-		if r.StatusCode != 202 {
+		if r.StatusCode != http.StatusAccepted {
 			return fmt.Errorf("status %d: %s", r.StatusCode, r.text)
 		}
 		if !bytes.Equal(r.text, first.text) {
@@ -104,7 +105,8 @@ func TestADatabaseThatWillNeverDoIsAnError(t *testing.T) {
 	}
 	missing := *u
 	missing.Path = "/no_such_database"
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	taken, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +141,7 @@ func TestStopEndsWhatIsUnderWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(context.Background()) //nolint:usetesting // the test's context is over by then
+	defer tx.Rollback(context.Background())
 	if _, err := tx.Exec(t.Context(), "lock table gapless.outbox in access exclusive mode"); err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +172,7 @@ func TestStopEndsWhatIsUnderWay(t *testing.T) {
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if r := <-answered; r.StatusCode != 202 {
+	if r := <-answered; r.StatusCode != http.StatusAccepted {
 		t.Errorf("the request under way: status %d: %s", r.StatusCode, r.text)
 	}
 	f.halt()
@@ -187,7 +189,8 @@ func TestASlowClientIsCut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
+			var d net.Dialer
+			conn, err := d.DialContext(t.Context(), "tcp", strings.TrimPrefix(f.url, "http://"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,7 +239,7 @@ func TestTooManyAtOnceAre429(t *testing.T) {
 	}
 	var r response
 	testkit.Eventually(t, 10*time.Second, func() error {
-		if r = f.do(http.MethodGet, "/v1/products", "", nil); r.StatusCode != 429 {
+		if r = f.do(http.MethodGet, "/v1/products", "", nil); r.StatusCode != http.StatusTooManyRequests {
 			return fmt.Errorf("status %d", r.StatusCode)
 		}
 		return nil
@@ -248,7 +251,9 @@ func TestTooManyAtOnceAre429(t *testing.T) {
 	if status, _ := f.ops("/readyz"); status != 200 {
 		t.Errorf("readyz %d", status)
 	}
-	writer.Close()
+	if err := writer.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if status := <-done; status != 400 {
 		t.Errorf("the request under way: status %d", status)
 	}
@@ -283,7 +288,7 @@ func TestTimeline(t *testing.T) {
 	})
 	id := f.placed("k")
 	r := f.do(http.MethodGet, "/v1/orders/"+id+"/timeline", "", nil)
-	if r.StatusCode != 200 || asked.String() != id || !strings.Contains(string(r.text), id) {
+	if r.StatusCode != http.StatusOK || asked.String() != id || !strings.Contains(string(r.text), id) {
 		t.Errorf("status %d: %s", r.StatusCode, r.text)
 	}
 	g := newFixture(t)
@@ -295,7 +300,7 @@ func TestListsArePaged(t *testing.T) {
 	f := newFixture(t)
 	var want []string
 	for i := range 5 {
-		want = append([]string{f.placed(fmt.Sprint(i))}, want...)
+		want = append([]string{f.placed(strconv.Itoa(i))}, want...)
 	}
 	var got []string
 	path := "/v1/orders?customer_id=c-1&limit=2"
@@ -424,7 +429,7 @@ func TestRoutesAndContractAgree(t *testing.T) {
 			if path == "/v1/products" {
 				continue
 			}
-			if op.Responses.Status(r.StatusCode) == nil || r.StatusCode == 404 || r.StatusCode == 405 {
+			if op.Responses.Status(r.StatusCode) == nil || r.StatusCode == http.StatusNotFound || r.StatusCode == http.StatusMethodNotAllowed {
 				t.Errorf("%s %s: status %d is not in the contract", method, path, r.StatusCode)
 			}
 		}

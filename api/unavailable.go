@@ -18,6 +18,8 @@ func unavailable(err error) bool {
 			return true
 		case "25006": // the primary has become a standby
 			return true
+		case "0A000": // READ WRITE on a standby; a plan that a migration has outdated, which pgx then forgets
+			return true
 		case "40001", "40P01", "55P03": // another transaction was in the way
 			return true
 		case "57014": // the request's own timeout

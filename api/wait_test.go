@@ -42,7 +42,7 @@ func TestPreferWaitAnswersOnceStockIsDecided(t *testing.T) {
 	r := <-answered
 	var o api.Order
 	r.into(t, &o)
-	if r.StatusCode != 200 || o.StockStatus != api.Reserved || o.ID.String() != id {
+	if r.StatusCode != http.StatusOK || o.StockStatus != api.Reserved || o.ID.String() != id {
 		t.Errorf("status %d: %s", r.StatusCode, r.text)
 	}
 	if got := r.Header.Get("Preference-Applied"); got != "wait=30" {
@@ -54,10 +54,10 @@ func TestPreferWaitEndsWithAPlain202(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	r := f.place("k", good(), map[string]string{"Prefer": "wait=1"})
-	if r.StatusCode != 202 || r.Header.Get("Preference-Applied") != "" {
+	if r.StatusCode != http.StatusAccepted || r.Header.Get("Preference-Applied") != "" {
 		t.Errorf("status %d: %s", r.StatusCode, r.text)
 	}
-	if r := f.place("k2", good(), map[string]string{"Prefer": "wait=soon"}); r.StatusCode != 202 {
+	if r := f.place("k2", good(), map[string]string{"Prefer": "wait=soon"}); r.StatusCode != http.StatusAccepted {
 		t.Errorf("a preference that cannot be read: status %d", r.StatusCode)
 	}
 }
@@ -76,7 +76,7 @@ func (f *fixture) events(ctx context.Context, id, last string, each func(id stri
 		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
 		return fmt.Errorf("status %d, %s", resp.StatusCode, resp.Header.Get("Content-Type"))
 	}
 	lines := bufio.NewScanner(resp.Body)
@@ -180,7 +180,7 @@ func TestStreamsHaveALimitOfTheirOwn(t *testing.T) {
 	<-open
 	f.placed("k2") // the stream does not hold the one place
 	f.wantProblem(f.do(http.MethodGet, "/v1/orders/"+id+"/events", "", nil), 429, "too-many-requests")
-	if r := f.place("k3", good(), map[string]string{"Prefer": "wait=5"}); r.StatusCode != 202 {
+	if r := f.place("k3", good(), map[string]string{"Prefer": "wait=5"}); r.StatusCode != http.StatusAccepted {
 		t.Errorf("waiting without a place: status %d, want the plain 202", r.StatusCode)
 	}
 	cancel()
@@ -233,7 +233,7 @@ func TestCancelIsOneCommand(t *testing.T) {
 	id := f.placed("k")
 	for range 3 {
 		r := f.do(http.MethodPost, "/v1/orders/"+id+"/cancel", "{}", nil)
-		if r.StatusCode != 202 {
+		if r.StatusCode != http.StatusAccepted {
 			t.Fatalf("status %d: %s", r.StatusCode, r.text)
 		}
 	}
@@ -247,7 +247,7 @@ func TestCancelIsOneCommand(t *testing.T) {
 	}
 	done := f.placed("k done")
 	f.decide(done, "status = 'cancelled', reason = 'customer_cancelled'")
-	if r := f.do(http.MethodPost, "/v1/orders/"+done+"/cancel", "", nil); r.StatusCode != 202 {
+	if r := f.do(http.MethodPost, "/v1/orders/"+done+"/cancel", "", nil); r.StatusCode != http.StatusAccepted {
 		t.Errorf("cancelled already: status %d", r.StatusCode)
 	}
 	f.wantProblem(f.do(http.MethodPost, "/v1/orders/0192f8c0-0000-7000-8000-000000000000/cancel", "", nil), 404, "not-found")

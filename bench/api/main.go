@@ -83,7 +83,7 @@ func measure(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	pg, err := pgserver.Start(ctx, pgserver.Config{Durable: true, Settings: map[string]string{"max_wal_size": "4GB"}})
 	if err != nil {
 		return err
