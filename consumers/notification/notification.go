@@ -62,12 +62,12 @@ type Config struct {
 func (c *Config) Validate() error {
 	var errs []error
 	if c.Attempts < 0 || c.Backoff < 0 || c.MaxBackoff < 0 || c.Lease < 0 || c.Interval < 0 {
-		errs = append(errs, errors.New("Attempts, Backoff, MaxBackoff, Lease and Interval must not be negative"))
+		errs = append(errs, errors.New("config: Attempts, Backoff, MaxBackoff, Lease and Interval must not be negative"))
 	}
 	if c.SMTP != nil {
 		errs = append(errs, c.SMTP.validate())
 		if lease := cmp.Or(c.Lease, defaultLease); lease <= cmp.Or(c.SMTP.Timeout, defaultTimeout) {
-			errs = append(errs, errors.New("Lease must be longer than SMTP.Timeout"))
+			errs = append(errs, errors.New("config: Lease must be longer than SMTP.Timeout"))
 		}
 	}
 	return errors.Join(errs...)

@@ -38,28 +38,21 @@ func (n *Notifier) Run(ctx context.Context) error {
 	if n.config.Pool == nil {
 		return errors.New("notification: Config.Pool is required to send")
 	}
-	pause := n.config.Interval
-	for {
+	away := n.config.Interval // grows while the server, or the database, is away
+	for ctx.Err() == nil {
 		took, err := n.sendSome(ctx)
 		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			// A server that is away is asked less and less often.
-			n.log.Warn("mail not sent, will try again", "error", err, "pause", pause)
-			if wait(ctx, pause/2+rand.N(pause/2+1)) != nil {
-				return nil
-			}
-			pause = min(2*pause, time.Minute)
-		case took == claimed:
-			pause = n.config.Interval
-		default:
-			pause = n.config.Interval
-			if wait(ctx, pause) != nil {
-				return nil
-			}
+		case err != nil && ctx.Err() == nil:
+			n.log.Warn("mail not sent, will try again", "error", err, "pause", away)
+			wait(ctx, away/2+rand.N(away/2+1))
+			away = min(2*away, time.Minute)
+			continue
+		case took < claimed:
+			wait(ctx, n.config.Interval)
 		}
+		away = n.config.Interval
 	}
+	return nil
 }
 
 // sendSome claims and sends a few mails. Its error is one that stopped it: of
@@ -106,7 +99,7 @@ func (n *Notifier) sendOne(ctx context.Context, s *session, m mailRow) error {
 	if err != nil {
 		return n.settle(ctx, m, failed, 0, err)
 	}
-	err = s.send(n.config.From, to, text)
+	err = s.send(ctx, n.config.From, to, text)
 	if err == nil {
 		crashpoint.Hit("notification.after_send")
 		return n.settle(ctx, m, sent, 0, nil)
@@ -123,7 +116,7 @@ func (n *Notifier) sendOne(ctx context.Context, s *session, m mailRow) error {
 	if serr := n.settle(ctx, m, status, pause, err); serr != nil {
 		return serr
 	}
-	if !answered {
+	if !answered && !refused {
 		return err
 	}
 	return s.reset()
@@ -190,13 +183,11 @@ func storable(s string) string {
 }
 
 // wait sleeps, or returns early with ctx.
-func wait(ctx context.Context, d time.Duration) error {
+func wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
 	case <-timer.C:
-		return nil
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"net/mail"
 	"net/smtp"
 	"net/textproto"
+	"strings"
 	"time"
 )
 
@@ -54,15 +55,15 @@ type SMTP struct {
 func (s *SMTP) validate() error {
 	var errs []error
 	if _, _, err := net.SplitHostPort(s.Addr); err != nil {
-		errs = append(errs, fmt.Errorf("SMTP.Addr: %w", err))
+		errs = append(errs, fmt.Errorf("config: SMTP.Addr: %w", err))
 	}
 	switch s.Security {
 	case "", StartTLS, TLS, Plain:
 	default:
-		errs = append(errs, fmt.Errorf("SMTP.Security %q is none of starttls, tls, plain", s.Security))
+		errs = append(errs, fmt.Errorf("config: SMTP.Security %q is none of starttls, tls, plain", s.Security))
 	}
 	if s.Timeout < 0 {
-		errs = append(errs, errors.New("SMTP.Timeout must not be negative"))
+		errs = append(errs, errors.New("config: SMTP.Timeout must not be negative"))
 	}
 	return errors.Join(errs...)
 }
@@ -75,7 +76,11 @@ type session struct {
 	stop    func() bool
 }
 
-// open connects. ctx ends the session, whatever it is doing.
+// drain is what a mail under way is given once the sender is told to stop: cut
+// off, its outcome would be unknown and it would be sent twice.
+const drain = 5 * time.Second
+
+// open connects. Once ctx ends the session has [drain] left.
 func (s *SMTP) open(ctx context.Context) (_ *session, err error) {
 	timeout := cmp.Or(s.Timeout, defaultTimeout)
 	dialer := &net.Dialer{Timeout: timeout}
@@ -83,14 +88,19 @@ func (s *SMTP) open(ctx context.Context) (_ *session, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to SMTP server: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	raw := conn
+	stop := context.AfterFunc(ctx, func() {
+		if raw.SetDeadline(time.Now().Add(drain)) != nil {
+			raw.Close()
+		}
+	})
 	defer func() {
 		if err != nil {
 			stop()
 			conn.Close()
 		}
 	}()
-	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+	if err := extend(ctx, conn, timeout); err != nil {
 		return nil, fmt.Errorf("connect to SMTP server: %w", err)
 	}
 	host, _, _ := net.SplitHostPort(s.Addr) // validated
@@ -118,6 +128,18 @@ func (s *SMTP) open(ctx context.Context) (_ *session, err error) {
 	return &session{client: client, conn: conn, timeout: timeout, stop: stop}, nil
 }
 
+// extend gives the dialogue time, and no more than drain when ctx has ended
+// just before: its own deadline would be overwritten here.
+func extend(ctx context.Context, conn net.Conn, timeout time.Duration) error {
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return conn.SetDeadline(time.Now().Add(drain))
+	}
+	return nil
+}
+
 // close says goodbye, and does not wait long for the answer.
 func (s *session) close() {
 	s.stop()
@@ -143,9 +165,12 @@ func (e *unservedError) Unwrap() error { return e.err }
 // send hands one mail over and returns nil when the server has taken it. After
 // an error that is no answer of the server the session is of no more use, and
 // whether the mail was taken is unknown.
-func (s *session) send(from, to string, text []byte) error {
-	if err := s.conn.SetDeadline(time.Now().Add(s.timeout)); err != nil {
+func (s *session) send(ctx context.Context, from, to string, text []byte) error {
+	if err := extend(ctx, s.conn, s.timeout); err != nil {
 		return err
+	}
+	if ok, _ := s.client.Extension("SMTPUTF8"); !ok && strings.IndexFunc(to, func(r rune) bool { return r > 127 }) >= 0 {
+		return &refusedError{errors.New("the server takes no address outside ASCII")} // RFC 6531
 	}
 	if err := s.client.Mail(from); err != nil {
 		return &unservedError{fmt.Errorf("MAIL FROM: %w", err)}
@@ -203,14 +228,14 @@ func compose(m mailRow, from, to string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// recipient is the address of a customer.
+// recipient is the address of a customer: the id itself, or the id at domain.
+// An id that would need quoting makes none; it was not meant as an address.
 func recipient(customer, domain string) (string, error) {
-	if a, err := mail.ParseAddress(customer); err == nil && a.Address == customer {
-		return customer, nil
+	for _, address := range []string{customer, customer + "@" + domain} {
+		a, err := mail.ParseAddress(address)
+		if err == nil && a.Address == address && a.String() == "<"+address+">" {
+			return address, nil
+		}
 	}
-	a, err := mail.ParseAddress((&mail.Address{Address: customer + "@" + domain}).String())
-	if err != nil {
-		return "", errors.New("the customer id makes no mail address")
-	}
-	return a.Address, nil
+	return "", errors.New("the customer id makes no mail address")
 }

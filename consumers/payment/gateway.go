@@ -3,7 +3,6 @@ package payment
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/google/uuid"
 )
@@ -60,4 +59,4 @@ type DeclinedError struct {
 	Code string // of the provider, for example "card_declined"
 }
 
-func (e *DeclinedError) Error() string { return fmt.Sprintf("gateway declined: %s", e.Code) }
+func (e *DeclinedError) Error() string { return "gateway declined: " + e.Code }

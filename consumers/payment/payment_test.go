@@ -36,13 +36,13 @@ type fixture struct {
 	gateway *meddler
 }
 
-func setup(t *testing.T, opts ...consumerstest.Option) *fixture {
+func setup(t *testing.T) *fixture {
 	t.Helper()
 	db := pgtest.NewDB(t)
 	url := db.LoginURL(t, pgtest.Consumer)
 	m := &meddler{Gateway: payment.NewSandbox(pgtest.OpenPool(t, url))}
 	c := payment.New(payment.Config{DB: pgtest.OpenPool(t, url), Gateway: m, Attempts: 4, Backoff: -1})
-	return &fixture{consumerstest.New(t, url, c, opts...), t, db, m}
+	return &fixture{consumerstest.New(t, url, c), t, db, m}
 }
 
 // meddler is the sandbox with a line that fails on demand.
@@ -250,10 +250,10 @@ func TestGatewayAway(t *testing.T) {
 				}
 				return nil
 			}
-			c := f.consumerPrepare(t)
+			prepare := f.prepare()
 			order := uuid.New()
 			m := f.authorize(order, "tok_ok")
-			if _, err := c(t.Context(), m); !consumers.IsUnavailable(err) || !errors.Is(err, kind) {
+			if _, err := prepare(t.Context(), m); !consumers.IsUnavailable(err) || !errors.Is(err, kind) {
 				t.Fatalf("error = %v, want it marked unavailable", err)
 			}
 			left = 6 // two attempts at Prepare
@@ -266,7 +266,7 @@ func TestGatewayAway(t *testing.T) {
 	}
 }
 
-func (f *fixture) consumerPrepare(t *testing.T) func(context.Context, *consumers.Message) (any, error) {
+func (f *fixture) prepare() func(context.Context, *consumers.Message) (any, error) {
 	return payment.New(payment.Config{DB: f.Pool(), Gateway: f.gateway, Attempts: 4, Backoff: -1}).Prepare
 }
 

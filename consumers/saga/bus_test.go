@@ -4,10 +4,10 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -67,9 +67,7 @@ type chaos struct {
 	expire    float64 // all deadlines pass at once
 }
 
-type busOption func(*bus, *payment.Config)
-
-func newBus(t testing.TB, seed int64, options ...busOption) *bus {
+func newBus(t testing.TB, seed int64) *bus {
 	t.Helper()
 	db := pgtest.NewDB(t)
 	b := &bus{
@@ -77,15 +75,11 @@ func newBus(t testing.TB, seed int64, options ...busOption) *bus {
 		services: make(map[string]*service), seen: make(map[uuid.UUID]bool), offsets: make(map[string]int64),
 		rnd: rand.New(rand.NewPCG(uint64(seed), 0)),
 	}
-	money := payment.Config{DB: b.pool, Gateway: payment.NewSandbox(b.pool), Backoff: -1}
-	for _, option := range options {
-		option(b, &money)
-	}
 	b.saga = saga.New(saga.Config{Pool: b.pool, Timeout: time.Hour, Attempts: 3})
 	for _, c := range []consumers.Consumer{
 		b.saga.Consumer(),
 		inventory.New(inventory.Config{}),
-		payment.New(money),
+		payment.New(payment.Config{DB: b.pool, Gateway: payment.NewSandbox(b.pool), Backoff: -1}),
 		fulfillment.New(fulfillment.Config{}),
 		notification.New(notification.Config{}).Consumer(),
 		analytics.New(analytics.Config{}),
@@ -288,7 +282,7 @@ func (b *bus) carry() {
 		b.seen[id] = true
 		row["id"], row["ce_type"] = id.String(), typ
 		if version > 0 {
-			row["ce_sequence"] = fmt.Sprint(version)
+			row["ce_sequence"] = strconv.FormatInt(version, 10)
 		}
 		m := &consumers.Message{Topic: contracts.Topic(aggregateType), Key: []byte(aggregate), Value: slices.Clone(payload), Timestamp: at}
 		for _, name := range slices.Sorted(maps.Keys(row)) {

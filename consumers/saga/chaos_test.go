@@ -1,8 +1,8 @@
 package saga_test
 
 import (
-	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/google/uuid"
@@ -20,7 +20,7 @@ func TestConservationUnderChaos(t *testing.T) {
 	t.Parallel()
 	seed := testkit.Seed(t)
 	for n := range 4 {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			t.Parallel()
 			b := newBus(t, seed+int64(n))
 			b.stock(map[string]int{"A-1": 40, "B-1": 25}) // not enough for all

@@ -184,7 +184,7 @@ func check(t interface{ Fatalf(string, ...any) }, before saga.State, e saga.Even
 			}
 		}
 	default:
-		if _, cancel := e.(saga.Cancel); fx.Timer >= 0 && !(cancel && before.Status == saga.NeedsAttention) {
+		if _, cancel := e.(saga.Cancel); fx.Timer >= 0 && (!cancel || before.Status != saga.NeedsAttention) {
 			say("it waits for nobody, and keeps a deadline")
 		}
 	}

@@ -79,13 +79,13 @@ func New(c Config) *Saga {
 func (c *Config) Validate() error {
 	var errs []error
 	if c.Timeout < 0 || c.MaxTimeout < 0 {
-		errs = append(errs, errors.New("Timeout and MaxTimeout must not be negative: a command whose answer is awaited for ever ends no order"))
+		errs = append(errs, errors.New("config: Timeout and MaxTimeout must not be negative: a command whose answer is awaited for ever ends no order"))
 	}
 	if c.Attempts < 0 {
-		errs = append(errs, errors.New("Attempts must not be negative"))
+		errs = append(errs, errors.New("config: Attempts must not be negative"))
 	}
 	if c.Interval < 0 {
-		errs = append(errs, errors.New("Interval must not be negative"))
+		errs = append(errs, errors.New("config: Interval must not be negative"))
 	}
 	return errors.Join(errs...)
 }
