@@ -32,6 +32,14 @@ type Config struct {
 
 	// Consumers to run, each in a group of its own. Names are distinct.
 	Consumers []Consumer
+	// Instance makes this process a static member of its groups (KIP-345): a
+	// process that starts under the name of one that died takes over its
+	// partitions at once, where others wait for the dead one's session to end,
+	// which is 10 s. A clean stop keeps the partitions for as long, so that a
+	// restart moves none. Each process that runs at the same time needs a name of
+	// its own: Run returns an error when another takes its name. "" is a member
+	// like any other.
+	Instance string
 	// Generation of the consumers: 1, and higher for a rebuild, which has a group
 	// and inbox rows of its own. Default 1.
 	Generation int
@@ -96,6 +104,9 @@ func (c Config) withDefaults() Config {
 // consumerName keeps names fit for a group id, a topic name and a label.
 var consumerName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 
+// instanceName is what a broker takes as group.instance.id.
+var instanceName = regexp.MustCompile(`^[a-zA-Z0-9._-]{0,200}$`)
+
 func (c *Config) validate() error {
 	faults := []error{c.validateInbox()}
 	if len(c.Brokers) == 0 {
@@ -103,6 +114,9 @@ func (c *Config) validate() error {
 	}
 	if len(c.Consumers) == 0 {
 		faults = append(faults, errors.New("config: Consumers is empty"))
+	}
+	if !instanceName.MatchString(c.Instance) {
+		faults = append(faults, fmt.Errorf("config: Instance %q must be letters, digits, '.', '_' and '-', at most 200", c.Instance))
 	}
 	names := map[string]bool{}
 	for i := range c.Consumers {

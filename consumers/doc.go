@@ -93,6 +93,12 @@
 //   - A tombstone with a type: delivered with a nil Value.
 //   - A value that cannot be decoded: the handler says [Poison].
 //
+// # What it stands on
+//
+// A COMMIT that is answered is durable. With synchronous_commit off, a server that
+// dies forgets its last transactions, and the offsets of their messages may be
+// committed in Kafka by then. (Attempts are written that way on purpose.)
+//
 // # What it does not do
 //
 // It does not redrive or discard dead letters, create topics or migrate. Effects

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
@@ -56,6 +57,9 @@ func (g *group) options() []kgo.Opt {
 		kgo.FetchMaxWait(500 * time.Millisecond),
 	}
 	opts = append(opts, c.KafkaOptions...)
+	if c.Instance != "" {
+		opts = append(opts, kgo.InstanceID(c.Instance))
+	}
 	return append(opts,
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ConsumerGroup(g.name()),
@@ -85,24 +89,30 @@ func (g *group) run(ctx context.Context) error {
 	for range g.engine.config.Concurrency {
 		g.wg.Go(func() { g.committer.run(g.workers) })
 	}
-	var eg errgroup.Group
-	eg.Go(func() error { g.poll(ctx); return nil })
-	eg.Go(func() error { g.observe(ctx); return nil })
+	eg, egCtx := errgroup.WithContext(ctx)
+	eg.Go(func() error { return g.poll(egCtx) })
+	eg.Go(func() error { g.observe(egCtx); return nil })
 	err = eg.Wait()
 	g.close(ctx)
 	return err
 }
 
 // poll hands what is fetched to the partitions. Rebalances wait only while it
-// does so, never for a transaction.
-func (g *group) poll(ctx context.Context) {
+// does so, never for a transaction. Its only error is that another process has
+// our name.
+func (g *group) poll(ctx context.Context) error {
 	for {
 		fetches := g.client.PollFetches(ctx)
 		if fetches.IsClientClosed() || ctx.Err() != nil {
 			g.client.AllowRebalance()
-			return
+			return nil
 		}
+		var fenced error
 		fetches.EachError(func(topic string, partition int32, err error) {
+			if errors.Is(err, kerr.FencedInstanceID) {
+				fenced = err
+				return
+			}
 			if loss, ok := errors.AsType[*kgo.ErrDataLoss](err); ok {
 				g.engine.log.Error("records are gone from the topic before they were read", "topic", topic,
 					"partition", partition, "error", loss)
@@ -110,6 +120,12 @@ func (g *group) poll(ctx context.Context) {
 			}
 			g.engine.log.Warn("fetch", "topic", topic, "partition", partition, "error", err)
 		})
+		if fenced != nil {
+			g.client.AllowRebalance()
+			// To join again would take the name back, and so on for ever.
+			return fmt.Errorf("consume %s as instance %q: another process has taken that name, give each its own: %w",
+				g.engine.consumer.Name, g.engine.config.Instance, fenced)
+		}
 		fetches.EachPartition(func(ftp kgo.FetchTopicPartition) {
 			g.dispatch(partitionID{ftp.Topic, ftp.Partition}, ftp.Records, ftp.LastStableOffset)
 		})

@@ -3,11 +3,13 @@ package consumers
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
@@ -57,11 +59,12 @@ func New(c Config) (*Runner, error) {
 
 // Run consumes until ctx ends, finishes the transactions under way within
 // DrainTimeout, commits offsets, leaves the groups and returns nil, with no
-// goroutine left. It returns an error only when a Kafka client or a pool cannot be made:
-// a broker or a database that is away is waited for.
+// goroutine left. It returns an error when a client cannot be made
+// or the database is not migrated; a broker or a database that is away is waited
+// for.
 func (r *Runner) Run(ctx context.Context) error {
 	if r.poolConfig != nil {
-		pool, err := pgxpool.NewWithConfig(ctx, r.poolConfig)
+		pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), r.poolConfig)
 		if err != nil {
 			return fmt.Errorf("open pool: %w", err)
 		}
@@ -72,7 +75,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		}
 	}
 	eg, ctx := errgroup.WithContext(ctx)
-	eg.Go(func() error { r.keepPartitions(ctx); return nil })
+	eg.Go(func() error { return r.keepPartitions(ctx) })
 	for _, g := range r.groups {
 		eg.Go(func() error { return g.run(ctx) })
 	}
@@ -90,8 +93,9 @@ func (r *Runner) Status() []Status {
 }
 
 // keepPartitions keeps the inbox's daily partitions ahead. Without one, claims
-// fall into the DEFAULT partition: slower to clean up, never wrong.
-func (r *Runner) keepPartitions(ctx context.Context) {
+// fall into the DEFAULT partition: slower to clean up, never wrong. A database
+// without the inbox is an error: no waiting makes it right.
+func (r *Runner) keepPartitions(ctx context.Context) error {
 	const daysAhead, every, soon = 14, time.Hour, time.Minute
 	for {
 		wait := every
@@ -99,7 +103,9 @@ func (r *Runner) keepPartitions(ctx context.Context) {
 		err := r.pool.QueryRow(ctx, sql.InboxPartitionsCreate, daysAhead).Scan(&made)
 		switch {
 		case ctx.Err() != nil:
-			return
+			return nil
+		case isUnmigrated(err):
+			return fmt.Errorf("the database has no inbox: run 'gapless migrate up': %w", err)
 		case err != nil:
 			wait = soon
 			level := r.config.Logger.Warn
@@ -114,10 +120,16 @@ func (r *Runner) keepPartitions(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return
+			return nil
 		case <-timer.C:
 		}
 	}
+}
+
+// isUnmigrated recognises a missing schema, table or function.
+func isUnmigrated(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code == "3F000" || pg.Code == "42P01" || pg.Code == "42883")
 }
 
 // memberName tells this process from one that died: not even a restart under

@@ -1,0 +1,237 @@
+package consumers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gapless/gapless/consumers"
+	"github.com/gapless/gapless/goose"
+	"github.com/gapless/gapless/internal/pgserver"
+	"github.com/gapless/gapless/internal/pgtest"
+)
+
+// SIGTERM under load: a clean end within 10 s, nothing left behind, and the next
+// process goes on where this one ended.
+func TestTerminatedUnderLoad(t *testing.T) {
+	t.Parallel()
+	d, c := newDatabase(t), newCluster(t, 4)
+	spec := child{DatabaseURL: d.LoginURL(t, pgtest.Consumer), Brokers: c.brokers, Name: c.name, Topic: c.topic, BatchSize: 10}
+	const n = 3000
+	var records []*kgo.Record
+	for i := range n {
+		records = append(records, c.record(int32(i%4), fmt.Sprint(i%40), "good"))
+	}
+	c.produce(t, records...)
+	p := spec.start(t)
+	d.waitForEffects(t, 100)
+	begun := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.wait(t); code != 0 {
+		t.Fatalf("child ended with %d", code)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+	done := d.int(t, "SELECT count(*) FROM effect")
+	if got := c.committed(t); got != done {
+		t.Errorf("%d offsets committed for %d effects", got, done)
+	}
+	if got := d.int(t, "SELECT count(*) FROM gapless.inbox_assignment"); got != 0 {
+		t.Errorf("%d partitions not let go", got)
+	}
+	spec.start(t)
+	d.waitForEffects(t, n)
+	d.once(t, n)
+	t.Logf("stopped after %d of %d", done, n)
+}
+
+// A handler that hangs does not hold the stop: its transaction is cut off, and
+// the row that is left makes the next owner careful.
+func TestStopCutsOffAHandlerThatHangs(t *testing.T) {
+	t.Parallel()
+	d, c := newDatabase(t), newCluster(t, 1)
+	c.produce(t, c.record(0, "a", "good"))
+	hanging := make(chan struct{})
+	consumer := effectConsumer()
+	consumer.Apply = func(ctx context.Context, _ consumers.Tx, _ consumers.Delivery) error {
+		close(hanging)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	config := c.config(d, consumer)
+	config.DrainTimeout = 50 * time.Millisecond
+	r := run(t, config)
+	<-hanging
+	r.end()
+	if got := c.committed(t); got != 0 {
+		t.Errorf("offset %d committed for a message that was not applied", got)
+	}
+	if got := d.int(t, "SELECT count(*) FROM gapless.inbox_assignment"); got != 1 {
+		t.Errorf("%d assignments left behind, want 1", got)
+	}
+	r = run(t, c.config(d, effectConsumer()))
+	d.waitForEffects(t, 1)
+	r.end()
+	d.once(t, 1)
+}
+
+func TestNoBrokerIsWaitedForAndStopped(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	consumer := effectConsumer()
+	r := run(t, consumers.Config{Pool: d.pool, Brokers: []string{"127.0.0.1:1"}, Consumers: []consumers.Consumer{consumer}})
+	waitFor(t, func() error { // it is up: its upkeep has reached the database
+		if d.int(t, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%inbox_partitions_create%' AND pid <> pg_backend_pid()") == 0 {
+			return errors.New("not running")
+		}
+		return nil
+	})
+	begun := time.Now()
+	r.end()
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+}
+
+func TestUnmigratedDatabaseIsAnError(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewEmptyDB(t)
+	err := consumers.Run(t.Context(), consumers.Config{DatabaseURL: db.URL, Brokers: []string{"127.0.0.1:1"}, Consumers: []consumers.Consumer{effectConsumer()}})
+	if err == nil || !strings.Contains(err.Error(), "gapless migrate up") {
+		t.Errorf("got %v, want the remedy", err)
+	}
+}
+
+// One partition's poison fails a transaction that other partitions share; theirs
+// go on by themselves, while it is tried again.
+func TestPartitionsThatShareATransactionFailAlone(t *testing.T) {
+	t.Parallel()
+	d, c := newDatabase(t), newCluster(t, 8)
+	var failing atomic.Bool
+	failing.Store(true)
+	consumer := effectConsumer()
+	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
+		if m.Partition == 3 && failing.Load() {
+			return errors.New("not yet")
+		}
+		return applyEffect(ctx, tx, m)
+	}
+	const n = 800
+	var records []*kgo.Record
+	for i := range n {
+		records = append(records, c.record(int32(i%8), fmt.Sprint(i), "good"))
+	}
+	c.produce(t, records...)
+	config := c.config(d, consumer)
+	config.MaxAttempts, config.Concurrency, config.RetryBackoff = 1<<30, 1, 10*time.Millisecond
+	r := run(t, config)
+	d.waitForEffects(t, n*7/8)
+	waitFor(t, func() error {
+		for _, p := range r.Status()[0].Partitions {
+			if want := p.Partition == 3; (p.State == consumers.StateRetrying) != want {
+				return fmt.Errorf("status %+v", p)
+			}
+		}
+		return nil
+	})
+	failing.Store(false)
+	d.waitForEffects(t, n)
+	r.end()
+	d.once(t, n)
+	if got := d.int(t, "SELECT count(*) FROM gapless.inbox_attempt"); got != 0 {
+		t.Errorf("%d attempts left behind", got)
+	}
+}
+
+// A message that fails while RetryMessages wait behind it is parked at once.
+func TestRetriesEndWhenTooManyWait(t *testing.T) {
+	t.Parallel()
+	d, c := newDatabase(t), newCluster(t, 1)
+	consumer := effectConsumer()
+	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
+		if string(m.Key) == "bad" {
+			return errors.New("never")
+		}
+		return applyEffect(ctx, tx, m)
+	}
+	records := []*kgo.Record{c.record(0, "bad", "")}
+	for i := range 200 {
+		records = append(records, c.record(0, fmt.Sprint(i), ""))
+	}
+	c.produce(t, records...)
+	config := c.config(d, consumer)
+	config.MaxAttempts, config.RetryFor, config.BatchSize, config.RetryMessages = 1<<30, time.Hour, 20, 100
+	r := run(t, config)
+	d.waitForEffects(t, 200)
+	r.end()
+	if got := d.int(t, "SELECT count(*) FROM gapless.dead_letter"); got != 1 {
+		t.Errorf("%d dead letters, want 1", got)
+	}
+}
+
+// The server is killed under load and comes back.
+func TestPostgresDiesAndComesBack(t *testing.T) {
+	t.Parallel()
+	// What a server loses of its own commits nobody can bring back: see doc.go.
+	server := pgtest.Server(t, map[string]string{"synchronous_commit": "on"})
+	c := newCluster(t, 4)
+	if _, err := goose.Up(t.Context(), goose.Config{DatabaseURL: server.SuperuserURL(), NoSlot: true}); err != nil {
+		t.Fatal(err)
+	}
+	pool, err := pgxpool.New(t.Context(), server.SuperuserURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	if _, err := pool.Exec(t.Context(), "CREATE TABLE effect (event_id uuid NOT NULL, key text, n bigserial)"); err != nil {
+		t.Fatal(err)
+	}
+	d := &database{admin: pool, pool: pool}
+	const n = 3000
+	var records []*kgo.Record
+	for i := range n {
+		records = append(records, c.record(int32(i%4), fmt.Sprint(i%40), "good"))
+	}
+	c.produce(t, records...)
+	config := c.config(d, effectConsumer())
+	config.BatchSize, config.MaxAttempts = 10, 1
+	r := run(t, config)
+	d.waitForEffects(t, 100)
+	crash(t, server)
+	waitFor(t, func() error {
+		var got int
+		if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM effect").Scan(&got); err != nil {
+			return fmt.Errorf("count effects: %w", err)
+		}
+		if got < n {
+			return fmt.Errorf("%d effects of %d", got, n)
+		}
+		return nil
+	})
+	r.end()
+	d.once(t, n)
+	if got := d.int(t, "SELECT count(*) FROM gapless.dead_letter"); got != 0 {
+		t.Errorf("%d dead letters for a database that was away", got)
+	}
+}
+
+func crash(t *testing.T, s *pgserver.Server) {
+	t.Helper()
+	if err := s.Kill(t.Context()); err != nil {
+		t.Fatalf("kill Postgres: %v", err)
+	}
+	if err := s.Restart(t.Context()); err != nil {
+		t.Fatalf("restart Postgres: %v", err)
+	}
+}
