@@ -1,0 +1,63 @@
+package sql
+
+import _ "embed"
+
+// OpsOutboxList lists rows of the outbox.
+//
+//go:embed ops_outbox_list.sql
+var OpsOutboxList string
+
+// OpsOutboxShow shows one row of the outbox.
+//
+//go:embed ops_outbox_show.sql
+var OpsOutboxShow string
+
+// OpsInboxList lists claims.
+//
+//go:embed ops_inbox_list.sql
+var OpsInboxList string
+
+// OpsSagaList lists sagas.
+//
+//go:embed ops_saga_list.sql
+var OpsSagaList string
+
+// OpsSagaShow shows one saga.
+//
+//go:embed ops_saga_show.sql
+var OpsSagaShow string
+
+// OpsSagaSteps lists the steps of a saga.
+//
+//go:embed ops_saga_steps.sql
+var OpsSagaSteps string
+
+// OpsSagaIgnored lists the replies that a saga ignored.
+//
+//go:embed ops_saga_ignored.sql
+var OpsSagaIgnored string
+
+// OpsDeadList lists dead letters.
+//
+//go:embed ops_dead_list.sql
+var OpsDeadList string
+
+// OpsDeadShow shows one dead letter.
+//
+//go:embed ops_dead_show.sql
+var OpsDeadShow string
+
+// OpsConsumers lists consumers by their inbox.
+//
+//go:embed ops_consumers.sql
+var OpsConsumers string
+
+// OpsBlocked lists blocked keys.
+//
+//go:embed ops_blocked.sql
+var OpsBlocked string
+
+// OpsRelays lists relays and how far behind they are.
+//
+//go:embed ops_relays.sql
+var OpsRelays string
