@@ -36,6 +36,32 @@ type answer struct {
 	replayed bool
 }
 
+// enter returns once no twin is running in this process, with leave or with the
+// answer that a twin has left.
+func (s *Server) enter(ctx context.Context, who principal, key string, hash []byte) (leave func(), a answer, found bool, err error) {
+	leave, twin := s.inFlight.enter(who.name, key)
+	if twin == nil {
+		return leave, answer{}, false, nil
+	}
+	timer := time.NewTimer(twinWait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-twin:
+		case <-timer.C:
+			return nil, answer{}, false, &problem{kind: kindInFlight}
+		case <-ctx.Done():
+			return nil, answer{}, false, &problem{kind: kindInFlight, cause: ctx.Err()}
+		}
+		if a, found, err = s.stored(ctx, s.db, who.name, routePlace, key, hash); err != nil || found {
+			return nil, a, found, err
+		}
+		if leave, twin = s.inFlight.enter(who.name, key); twin == nil {
+			return leave, answer{}, false, nil
+		}
+	}
+}
+
 // placement is an order about to be written.
 type placement struct {
 	id    uuid.UUID
@@ -55,6 +81,11 @@ func (s *Server) place(ctx context.Context, who principal, key string, o *PlaceO
 	if err != nil {
 		return answer{}, err
 	}
+	leave, stored, found, err := s.enter(ctx, who, key, hash)
+	if err != nil || found {
+		return stored, err
+	}
+	defer leave()
 	products, err := s.catalogue.find(ctx, o.Items)
 	if err != nil {
 		return answer{}, err

@@ -31,6 +31,8 @@
 // connection first of all, is an unknown outcome and is answered 503 with a
 // problem type of its own: the same key finds out.
 //
+// Twins within one process wait for each other before they take a connection.
+//
 // # Prices
 //
 // An order has the price of the catalogue at placement, give or take

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/gapless/gapless/api"
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/internal/testkit"
@@ -334,4 +336,101 @@ func TestDifferentOrdersUnderOneKeyMakeOne(t *testing.T) {
 		t.Errorf("%d accepted, want 1", accepted.Load())
 	}
 	f.wantOneOrder()
+}
+
+// A hundred twins of a request that is held up leave the pool to the others.
+func TestTwinsDoNotTakeThePool(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(c *api.Config) { c.MaxConns = 2 })
+	f.placed("warm")
+	tx, err := f.admin.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background())
+	// What holds the first one up is a lock of its own, after its key.
+	if _, err := tx.Exec(t.Context(), `insert into gapless.idempotency_key (principal, route, key, request_hash, order_id, status_code, body)
+		values ('anonymous', 'POST /v1/orders', 'k', sha256('x'), gapless.uuid7(), 202, '')`); err != nil {
+		t.Fatal(err)
+	}
+	statuses := make(chan int, 100)
+	for range 100 {
+		go func() {
+			r, err := f.try(http.MethodPost, "/v1/orders", good(), map[string]string{"Idempotency-Key": "k"})
+			if err != nil {
+				t.Error(err)
+				statuses <- 0
+				return
+			}
+			statuses <- r.StatusCode
+		}()
+	}
+	for n := range 10 {
+		f.placed(fmt.Sprint("other ", n))
+	}
+	for range 100 {
+		if status := <-statuses; status != http.StatusConflict {
+			t.Errorf("status %d, want 409", status)
+		}
+	}
+}
+
+// Servers that know nothing of each other: the key's row alone decides.
+func TestParallelPostsOfOneKeyToSeveralServers(t *testing.T) {
+	t.Parallel()
+	const keys = 20
+	first := newFixture(t)
+	servers := []*fixture{first}
+	for range 3 {
+		s := &fixture{T: t, db: first.db, admin: first.admin}
+		s.start(first.db.LoginURL(t, pgtest.App))
+		servers = append(servers, s)
+	}
+	var mu sync.Mutex
+	bodies := map[string]bool{}
+	fresh := 0
+	for key := range keys {
+		var wg sync.WaitGroup
+		for i := range 12 {
+			wg.Go(func() {
+				r, err := servers[i%len(servers)].try(http.MethodPost, "/v1/orders", good(), map[string]string{"Idempotency-Key": fmt.Sprint("k-", key)})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				switch r.StatusCode {
+				case http.StatusAccepted:
+					bodies[string(r.text)] = true
+					if r.Header.Get("Idempotent-Replayed") == "" {
+						fresh++
+					}
+				case http.StatusConflict:
+				default:
+					t.Errorf("status %d: %s", r.StatusCode, r.text)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	raced := 0
+	for _, s := range servers {
+		n, err := testutil.GatherAndCount(s.reg, "gapless_idempotency_requests_total")
+		if err != nil {
+			t.Fatal(err)
+		}
+		raced += n
+	}
+	if raced < 2 {
+		t.Error("one server alone had to do with the keys")
+	}
+	if len(bodies) != keys || fresh != keys {
+		t.Errorf("%d different answers, %d of them said to be first, want %d of both", len(bodies), fresh, keys)
+	}
+	for _, table := range []string{"checkout.orders", "checkout.order_items", "gapless.outbox", "gapless.idempotency_key"} {
+		if n := first.count("select count(*) from " + table); n != keys {
+			t.Errorf("%s has %d rows, want %d", table, n, keys)
+		}
+	}
 }

@@ -37,6 +37,7 @@ type Server struct {
 	metrics  *metrics
 	writer   *outbox.Writer
 	limiter  *limiter
+	inFlight inFlight
 	router   *chi.Mux
 	started  chan struct{}
 	draining <-chan struct{} // closed at the stop

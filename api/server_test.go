@@ -131,7 +131,9 @@ func TestADatabaseThatWillNeverDoIsAnError(t *testing.T) {
 
 func TestStopEndsWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, func(c *api.Config) { c.DrainDelay = 100 * time.Millisecond })
+	f := newFixture(t, func(c *api.Config) {
+		c.DrainDelay, c.RequestTimeout, c.StopTimeout = 100*time.Millisecond, 30*time.Second, 31*time.Second
+	})
 	id := f.placed("k")
 	open, done := make(chan struct{}, 1), make(chan error, 1)
 	go func() { done <- f.events(t.Context(), id, "", func(string, api.Order) { open <- struct{}{} }) }()
