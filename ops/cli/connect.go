@@ -115,7 +115,9 @@ func (e *brokerError) Unwrap() error { return e.err }
 func ping(ctx context.Context, seeds []string) error {
 	limited, cancel := context.WithTimeoutCause(ctx, connectTimeout, errors.New("no answer within "+connectTimeout.String()))
 	defer cancel()
-	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.ClientID("gapless"), kgo.DialTimeout(connectTimeout/2), kgo.RequestRetries(0))
+	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.ClientID("gapless"), kgo.RequestRetries(0),
+		// The first exchange on a connection keeps to these, not to the context.
+		kgo.DialTimeout(connectTimeout/2), kgo.RequestTimeoutOverhead(connectTimeout/2))
 	if err != nil {
 		return usage("--brokers: %w", err)
 	}

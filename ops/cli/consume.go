@@ -27,6 +27,7 @@ type consumeRun struct {
 	Pprof     bool     `help:"Serve Go profiles at /debug/pprof/ of --ops-listen." name:"pprof"`
 	SMTP      string   `name:"smtp" help:"Mail server of notification, smtp://user:password@host:port (STARTTLS), smtps:// (TLS), or smtp+plain:// for a relay on this machine; without it mail stays in its table." placeholder:"URL"`
 	MailFrom  string   `help:"Sender of mail." placeholder:"ADDRESS"`
+	Instance  string   `help:"Name of this process among those that consume, kept across its restarts: one that was killed has its partitions back at once. Each running process needs its own." placeholder:"NAME"`
 	Names     []string `arg:"" optional:"" help:"Consumers: saga, payment, inventory, fulfillment, notification, analytics, loyalty."`
 }
 
@@ -62,7 +63,7 @@ func (c *consumeRun) Run(ctx context.Context, e *env) error {
 	defer gateway.Close()
 	registry := e.metrics()
 	p, err := pipeline.New(pipeline.Config{
-		Pool: pool, GatewayPool: gateway, Brokers: seeds, Encoder: codec, Consumers: c.Names, SMTP: smtp, MailFrom: c.MailFrom, Logger: e.log, Registerer: registry,
+		Pool: pool, GatewayPool: gateway, Brokers: seeds, Encoder: codec, Consumers: c.Names, Instance: c.Instance, SMTP: smtp, MailFrom: c.MailFrom, Logger: e.log, Registerer: registry,
 	})
 	if err != nil {
 		return err

@@ -2,8 +2,11 @@ package cli
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/gapless/gapless/ops/demo"
+	"github.com/gapless/gapless/ops/pipeline"
 )
 
 type demoCommand struct {
@@ -22,6 +25,14 @@ type demoCommand struct {
 func (c *demoCommand) Run(ctx context.Context, e *env) error {
 	if c.Orders < 0 || c.Rate < 0 {
 		return usage("--orders and --rate must not be negative")
+	}
+	for _, name := range c.Without {
+		if known := append([]string{"api", "relay"}, pipeline.Names()...); !slices.Contains(known, name) {
+			return usage("--without %q: choose from %s", name, strings.Join(known, ", "))
+		}
+	}
+	if c.Exit && len(c.Without) > 0 {
+		return usage("--exit waits until every order has ended, which never comes --without %s", strings.Join(c.Without, ","))
 	}
 	if err := loopbackOnly(c.Listen); err != nil {
 		return err

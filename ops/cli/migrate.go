@@ -17,7 +17,7 @@ type migrateCommands struct {
 }
 
 type migration struct {
-	Component []string `help:"Only these: outbox, inbox, shop." placeholder:"NAME"`
+	Component []string `help:"Only these: outbox, inbox, shop." enum:"outbox,inbox,shop" placeholder:"NAME"`
 	NoRoles   bool     `help:"Make no group roles (managed databases)."`
 	NoSlot    bool     `help:"Make no replication slot."`
 	Slot      string   `help:"Name of the slot." default:"gapless"`

@@ -41,21 +41,8 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 func (m Main) Run(ctx context.Context, args []string) int {
 	var c commands
 	exited := -1
-	values := &resolver{getenv: m.Getenv}
-	parser, err := kong.New(&c,
-		kong.Name("gapless"),
-		kong.Description("Transactional outbox for Postgres and Kafka: events leave with the transaction that made them, and take effect once."),
-		kong.Writers(m.Stdout, m.Stderr),
-		kong.Exit(func(code int) { exited = code }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
-		kong.ValueFormatter(describeFlag),
-		kong.Resolvers(values),
-		kong.Vars{"version": m.Version},
-	)
-	if err != nil {
-		panic(err) // a malformed command table, found by any test
-	}
-	values.path = configPath(args, m.Getenv)
+	values := &resolver{getenv: m.Getenv, path: configPath(args, m.Getenv)}
+	parser := grammar(&c, values, kong.Writers(m.Stdout, m.Stderr), kong.Exit(func(code int) { exited = code }))
 	if err := values.load(); err != nil {
 		return m.fail(err)
 	}
@@ -74,6 +61,34 @@ func (m Main) Run(ctx context.Context, args []string) int {
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(env)
 	return m.fail(k.Run())
+}
+
+// grammar is the command line.
+func grammar(c *commands, values *resolver, options ...kong.Option) *kong.Kong {
+	parser, err := kong.New(c, append(options,
+		kong.Name("gapless"),
+		kong.Description("Transactional outbox for Postgres and Kafka: events leave with the transaction that made them, and take effect once."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.ValueFormatter(describeFlag),
+		kong.Resolvers(values),
+	)...)
+	if err != nil {
+		panic(err) // a malformed command table, found by any test
+	}
+	return parser
+}
+
+// Parse checks a command line and returns the flags of its command, without
+// running it: for tests of files that hold command lines.
+func Parse(args []string, getenv func(string) string) (flags []string, err error) {
+	k, err := grammar(&commands{}, &resolver{getenv: getenv}, kong.Writers(io.Discard, io.Discard)).Parse(args)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range k.Flags() {
+		flags = append(flags, f.Name)
+	}
+	return flags, nil
 }
 
 // fail prints err as one line and returns its exit code.

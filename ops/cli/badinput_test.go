@@ -1,0 +1,276 @@
+//go:build unix
+
+package cli_test
+
+import (
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gapless/gapless/internal/kafkaserver"
+	"github.com/gapless/gapless/internal/pgtest"
+	"github.com/gapless/gapless/ops/cli"
+)
+
+// refused is an address where nobody listens.
+const refused = "127.0.0.1:1"
+
+func TestCommandLineFaults(t *testing.T) {
+	t.Parallel()
+	const db = "--database-url=postgres://127.0.0.1:1/x"
+	for _, c := range []struct {
+		args  string
+		texts []string
+	}{
+		{"frobnicate", []string{"frobnicate"}},
+		{"relay --nope", []string{"--nope"}},
+		{"api --auth=jwt", []string{"--auth", "jwt"}},
+		{"api --max-concurrent=many", []string{"--max-concurrent"}},
+		{"version --log-level=loud", []string{"--log-level", "loud"}},
+		{"migrate up", []string{"--database-url is not set", "GAPLESS_DATABASE_URL", "DATABASE_URL"}},
+		{"migrate status --database-url=postgres://u:verysecret@h:port/x", []string{"--database-url"}},
+		{"api --database-url=postgres://u:verysecret@h:port/x", []string{"--database-url"}},
+		{"relay --brokers=x:1", []string{"--database-url is not set"}},
+		{"relay " + db, []string{"--brokers is not set", "KAFKA_BROKERS"}},
+		{"relay " + db + " --brokers=kafka://x:1", []string{"--brokers", "scheme"}},
+		{"consume " + db + " --brokers=x:y", []string{"--brokers", "x:y"}},
+		{"consume " + db, []string{"--brokers is not set"}},
+		{"consume " + db + " --brokers=x:1 paymnt", []string{`no consumer "paymnt"`, "payment"}},
+		{"consume " + db + " --brokers=x:1 --smtp=ftp://u:verysecret@h", []string{"--smtp", "ftp"}},
+		{"verify " + db, []string{"--brokers is not set"}},
+		{"topics apply --brokers=x:1 --partitions=0", []string{"--partitions"}},
+		{"schema check", []string{"--registry-url is not set", "--against"}},
+		{"migrate down " + db, []string{"--yes"}},
+		{"migrate up " + db + " --component=inbx", []string{"inbx", "inbox"}},
+		{"keys create", []string{"<name>"}},
+		{"catalog import " + db + " /does/not/exist.csv", []string{"/does/not/exist.csv"}},
+		{"api " + db + " --listen=0.0.0.0:8080", []string{"--auth keys"}},
+		{"demo --listen=0.0.0.0:8080", []string{"0.0.0.0:8080"}},
+		{"demo --orders=-1", []string{"--orders"}},
+		{"demo --without=nobody", []string{"nobody", "payment"}},
+		{"trace", []string{"<id>"}},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
+			r := run(t, nil, strings.Fields(c.args)...)
+			r.failsWith(t, cli.ExitUsage, c.texts...)
+			if strings.Contains(r.stderr, "verysecret") {
+				t.Errorf("a password is printed: %s", r.stderr)
+			}
+			if r.stdout != "" {
+				t.Errorf("stdout: %s", r.stdout)
+			}
+		})
+	}
+}
+
+func TestConfigurationFileFaults(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		text  string
+		texts []string
+	}{
+		"unknown key":       {"version: 1\nkafka: {broker: [x]}\n", []string{"broker"}},
+		"no version":        {"kafka: {brokers: [x]}\n", []string{"version: 1"}},
+		"newer version":     {"version: 2\n", []string{"version is 2"}},
+		"not YAML":          {"version: [1\n", []string{"--config"}},
+		"several relays":    {"version: 1\nrelays: [{name: a}, {name: b}]\n", []string{"2 entries", "process of its own"}},
+		"table unnamed":     {"version: 1\nrelays: [{tables: [{table: outbox, format: native}]}]\n", []string{"tables[0]", "schema.table"}},
+		"format unknown":    {"version: 1\nrelays: [{tables: [{table: a.b, format: avro}]}]\n", []string{"tables[0]", "avro", "debezium"}},
+		"table named twice": {"version: 1\nrelays: [{tables: [{table: a.b, format: native}, {table: a.b, format: native}]}]\n", []string{"a.b", "twice"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "gapless.yaml")
+			if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			run(t, nil, "version", "--config", path).failsWith(t, cli.ExitUsage, append(c.texts, path)...)
+		})
+	}
+	run(t, nil, "version", "--config", "/does/not/exist.yaml").failsWith(t, cli.ExitUsage, "/does/not/exist.yaml")
+	run(t, map[string]string{"GAPLESS_DATABASE_URL_FILE": "/does/not/exist"}, "migrate", "up").
+		failsWith(t, cli.ExitUsage, "GAPLESS_DATABASE_URL_FILE", "/does/not/exist")
+}
+
+func TestDatabaseFaults(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	empty := pgtest.NewEmptyDB(t)
+	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
+	address := freeAddr(t)
+	wrong := changed(t, db.LoginURL(t, pgtest.App), func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "verysecret") })
+	missing := changed(t, db.URL, func(u *url.URL) { u.Path = "/nowhere" })
+	away := changed(t, db.URL, func(u *url.URL) { u.Host = refused })
+	for _, command := range []string{"migrate up", "keys create k", "api", "consume", "relay", "verify", "trace 0198c0de-0000-7000-8000-000000000000"} {
+		args := strings.Fields(command)
+		switch args[0] {
+		case "consume", "relay", "verify":
+			args = append(args, "--brokers="+brokers)
+		}
+		switch args[0] {
+		case "consume", "relay", "api":
+			args = append(args, "--ops-listen="+address)
+		}
+		with := func(url string) []string { return append(args[:len(args):len(args)], "--database-url="+url) }
+		t.Run("password/"+command, func(t *testing.T) {
+			t.Parallel()
+			r := run(t, nil, with(wrong)...)
+			r.failsWith(t, cli.ExitFailed, "password authentication failed", "check user and password")
+			if strings.Contains(r.stderr, "verysecret") {
+				t.Errorf("a password is printed: %s", r.stderr)
+			}
+		})
+		t.Run("no database/"+command, func(t *testing.T) {
+			t.Parallel()
+			run(t, nil, with(missing)...).failsWith(t, cli.ExitFailed, `database "nowhere" does not exist`, "create the database")
+		})
+		if args[0] != "relay" { // which waits for its server
+			t.Run("no server/"+command, func(t *testing.T) {
+				t.Parallel()
+				run(t, nil, with(away)...).failsWith(t, cli.ExitFailed, "connection refused", "start Postgres")
+			})
+		}
+		if args[0] == "keys" || args[0] == "verify" {
+			t.Run("no schema/"+command, func(t *testing.T) {
+				t.Parallel()
+				run(t, nil, with(empty.URL)...).failsWith(t, cli.ExitFailed, "gapless migrate up")
+			})
+		}
+	}
+}
+
+func changed(t *testing.T, text string, change func(*url.URL)) string {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(u)
+	return u.String()
+}
+
+func TestAServerThatCannotDecode(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Server(t, map[string]string{"wal_level": "replica"})
+	u := server.SuperuserURL()
+	run(t, nil, "migrate", "up", "--database-url", u).failsWith(t, cli.ExitFailed, "wal_level is \"replica\"", "set wal_level = logical", "--no-slot")
+	run(t, nil, "migrate", "up", "--no-slot", "--database-url", u).succeeds(t)
+	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
+	start(t, nil, "relay", "--create-topics", "--database-url", u, "--brokers", brokers, "--ops-listen", freeAddr(t)).
+		ended(t, 30*time.Second).failsWith(t, cli.ExitRefused, "wal_level is replica", "logical")
+}
+
+func TestRelayRefusals(t *testing.T) {
+	t.Parallel()
+	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
+	for name, c := range map[string]struct {
+		spoil string
+		slot  bool
+		texts []string
+	}{
+		"publication missing":   {"drop publication gapless", true, []string{`publication "gapless" does not exist`, "migrate up"}},
+		"publication empty":     {"alter publication gapless drop table gapless.outbox, gapless.dead_letter", true, []string{"has no table"}},
+		"slot gone, rows there": {"insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ('a', 'b', 'c', '{}')", false, []string{"slot"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.NewDB(t)
+			slot := db.SlotName("cli")
+			if c.slot {
+				slot = db.Slot(t, "cli")
+			}
+			if _, err := db.Pool(t).Exec(t.Context(), c.spoil); err != nil {
+				t.Fatal(err)
+			}
+			start(t, nil, "relay", "--create-topics", "--database-url", db.URL, "--brokers", brokers, "--slot", slot, "--ops-listen", freeAddr(t)).
+				ended(t, 30*time.Second).failsWith(t, cli.ExitRefused, append(c.texts, "refused")...)
+		})
+	}
+}
+
+func TestMigrateRefusesASlotThatWouldSkip(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	if _, err := db.Pool(t).Exec(t.Context(), "insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ('a', 'b', 'c', '{}')"); err != nil {
+		t.Fatal(err)
+	}
+	run(t, nil, "migrate", "up", "--database-url", db.URL, "--slot", db.SlotName("cli")).failsWith(t, cli.ExitRefused, "outbox holds events")
+}
+
+func TestPortInUse(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	taken := listen(t).Addr().String()
+	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
+	for _, args := range [][]string{
+		{"api", "--listen", taken, "--ops-listen", freeAddr(t)},
+		{"api", "--listen", freeAddr(t), "--ops-listen", taken},
+		{"relay", "--brokers", brokers, "--ops-listen", taken},
+		{"consume", "--brokers", brokers, "--ops-listen", taken},
+	} {
+		t.Run(strings.Join(args[:2], " "), func(t *testing.T) {
+			t.Parallel()
+			run(t, nil, append(args, "--database-url", db.URL)...).
+				failsWith(t, cli.ExitFailed, taken, "address already in use", "another program listens there")
+		})
+	}
+}
+
+func TestCommandsSayThatNoBrokerAnswers(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	silent := listen(t).Addr().String() // accepts by the backlog, never answers
+	for _, command := range [][]string{{"topics", "apply"}, {"verify", "--database-url", db.URL}} {
+		for _, broker := range []string{refused, silent} {
+			t.Run(command[0]+"/"+broker, func(t *testing.T) {
+				t.Parallel()
+				began := time.Now()
+				run(t, nil, append(command, "--brokers", broker)...).failsWith(t, cli.ExitFailed, "reach Kafka at "+broker, "correct --brokers")
+				if took := time.Since(began); took > 10*time.Second {
+					t.Errorf("took %s", took)
+				}
+			})
+		}
+	}
+}
+
+func TestInsufficientRights(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	run(t, nil, "keys", "create", "k", "--database-url", db.LoginURL(t, pgtest.Readonly)).
+		failsWith(t, cli.ExitFailed, "permission denied", "gapless_app")
+}
+
+func TestMissingContractsAreNamed(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	run(t, nil, "api", "--encoding=protobuf", "--database-url", db.URL, "--listen", freeAddr(t), "--ops-listen", freeAddr(t)).
+		failsWith(t, cli.ExitFailed, "schema register")
+}
+
+// dialect keeps pgx's parser and ours agreed on what a URL is.
+func TestKeywordStringsAreURLsToo(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	c, err := pgx.ParseConfig(db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keywords := "host=" + c.Host + " user=" + c.User + " password='" + c.Password + "' dbname=" + c.Database + " port=" + strings.TrimSpace(portOf(db.URL, t))
+	run(t, nil, "migrate", "status", "--database-url", keywords).succeeds(t)
+}
+
+func portOf(text string, t *testing.T) string {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Port()
+}

@@ -1,0 +1,155 @@
+//go:build unix
+
+package cli_test
+
+import (
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+
+	program "github.com/gapless/gapless/ops/cli"
+)
+
+// composeFile is loaded as docker compose loads it, with no variable set: the
+// defaults have to do.
+func composeFile(t *testing.T) *types.Project {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "..", "compose.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	options, err := cli.NewProjectOptions([]string{path}, cli.WithWorkingDirectory(filepath.Dir(path)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := options.LoadProject(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return project
+}
+
+// ours are the services that run this program.
+func ours(p *types.Project) []types.ServiceConfig {
+	var list []types.ServiceConfig
+	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
+		if s := p.Services[name]; s.Build != nil {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func TestComposeCommandsParse(t *testing.T) {
+	t.Parallel()
+	services := ours(composeFile(t))
+	if len(services) < 8 {
+		t.Fatalf("%d services run this program", len(services))
+	}
+	for _, s := range services {
+		env := map[string]string{}
+		for name, value := range s.Environment {
+			env[name] = *value
+		}
+		flags, err := program.Parse(s.Command, func(name string) string { return env[name] })
+		if err != nil {
+			t.Errorf("%s: gapless %s: %v", s.Name, strings.Join(s.Command, " "), err)
+			continue
+		}
+		for name := range env {
+			// keys create is told by a flag which variable holds the key.
+			if i := slices.Index(s.Command, "--key-from-env"); i >= 0 && s.Command[i+1] == name {
+				continue
+			}
+			flag := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, "GAPLESS_"), "_", "-"))
+			if !strings.HasPrefix(name, "GAPLESS_") || !slices.Contains(flags, flag) {
+				t.Errorf("%s: %s is no flag of gapless %s", s.Name, name, strings.Join(s.Command, " "))
+			}
+		}
+	}
+}
+
+func TestComposeParseFindsMistakes(t *testing.T) {
+	t.Parallel()
+	none := func(string) string { return "" }
+	for _, args := range [][]string{{"relay", "--no-such-flag"}, {"relays"}, {"topics", "apply", "--partitions", "x"}, {"keys", "create"}} {
+		if _, err := program.Parse(args, none); err == nil {
+			t.Errorf("%v was accepted", args)
+		}
+	}
+	flags, err := program.Parse([]string{"version"}, none)
+	if err != nil || slices.Contains(flags, "brokers") {
+		t.Errorf("flags of version: %v, %v", flags, err)
+	}
+}
+
+var pinned = regexp.MustCompile(`^[a-z0-9./-]+:[0-9]+\.[0-9]+[a-z0-9.-]*$`)
+
+func TestComposeIsReproducibleAndPrivate(t *testing.T) {
+	t.Parallel()
+	p := composeFile(t)
+	volumes := map[string]bool{}
+	for name, s := range p.Services {
+		switch {
+		case s.Build != nil:
+			if s.Image != "gapless:local" {
+				t.Errorf("%s: image %s", name, s.Image)
+			}
+		case !pinned.MatchString(s.Image):
+			t.Errorf("%s: image %s names no version", name, s.Image)
+		}
+		for _, port := range s.Ports {
+			if a, err := netip.ParseAddr(port.HostIP); err != nil || !a.IsLoopback() {
+				t.Errorf("%s: port %s is published on %q", name, port.Published, port.HostIP)
+			}
+		}
+		for _, v := range s.Volumes {
+			if v.Type == types.VolumeTypeVolume {
+				if v.Source == "" {
+					t.Errorf("%s: volume at %s has no name", name, v.Target)
+				}
+				volumes[v.Source] = true
+			}
+		}
+		for on, d := range s.DependsOn {
+			dependency := p.Services[on]
+			if d.Condition == types.ServiceConditionHealthy && dependency.HealthCheck == nil {
+				t.Errorf("%s waits for %s to be healthy, which has no health check", name, on)
+			}
+			if d.Condition == types.ServiceConditionStarted {
+				t.Errorf("%s waits for the mere start of %s", name, on)
+			}
+		}
+	}
+	for _, name := range []string{"postgres", "kafka", "registry"} {
+		if p.Services[name].HealthCheck == nil {
+			t.Errorf("%s has no health check", name)
+		}
+	}
+	for _, name := range []string{"postgres", "kafka"} {
+		if !volumes[name] {
+			t.Errorf("%s keeps its data in no named volume", name)
+		}
+	}
+	for name := range p.Volumes {
+		if !volumes[name] {
+			t.Errorf("volume %s is not used", name)
+		}
+	}
+}
+
+func TestComposeServicesAreConfined(t *testing.T) {
+	t.Parallel()
+	for _, s := range ours(composeFile(t)) {
+		if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
+			t.Errorf("%s runs with more than it needs", s.Name)
+		}
+	}
+}
