@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"runtime/pprof"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,8 +23,19 @@ import (
 func relayChild(ctx context.Context, s settings) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if s.profile != "" {
+		f, err := os.Create(s.profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: strings.Split(s.brokers, ","), Logger: log})
+	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: strings.Split(s.brokers, ","), Linger: s.linger, Logger: log})
 	if err != nil {
 		return err
 	}
