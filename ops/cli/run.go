@@ -78,15 +78,21 @@ func grammar(c *commands, values *resolver, options ...kong.Option) *kong.Kong {
 	return parser
 }
 
-// Parse checks a command line and returns the flags of its command, without
-// running it: for tests of files that hold command lines.
-func Parse(args []string, getenv func(string) string) (flags []string, err error) {
-	k, err := grammar(&commands{}, &resolver{getenv: getenv}, kong.Writers(io.Discard, io.Discard)).Parse(args)
+// Values checks a command line and returns the flags of its command with the
+// values that it would run with, without running it: for tests of files that
+// hold command lines.
+func Values(args []string, getenv func(string) string) (map[string]string, error) {
+	values := &resolver{getenv: getenv, path: configPath(args, getenv)}
+	if err := values.load(); err != nil {
+		return nil, err
+	}
+	k, err := grammar(&commands{}, values, kong.Writers(io.Discard, io.Discard)).Parse(args)
 	if err != nil {
 		return nil, err
 	}
+	flags := map[string]string{}
 	for _, f := range k.Flags() {
-		flags = append(flags, f.Name)
+		flags[f.Name] = fmt.Sprint(k.FlagValue(f))
 	}
 	return flags, nil
 }
