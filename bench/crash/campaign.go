@@ -125,7 +125,7 @@ func (r *run) services(ctx context.Context, mail string) ([]*service, string, er
 	services := []*service{
 		{name: "api", args: []string{"api", "--listen", addr[3], "--ops-listen", addr[0]}},
 		{name: "relay", args: []string{"relay", "run", "--ops-listen", addr[1]}},
-		{name: "consume", args: []string{"consume", "--ops-listen", addr[2], "--smtp", mail}},
+		{name: "consume", args: []string{"consume", "--ops-listen", addr[2], "--smtp", mail, "--instance", "crash"}},
 	}
 	for i, s := range services {
 		s.path, s.env = r.binary, r.env

@@ -22,15 +22,15 @@ type step struct {
 
 func (s step) plan(rng *rand.Rand) string { return fmt.Sprintf("%s:%d", s.name, 1+rng.IntN(s.within)) }
 
-// Rows that nobody can take: one that no consumer can decode, and one whose
-// topic no broker can have. Each has a key of its own, and must end as a dead
+// Rows that nobody can take: some that no consumer can decode, and one with a
+// header that has no name. Each has a key of its own, and must end as a dead
 // letter or parked.
 const (
 	undecodable = `INSERT INTO gapless.outbox (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers)
 		SELECT gapless.uuid7(), 'order', gapless.uuid7()::text, 1, 'OrderPlaced', '\xdeadbeef', '{"content-type": "application/json"}'
 		FROM generate_series(1, 3)`
-	unroutable = `INSERT INTO gapless.outbox (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers)
-		SELECT gapless.uuid7(), 'no topic!', gapless.uuid7()::text, 1, 'Lost', '\x7b7d', '{"content-type": "application/json"}'`
+	unsendable = `INSERT INTO gapless.outbox (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers)
+		SELECT gapless.uuid7(), 'order', gapless.uuid7()::text, 1, 'OrderPlaced', '\x7b7d', '{"": "application/json"}'`
 )
 
 // steps are the crash points of each service.
@@ -49,7 +49,7 @@ var steps = map[string][]step{
 		{name: "relay.after_ack", within: 20},
 		{name: "relay.after_store", within: 3},
 		{name: "relay.after_confirm", within: 3},
-		{name: "relay.after_park", within: 1, bait: unroutable},
+		{name: "relay.after_park", within: 1, bait: unsendable},
 		{name: "relay.stopping", within: 1, stopping: true},
 	},
 	"consume": {
