@@ -50,6 +50,8 @@ type Config struct {
 	Encoder outbox.Encoder
 	// Consumers to run; empty means all of [Names].
 	Consumers []string
+	// Instance is the process's name in the groups, see [consumers.Config].
+	Instance string
 	// SMTP of notification; nil sends nothing. MailFrom is the sender; empty means
 	// notification's default.
 	SMTP     *notification.SMTP
@@ -99,7 +101,7 @@ func New(c Config) (*Pipeline, error) {
 		}
 	}
 	runner, err := consumers.New(consumers.Config{
-		Pool: c.Pool, Brokers: c.Brokers, Consumers: list, Encoder: c.Encoder, Logger: c.Logger, Registerer: c.Registerer,
+		Pool: c.Pool, Brokers: c.Brokers, Consumers: list, Instance: c.Instance, Encoder: c.Encoder, Logger: c.Logger, Registerer: c.Registerer,
 	})
 	if err != nil {
 		return nil, err
