@@ -226,21 +226,28 @@ func TestKilledBetweenSendAndMark(t *testing.T) {
 	child := exec.CommandContext(t.Context(), executable)
 	child.Env = append(os.Environ(), "GAPLESS_TEST_SENDER="+f.url, "GAPLESS_TEST_SMTP="+s.addr)
 	child.Stderr = os.Stderr
-	died := make(chan error, 1)
+	taken, died := make(chan struct{}), make(chan struct{})
 	s.mu.Lock()
 	s.onData = func() error {
 		// It has handed the mail over and waits for the answer.
-		if err := child.Process.Kill(); err != nil {
-			return err
-		}
-		died <- child.Wait()
+		close(taken)
+		<-died
 		return nil
 	}
 	s.mu.Unlock()
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	err = <-died
+	select {
+	case <-taken:
+	case <-t.Context().Done():
+		t.Fatal("the sender sent nothing")
+	}
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	err = child.Wait()
+	close(died)
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.Exited() {
 		t.Fatalf("the sender was not killed: %v", err)
 	}
