@@ -33,8 +33,10 @@ type child struct {
 	Brokers     []string
 	Name        string
 	Topic       string
+	Instance    string
 	MaxAttempts int
 	BatchSize   int
+	Env         []string `json:"-"` // further variables
 }
 
 // minSession is the shortest session timeout that a broker allows by default.
@@ -54,7 +56,7 @@ func runChild() bool {
 	defer stop()
 	fmt.Println("started")
 	err := consumers.Run(ctx, consumers.Config{
-		DatabaseURL: c.DatabaseURL, Brokers: c.Brokers, MaxAttempts: c.MaxAttempts, BatchSize: c.BatchSize,
+		DatabaseURL: c.DatabaseURL, Brokers: c.Brokers, Instance: c.Instance, MaxAttempts: c.MaxAttempts, BatchSize: c.BatchSize,
 		RetryBackoff: time.Millisecond,
 		KafkaOptions: []kgo.Opt{kgo.SessionTimeout(minSession), kgo.HeartbeatInterval(time.Second)},
 		Logger:       slog.New(slog.NewTextHandler(os.Stderr, nil)),
@@ -99,8 +101,8 @@ func (c *childProcess) log() string {
 	return c.stderr.String()
 }
 
-// start runs the child; env are further variables. It is killed after the test.
-func (c child) start(t *testing.T, env ...string) *childProcess {
+// start runs the child. It is killed after the test.
+func (c child) start(t *testing.T) *childProcess {
 	t.Helper()
 	spec, err := json.Marshal(c)
 	if err != nil {
@@ -111,7 +113,7 @@ func (c child) start(t *testing.T, env ...string) *childProcess {
 		t.Fatal(err)
 	}
 	p := &childProcess{cmd: exec.Command(self), done: make(chan struct{})} //nolint:noctx // ended by kill, which the test is about
-	p.cmd.Env = append(os.Environ(), append(env, childVariable+"="+string(spec))...)
+	p.cmd.Env = append(os.Environ(), append(c.Env, childVariable+"="+string(spec))...)
 	p.cmd.Stderr = p
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {

@@ -5,6 +5,7 @@ package consumers_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -34,15 +35,17 @@ func TestKilledAtEachStep(t *testing.T) {
 
 func killedAt(t *testing.T, plan string) {
 	d, c := newDatabase(t), newCluster(t, 2)
-	spec := child{DatabaseURL: d.LoginURL(t, pgtest.Consumer), Brokers: c.brokers, Name: c.name, Topic: c.topic, MaxAttempts: 4, BatchSize: 20}
+	spec := child{DatabaseURL: d.LoginURL(t, pgtest.Consumer), Brokers: c.brokers, Name: c.name, Topic: c.topic, Instance: c.name, MaxAttempts: 4, BatchSize: 20}
 	for i := range 100 {
 		value := "good"
 		if i == 60 {
 			value = "fail"
 		}
-		c.produce(t, c.record(int32(i%2), fmt.Sprint(i), value))
+		c.produce(t, c.record(int32(i%2), strconv.Itoa(i), value))
 	}
-	victim := spec.start(t, "GAPLESS_CRASH="+plan)
+	armed := spec
+	armed.Env = []string{"GAPLESS_CRASH=" + plan}
+	victim := armed.start(t)
 	if code := victim.wait(t); code != -1 {
 		t.Fatalf("child ended with %d, not by a signal", code)
 	}

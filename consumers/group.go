@@ -105,7 +105,7 @@ func (g *group) poll(ctx context.Context) error {
 		fetches := g.client.PollFetches(ctx)
 		if fetches.IsClientClosed() || ctx.Err() != nil {
 			g.client.AllowRebalance()
-			return nil
+			return nil //nolint:nilerr // the end of ctx is a clean stop
 		}
 		var fenced error
 		fetches.EachError(func(topic string, partition int32, err error) {

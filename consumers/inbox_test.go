@@ -106,12 +106,12 @@ func newID(t testing.TB) uuid.UUID {
 	return id
 }
 
-// messages returns n messages from offset first, ten keys in turn.
-func messages(t testing.TB, first, n int) []*consumers.Message {
+// messages returns n messages from offset 0, ten keys in turn.
+func messages(t testing.TB, n int) []*consumers.Message {
 	t.Helper()
 	list := make([]*consumers.Message, n)
 	for i := range list {
-		list[i] = message(t, first+i, fmt.Sprintf("k%d", i%10), "good")
+		list[i] = message(t, i, fmt.Sprintf("k%d", i%10), "good")
 	}
 	return list
 }
@@ -138,7 +138,7 @@ func TestCommitsPerEvent(t *testing.T) {
 	d := newDatabase(t)
 	in := newInbox(t, consumers.Config{Pool: d.pool}, effectConsumer())
 	const events = 10_000
-	list := messages(t, 0, events)
+	list := messages(t, events)
 	process(t, in, list[:1]...) // the connection's own start-up
 
 	// Transactions that wrote: the database's whole count also has this test's
@@ -324,7 +324,7 @@ func TestNullKeyBlocksOnlyItself(t *testing.T) {
 func TestOverlappingBatchesInReverseOrderDoNotDeadlock(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t)
-	list := messages(t, 0, 400)
+	list := messages(t, 400)
 	reversed := slices.Clone(list)
 	slices.Reverse(reversed)
 	for i := range 20 { // fresh events each round, or only the first one meets
@@ -485,7 +485,7 @@ func TestHandlerReadsWhatItQueued(t *testing.T) {
 		return err
 	}
 	in := newInbox(t, consumers.Config{Pool: d.pool}, consumer)
-	process(t, in, messages(t, 0, 3)...)
+	process(t, in, messages(t, 3)...)
 	if !slices.Equal(counts, []int{1, 2, 3}) {
 		t.Errorf("counts %v, want each handler to see its own row", counts)
 	}
@@ -503,7 +503,8 @@ func TestEmitCarriesTheCause(t *testing.T) {
 	in := newInbox(t, consumers.Config{Pool: d.pool}, consumer)
 	m := message(t, 0, "a", "")
 	m.Headers = []consumers.Header{
-		{Name: "ce_correlationid", Value: []byte("saga-1")}, {Name: "traceparent", Value: []byte("00-a-b-01")},
+		{Name: "ce_correlationid", Value: []byte("saga-1")},
+		{Name: "traceparent", Value: []byte("00-a-b-01")},
 		{Name: "tracestate", Value: []byte("broken\x00")}, // a foreign header must not stop the event
 	}
 	process(t, in, m)
@@ -582,7 +583,7 @@ func TestPrepareRunsBesideEachOtherAndOnlyWhenNeeded(t *testing.T) {
 	defer single.Close()
 	in := newInbox(t, consumers.Config{Pool: single, PrepareConcurrency: limit}, consumer)
 
-	list := messages(t, 0, 12)
+	list := messages(t, 12)
 	for _, m := range list {
 		m.Value = []byte("slow")
 	}
@@ -659,7 +660,7 @@ func TestSuspectsAreRecordedFirst(t *testing.T) {
 		return applyEffect(ctx, tx, m)
 	}
 	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 2}, consumer)
-	known := messages(t, 0, 2)
+	known := messages(t, 2)
 	process(t, in, known...)
 	seen = nil
 

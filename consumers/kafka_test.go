@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -198,10 +199,10 @@ func TestDuplicatesAcrossPartitions(t *testing.T) {
 	var records []*kgo.Record
 	for i := range ids {
 		ids[i] = newID(t)
-		records = append(records, c.recordWithID(0, fmt.Sprint(i), "good", ids[i]))
+		records = append(records, c.recordWithID(0, strconv.Itoa(i), "good", ids[i]))
 	}
 	for i := range ids {
-		records = append(records, c.recordWithID(1, fmt.Sprint(i), "good", ids[len(ids)-1-i]))
+		records = append(records, c.recordWithID(1, strconv.Itoa(i), "good", ids[len(ids)-1-i]))
 	}
 	c.produce(t, records...)
 	r := run(t, c.config(d, effectConsumer()))
@@ -236,7 +237,7 @@ func TestPoisonHoldsItsKeyAlone(t *testing.T) {
 func TestKilledProcessHoldsTheKey(t *testing.T) {
 	t.Parallel()
 	d, c := newDatabase(t), newCluster(t, 1)
-	spec := child{DatabaseURL: d.LoginURL(t, pgtest.Consumer), Brokers: c.brokers, Name: c.name, Topic: c.topic, MaxAttempts: 3}
+	spec := child{DatabaseURL: d.LoginURL(t, pgtest.Consumer), Brokers: c.brokers, Name: c.name, Topic: c.topic, Instance: c.name, MaxAttempts: 3}
 	c.produce(t, c.record(0, "K", "poison"))
 	first := spec.start(t)
 	waitFor(t, func() error {
@@ -270,14 +271,14 @@ func TestKilledProcessHoldsTheKey(t *testing.T) {
 func TestMessageThatKillsTheProcessIsFound(t *testing.T) {
 	t.Parallel()
 	d, c := newDatabase(t), newCluster(t, 2)
-	spec := child{DatabaseURL: d.LoginURL(t, pgtest.Consumer), Brokers: c.brokers, Name: c.name, Topic: c.topic, MaxAttempts: 2, BatchSize: 20}
+	spec := child{DatabaseURL: d.LoginURL(t, pgtest.Consumer), Brokers: c.brokers, Name: c.name, Topic: c.topic, Instance: c.name, MaxAttempts: 2, BatchSize: 20}
 	var records []*kgo.Record
 	for i := range 100 {
 		value := "good"
 		if i == 50 {
 			value = "exit"
 		}
-		records = append(records, c.record(int32(i%2), fmt.Sprint(i), value))
+		records = append(records, c.record(int32(i%2), strconv.Itoa(i), value))
 	}
 	c.produce(t, records...)
 	deaths := 0
@@ -338,7 +339,7 @@ func TestRebalanceAppliesOnce(t *testing.T) {
 		for i := 0; i < n && ctx.Err() == nil; i += 20 {
 			var records []*kgo.Record
 			for j := range 20 {
-				records = append(records, c.record(int32((i+j)%8), fmt.Sprint((i+j)%80), "good"))
+				records = append(records, c.record(int32((i+j)%8), strconv.Itoa((i+j)%80), "good"))
 			}
 			if err := c.client.ProduceSync(ctx, records...).FirstErr(); err != nil && ctx.Err() == nil {
 				t.Errorf("produce: %v", err)
@@ -413,7 +414,7 @@ func TestLostConnections(t *testing.T) {
 	const n = 4000
 	var records []*kgo.Record
 	for i := range n {
-		records = append(records, c.record(int32(i%4), fmt.Sprint(i%40), "good"))
+		records = append(records, c.record(int32(i%4), strconv.Itoa(i%40), "good"))
 	}
 	c.produce(t, records...)
 	config := c.config(d, effectConsumer())

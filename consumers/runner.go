@@ -103,7 +103,7 @@ func (r *Runner) keepPartitions(ctx context.Context) error {
 		err := r.pool.QueryRow(ctx, sql.InboxPartitionsCreate, daysAhead).Scan(&made)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end of ctx is a clean stop
 		case isUnmigrated(err):
 			return fmt.Errorf("the database has no inbox: run 'gapless migrate up': %w", err)
 		case err != nil:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -28,7 +29,7 @@ func TestTerminatedUnderLoad(t *testing.T) {
 	const n = 3000
 	var records []*kgo.Record
 	for i := range n {
-		records = append(records, c.record(int32(i%4), fmt.Sprint(i%40), "good"))
+		records = append(records, c.record(int32(i%4), strconv.Itoa(i%40), "good"))
 	}
 	c.produce(t, records...)
 	p := spec.start(t)
@@ -130,7 +131,7 @@ func TestPartitionsThatShareATransactionFailAlone(t *testing.T) {
 	const n = 800
 	var records []*kgo.Record
 	for i := range n {
-		records = append(records, c.record(int32(i%8), fmt.Sprint(i), "good"))
+		records = append(records, c.record(int32(i%8), strconv.Itoa(i), "good"))
 	}
 	c.produce(t, records...)
 	config := c.config(d, consumer)
@@ -167,7 +168,7 @@ func TestRetriesEndWhenTooManyWait(t *testing.T) {
 	}
 	records := []*kgo.Record{c.record(0, "bad", "")}
 	for i := range 200 {
-		records = append(records, c.record(0, fmt.Sprint(i), ""))
+		records = append(records, c.record(0, strconv.Itoa(i), ""))
 	}
 	c.produce(t, records...)
 	config := c.config(d, consumer)
@@ -178,6 +179,32 @@ func TestRetriesEndWhenTooManyWait(t *testing.T) {
 	if got := d.int(t, "SELECT count(*) FROM gapless.dead_letter"); got != 1 {
 		t.Errorf("%d dead letters, want 1", got)
 	}
+}
+
+// A process that takes another one's name ends it, instead of both fighting for
+// the partitions.
+func TestSecondProcessOfAnInstance(t *testing.T) {
+	t.Parallel()
+	d, c := newDatabase(t), newCluster(t, 2)
+	config := c.config(d, effectConsumer())
+	config.Instance = "one"
+	first, err := consumers.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- first.Run(t.Context()) }()
+	c.produce(t, c.record(0, "a", ""))
+	d.waitForEffects(t, 1)
+
+	second := run(t, config)
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), `instance "one"`) {
+		t.Errorf("the first one ended with %v", err)
+	}
+	c.produce(t, c.record(0, "b", ""), c.record(1, "c", ""))
+	d.waitForEffects(t, 3)
+	second.end()
+	d.once(t, 3)
 }
 
 // The server is killed under load and comes back.
@@ -201,7 +228,7 @@ func TestPostgresDiesAndComesBack(t *testing.T) {
 	const n = 3000
 	var records []*kgo.Record
 	for i := range n {
-		records = append(records, c.record(int32(i%4), fmt.Sprint(i%40), "good"))
+		records = append(records, c.record(int32(i%4), strconv.Itoa(i%40), "good"))
 	}
 	c.produce(t, records...)
 	config := c.config(d, effectConsumer())

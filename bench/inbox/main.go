@@ -159,8 +159,11 @@ func (b *bed) prepare(ctx context.Context) error {
 		client.Produce(ctx, &kgo.Record{
 			Topic: b.topic, Key: fmt.Appendf(nil, "order-%d", i%b.keys), Value: payload,
 			Headers: []kgo.RecordHeader{
-				{Key: "id", Value: []byte(id.String())}, {Key: "ce_id", Value: []byte(id.String())}, {Key: "ce_type", Value: []byte("OrderPlaced")},
-				{Key: "content-type", Value: []byte("application/json")}, {Key: "gapless_position", Value: []byte("1/0/16B3748/0")},
+				{Key: "id", Value: []byte(id.String())},
+				{Key: "ce_id", Value: []byte(id.String())},
+				{Key: "ce_type", Value: []byte("OrderPlaced")},
+				{Key: "content-type", Value: []byte("application/json")},
+				{Key: "gapless_position", Value: []byte("1/0/16B3748/0")},
 			},
 		}, func(_ *kgo.Record, err error) {
 			if err != nil {

@@ -105,7 +105,10 @@ func (h *Harness) arm(n int) *crash {
 }
 
 func (h *Harness) fire(ctx context.Context, tx consumers.Tx, c *crash, at Point) error {
-	if c == nil || c.fired || c.point != at && !(c.point == InPanic && at == AfterApply) {
+	if c == nil || c.fired {
+		return nil
+	}
+	if isHere := c.point == at || c.point == InPanic && at == AfterApply; !isHere {
 		return nil
 	}
 	c.fired = true
