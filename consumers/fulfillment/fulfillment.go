@@ -156,7 +156,7 @@ func (p *shipment) cancel() proto.Message {
 }
 
 func lock(ctx context.Context, tx consumers.Tx, orders []uuid.UUID) (map[uuid.UUID]*shipment, error) {
-	rows, err := tx.Query(ctx, sql.FulfillmentLock, participant.SortIDs(orders))
+	rows, err := tx.Query(ctx, sql.FulfillmentLock, participant.Raw(participant.SortIDs(orders)))
 	if err != nil {
 		return nil, fmt.Errorf("lock shipments: %w", err)
 	}
@@ -187,5 +187,5 @@ func save(tx consumers.Tx, shipments map[uuid.UUID]*shipment) {
 		statuses[i], addresses[i], trackings[i] = p.Status, p.Address, p.Tracking
 		reasons[i], versions[i], steps[i] = p.Reason, p.Version, p.StepIDs
 	}
-	tx.Queue(sql.FulfillmentSave, orders, statuses, addresses, trackings, reasons, versions, steps)
+	tx.Queue(sql.FulfillmentSave, participant.Raw(orders), statuses, addresses, trackings, reasons, versions, steps)
 }

@@ -63,7 +63,7 @@ func load(ctx context.Context, tx consumers.Tx, commands []command) (*warehouse,
 	for i, c := range commands {
 		orders[i] = c.order
 	}
-	rows, err := tx.Query(ctx, sql.InventoryReservationsLock, participant.SortIDs(orders))
+	rows, err := tx.Query(ctx, sql.InventoryReservationsLock, participant.Raw(participant.SortIDs(orders)))
 	if err != nil {
 		return nil, fmt.Errorf("lock reservations: %w", err)
 	}
@@ -200,7 +200,7 @@ func (w *warehouse) queue(tx consumers.Tx) error {
 		statuses = make([]string, n)
 		items    = make([]string, n)
 		versions = make([]int64, n)
-		steps    = make([]*uuid.UUID, n)
+		steps    = make([]*[16]byte, n)
 		reasons  = make([]*string, n)
 	)
 	for i, order := range orders {
@@ -212,7 +212,7 @@ func (w *warehouse) queue(tx consumers.Tx) error {
 		}
 		items[i] = string(text)
 		if step, err := uuid.Parse(r.step); err == nil {
-			steps[i] = &step
+			steps[i] = (*[16]byte)(&step)
 		}
 		if len(r.short) > 0 {
 			text, err := json.Marshal(r.short)
@@ -223,7 +223,7 @@ func (w *warehouse) queue(tx consumers.Tx) error {
 			reasons[i] = &reason
 		}
 	}
-	tx.Queue(sql.InventoryReservationsSave, orders, statuses, items, versions, steps, reasons)
+	tx.Queue(sql.InventoryReservationsSave, participant.Raw(orders), statuses, items, versions, steps, reasons)
 	w.queueMoves(tx)
 	return nil
 }
@@ -234,11 +234,11 @@ func (w *warehouse) queueMoves(tx consumers.Tx) {
 		return
 	}
 	var (
-		orders = make([]uuid.UUID, n)
+		orders = make([][16]byte, n)
 		skus   = make([]string, n)
 		deltas = make([]int64, n)
 		kinds  = make([]string, n)
-		events = make([]uuid.UUID, n)
+		events = make([][16]byte, n)
 	)
 	for i, m := range w.movements {
 		orders[i], skus[i], deltas[i], kinds[i], events[i] = m.order, m.sku, m.delta, m.kind, m.event

@@ -74,10 +74,10 @@ func applyBatch(_ context.Context, tx consumers.Tx, batch []consumers.Delivery) 
 
 	n := len(entries)
 	var (
-		orders    = make([]uuid.UUID, n)
+		orders    = make([][16]byte, n)
 		customers = make([]string, n)
 		points    = make([]int64, n)
-		events    = make([]uuid.UUID, n)
+		events    = make([][16]byte, n)
 	)
 	for i, e := range entries {
 		orders[i], customers[i], points[i], events[i] = e.order, e.customer, e.points, e.event

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -122,7 +121,7 @@ func (n *Notifier) applyBatch(_ context.Context, tx consumers.Tx, batch []consum
 	size := len(batch)
 	var (
 		ids, customers, kinds, subjects, bodies, statuses = make([]string, size), make([]string, size), make([]string, size), make([]string, size), make([]string, size), make([]string, size)
-		events, orders                                    = make([]uuid.UUID, size), make([]uuid.UUID, size)
+		events, orders                                    = make([][16]byte, size), make([][16]byte, size)
 	)
 	status := pending
 	if n.config.SMTP == nil {

@@ -105,7 +105,7 @@ func decode(m *consumers.Message) (proto.Message, uuid.UUID, error) {
 }
 
 func (s *service) read(ctx context.Context, order uuid.UUID) (payment, error) {
-	rows, err := s.DB.Query(ctx, sql.PaymentRead, order)
+	rows, err := s.DB.Query(ctx, sql.PaymentRead, [16]byte(order))
 	if err != nil {
 		return payment{}, fmt.Errorf("read payment of order %s: %w", order, err)
 	}
@@ -215,7 +215,7 @@ func (s *service) applyBatch(ctx context.Context, tx consumers.Tx, batch []consu
 }
 
 func lock(ctx context.Context, tx consumers.Tx, orders []uuid.UUID) (map[uuid.UUID]*payment, error) {
-	rows, err := tx.Query(ctx, sql.PaymentLock, participant.SortIDs(orders))
+	rows, err := tx.Query(ctx, sql.PaymentLock, participant.Raw(participant.SortIDs(orders)))
 	if err != nil {
 		return nil, fmt.Errorf("lock payments: %w", err)
 	}
@@ -252,5 +252,5 @@ func save(tx consumers.Tx, payments map[uuid.UUID]*payment) {
 		charges[i], flagged[i], reasons[i] = p.ChargeID, p.Flagged, p.Reason
 		versions[i], steps[i] = p.Version, p.StepIDs
 	}
-	tx.Queue(sql.PaymentSave, orders, statuses, currencies, amounts, capturedAmounts, refundedAmounts, charges, flagged, reasons, versions, steps)
+	tx.Queue(sql.PaymentSave, participant.Raw(orders), statuses, currencies, amounts, capturedAmounts, refundedAmounts, charges, flagged, reasons, versions, steps)
 }

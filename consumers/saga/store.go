@@ -67,7 +67,7 @@ func readOrders(rows pgx.Rows, orders map[sagaID]*orderRow) error {
 
 // sagaColumns are rows of gapless.saga, column by column.
 type sagaColumns struct {
-	ids                                         []uuid.UUID
+	ids                                         [][16]byte
 	statuses, steps, reasons, datas, traceParts []string
 	cancels                                     []bool
 	seqs, timers                                []int64
@@ -125,8 +125,8 @@ func (w *work) queueSagas(tx consumers.Tx) error {
 type stepRow struct {
 	saga      sagaID
 	change    StepChange
-	commandID *uuid.UUID
-	replyID   *uuid.UUID
+	commandID *[16]byte
+	replyID   *[16]byte
 	replyType string
 }
 
@@ -139,12 +139,12 @@ func (w *work) noteSteps(in input, fx Effects, out output) {
 		case Sent:
 			for n, c := range out.commands {
 				if c.Step == change.Step && c.Direction == change.Direction {
-					row.commandID = &out.commandIDs[n]
+					row.commandID = (*[16]byte)(&out.commandIDs[n])
 				}
 			}
 		default:
 			if in.cause != nil {
-				row.replyID, row.replyType = &in.cause.ID, in.cause.Type
+				row.replyID, row.replyType = (*[16]byte)(&in.cause.ID), in.cause.Type
 			}
 		}
 		n, seen := w.stepAt[change.StepID]
@@ -169,10 +169,10 @@ func (w *work) queueSteps(tx consumers.Tx) {
 		return
 	}
 	var (
-		sagas, stepIDs                               = make([]uuid.UUID, n), make([]uuid.UUID, n)
+		sagas, stepIDs                               = make([][16]byte, n), make([][16]byte, n)
 		steps, directions, statuses, replies, errors = make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 		attempts                                     = make([]int32, n)
-		commandIDs, replyIDs                         = make([]*uuid.UUID, n), make([]*uuid.UUID, n)
+		commandIDs, replyIDs                         = make([]*[16]byte, n), make([]*[16]byte, n)
 	)
 	for i, r := range w.steps {
 		c := r.change
@@ -185,16 +185,16 @@ func (w *work) queueSteps(tx consumers.Tx) {
 
 func (w *work) queueIgnored(tx consumers.Tx) {
 	var (
-		sagas, events []uuid.UUID
+		sagas, events [][16]byte
 		types, whys   []string
-		steps         []*uuid.UUID
+		steps         []*[16]byte
 	)
 	for _, in := range w.ignored {
 		sagas, events = append(sagas, in.saga), append(events, in.cause.ID)
 		types, whys = append(types, in.cause.Type), append(whys, in.ignored)
-		var step *uuid.UUID
+		var step *[16]byte
 		if id, err := uuid.Parse(in.cause.StepID()); err == nil {
-			step = &id
+			step = (*[16]byte)(&id)
 		}
 		steps = append(steps, step)
 	}
@@ -219,5 +219,5 @@ func queueOrders(tx consumers.Tx, orders map[sagaID]*orderRow) {
 		statuses[i], reasons[i], stocks[i] = o.status, o.reason, o.stockStatus
 		versions[i], confirmed[i] = o.version, o.confirmedAt
 	}
-	tx.Queue(sql.SagaOrdersSave, ids, statuses, reasons, stocks, versions, confirmed)
+	tx.Queue(sql.SagaOrdersSave, participant.Raw(ids), statuses, reasons, stocks, versions, confirmed)
 }

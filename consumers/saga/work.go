@@ -65,7 +65,7 @@ func (w *work) lock(ctx context.Context, tx consumers.Tx, inputs []input) error 
 			ids = append(ids, in.saga)
 		}
 	}
-	rows, err := tx.Query(ctx, sql.SagaLock, participant.SortIDs(ids))
+	rows, err := tx.Query(ctx, sql.SagaLock, participant.Raw(participant.SortIDs(ids)))
 	if err != nil {
 		return fmt.Errorf("lock sagas: %w", err)
 	}
@@ -217,7 +217,7 @@ func (w *work) lockOrders(ctx context.Context, tx consumers.Tx) (map[sagaID]*ord
 	if len(orders) == 0 {
 		return nil, nil
 	}
-	rows, err := tx.Query(ctx, sql.SagaOrdersLock, participant.SortIDs(slices.Collect(maps.Keys(orders))))
+	rows, err := tx.Query(ctx, sql.SagaOrdersLock, participant.Raw(participant.SortIDs(slices.Collect(maps.Keys(orders)))))
 	if err != nil {
 		return nil, fmt.Errorf("lock orders: %w", err)
 	}

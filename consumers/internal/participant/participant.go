@@ -66,3 +66,13 @@ func SortIDs(ids []uuid.UUID) []uuid.UUID {
 	slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
 	return slices.Compact(ids)
 }
+
+// Raw are ids as pgx encodes them without a detour: a [uuid.UUID] is a
+// driver.Valuer, and would be printed and parsed again for each row.
+func Raw(ids []uuid.UUID) [][16]byte {
+	raw := make([][16]byte, len(ids))
+	for i := range ids {
+		raw[i] = ids[i]
+	}
+	return raw
+}
