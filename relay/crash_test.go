@@ -64,7 +64,7 @@ func (o *output) String() string {
 
 func (c *crashes) start(env ...string) *process {
 	c.t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0]), stderr: &output{}, exited: make(chan error, 1)}
+	p := &process{cmd: exec.CommandContext(context.WithoutCancel(c.t.Context()), os.Args[0]), stderr: &output{}, exited: make(chan error, 1)}
 	p.cmd.Env = append(os.Environ(), append(env, childVariable+"=1",
 		"DATABASE="+c.db.URL, "SLOT="+c.slot, "BROKERS="+strings.Join(c.brokers, ","))...)
 	p.cmd.Stderr, p.cmd.Stdout = p.stderr, io.Discard

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -162,7 +161,7 @@ func newSetup(t *testing.T) *setup {
 func (s *setup) config(sink relay.Sink) relay.Config {
 	return relay.Config{
 		DatabaseURL: s.db.URL, Slot: s.slot, Sink: sink,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), ProgressEvery: 20 * time.Millisecond,
+		Logger: slog.New(slog.DiscardHandler), ProgressEvery: 20 * time.Millisecond,
 	}
 }
 
@@ -216,7 +215,7 @@ func (r *running) become(state relay.State) {
 		if s := r.Status(); s.State != state {
 			select {
 			case <-r.done:
-				return fmt.Errorf("state %s, want %s; Run returned %v", s.State, state, r.err)
+				return fmt.Errorf("state %s, want %s; Run returned %w", s.State, state, r.err)
 			default:
 			}
 			return fmt.Errorf("state %s (%s), want %s", s.State, s.Reason, state)

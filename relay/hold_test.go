@@ -3,6 +3,7 @@ package relay_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -97,7 +98,7 @@ func TestServerMayShutDown(t *testing.T) {
 	var sink memory
 	r := run(t, s.config(&sink))
 	for i := range 3 {
-		s.append(t, "k", fmt.Sprint(i))
+		s.append(t, "k", strconv.Itoa(i))
 	}
 	want(t, &sink, "0", "1", "2")
 	began := time.Now()

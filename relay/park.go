@@ -79,7 +79,7 @@ func (s *session) storeParked(context.Context) func(context.Context) {
 		s.inbox.result(func() {
 			s.worker.busy = false
 			if err != nil {
-				s.failed(err, "rows not parked, trying again")
+				s.failed(err)
 				return
 			}
 			s.parking = s.parking[n:]

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -37,11 +38,11 @@ func wantParked(t testing.TB, s *setup, rows ...string) {
 	})
 }
 
-var tooLarge = &format.Fault{Reason: format.TooLarge, Detail: "for the test"}
+var errTooLarge = &format.Fault{Reason: format.TooLarge, Detail: "for the test"}
 
 func poison(v sent) error {
 	if v.value == "poison" {
-		return tooLarge
+		return errTooLarge
 	}
 	return nil
 }
@@ -113,7 +114,7 @@ func TestSinkFailureSendsAgain(t *testing.T) {
 	sink.fail = func(v sent) error {
 		if v.value == "2" && !failed {
 			failed = true
-			return fmt.Errorf("not authorized")
+			return errors.New("not authorized")
 		}
 		return nil
 	}

@@ -5,7 +5,7 @@ import "fmt"
 // Refusal is returned by Run when going on would lose or repeat data, or could
 // not be shown not to. Nothing was sent and nothing was confirmed. A command
 // line exits with code 3 for it.
-type Refusal struct {
+type Refusal struct { //nolint:errname // what the command line and its exit code call it
 	What   string // what was found
 	Remedy string // what to do, in words
 }

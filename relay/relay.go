@@ -141,14 +141,13 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed bool) 
 		return jitter(time.Second), nil
 	case errors.As(err, &sink):
 		r.reconnecting(ctx, "sink", sink.reason(), err)
-		if err := r.cfg.Sink.Reset(ctx); err != nil && ctx.Err() == nil {
-			r.log.WarnContext(ctx, "reset sink", "error", err)
-			return r.backoff(tries), nil
+		pause := r.backoff(tries)
+		if reset := r.cfg.Sink.Reset(ctx); reset != nil && ctx.Err() == nil {
+			r.log.WarnContext(ctx, "reset sink", "error", reset)
+		} else if sink.fault != nil {
+			pause = 0 // the row is known now and will be parked
 		}
-		if sink.fault != nil {
-			return 0, nil // the row is known now and will be parked
-		}
-		return r.backoff(tries), nil
+		return pause, nil
 	case !streamed && permanent(err):
 		return 0, err
 	}

@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -122,7 +123,7 @@ func TestStreamBreaks(t *testing.T) {
 	r := run(t, s.config(&sink))
 	var all []string
 	for i := range 5 {
-		v := fmt.Sprint(i)
+		v := strconv.Itoa(i)
 		all = append(all, v)
 		s.append(t, "k", v)
 		want(t, &sink, all...)

@@ -93,6 +93,9 @@ type session struct {
 func (r *Relay) session(ctx context.Context) (opened bool, err error) {
 	if r.board.status().State != Standby {
 		r.board.become(Starting, "connecting")
+	} else if v, err := r.store.check(ctx); err == nil && v.Active {
+		// A standby asks often: on the pooled connection, not on a new one.
+		return false, fmt.Errorf("%w for pid %d", errStandby, v.ActivePID)
 	}
 	conn, err := replication.Dial(ctx, &r.store.pool.Config().ConnConfig.Config)
 	if err != nil {
@@ -169,7 +172,7 @@ func (s *session) run(ctx context.Context) error {
 	s.worker.start(context.WithoutCancel(ctx))
 	defer s.diagnosing.Wait()
 	defer s.worker.stop()
-	defer func() { s.publish(s.now()) }()
+	defer s.publish()
 	stop := context.AfterFunc(ctx, s.conn.Interrupt)
 	defer stop()
 	for ctx.Err() == nil {
@@ -261,17 +264,17 @@ func (s *session) receive(data []byte) error {
 		return s.insert(&m.Row)
 	case pgoutput.KindUpdate, pgoutput.KindDelete, pgoutput.KindTruncate:
 		_, _, err := s.machine.Change()
-		s.warnOnce("unrouted "+m.Kind.String(), "change is not an insert and is not relayed", "kind", m.Kind.String())
+		s.warnUnrouted(m.Kind.String())
 		return err
 	}
 	return nil
 }
 
-// warnOnce says once a stream what would otherwise fill the log.
-func (s *session) warnOnce(key, message string, args ...any) {
-	if !s.warned[key] {
-		s.warned[key] = true
-		s.r.log.Warn(message, args...)
+// warnUnrouted says once a stream what would otherwise fill the log.
+func (s *session) warnUnrouted(kind string) {
+	if !s.warned[kind] {
+		s.warned[kind] = true
+		s.r.log.Warn("change is not an insert and is not relayed", "kind", kind)
 	}
 }
 
@@ -347,12 +350,13 @@ func (s *session) route(table string, record *format.Record, made error) error {
 	if s.sampleAt.IsZero() {
 		s.sample, s.sampleAt = record.Seq, time.Now()
 	}
-	if err := s.r.cfg.Sink.Send(record, s.ackFunc); err != nil {
-		if !errors.As(err, &fault) {
-			return &sinkError{err: err}
-		}
+	err := s.r.cfg.Sink.Send(record, s.ackFunc)
+	if errors.As(err, &fault) {
 		s.park(table, record, "parked", fault)
 		return nil
+	}
+	if err != nil {
+		return &sinkError{err: err}
 	}
 	if s.r.cfg.Hooks.Sent != nil {
 		s.r.cfg.Hooks.Sent(record)

@@ -17,7 +17,7 @@ func (s *session) show(ctx context.Context, now time.Duration) {
 		return
 	}
 	s.lastShown = now
-	s.publish(now)
+	s.publish()
 	records, _ := s.machine.InFlight()
 	silent := now - max(s.lastAck, s.busySince(records, now))
 	switch {
@@ -39,7 +39,7 @@ func (s *session) busySince(records int, now time.Duration) time.Duration {
 	return s.idleAt
 }
 
-func (s *session) publish(now time.Duration) {
+func (s *session) publish() {
 	m := s.machine
 	records, bytes := m.InFlight()
 	done, received := m.Done().Resume, m.Received()

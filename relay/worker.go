@@ -111,8 +111,8 @@ func (s *session) jobs(ctx context.Context, now time.Duration) {
 }
 
 // failed judges a job's error: most pass by themselves and the job comes again.
-func (s *session) failed(err error, message string) {
-	s.r.log.Warn(message, "error", err)
+func (s *session) failed(err error) {
+	s.r.log.Warn("statement failed, trying again", "error", err)
 	if errors.Is(err, errFenced) || shuttingDown(err) {
 		s.worker.fatal = err
 	}
@@ -139,7 +139,7 @@ func (s *session) save(p core.Position) func(context.Context) {
 			}
 			s.events += v.events
 			s.r.metrics.progressWrites.WithLabelValues("failed").Inc()
-			s.failed(err, "progress not stored, trying again")
+			s.failed(err)
 		})
 	}
 }
@@ -156,7 +156,7 @@ func (s *session) prove(now time.Duration) func(context.Context) {
 		s.inbox.result(func() {
 			s.worker.busy = false
 			if err != nil {
-				s.failed(err, "proof not taken, trying again")
+				s.failed(err)
 				return
 			}
 			s.want.proved = activity
@@ -171,7 +171,7 @@ func (s *session) look(ctx context.Context) {
 	s.inbox.result(func() {
 		s.worker.busy = false
 		if err != nil {
-			s.failed(err, "slot not read, trying again")
+			s.failed(err)
 			return
 		}
 		m := s.r.metrics

@@ -33,13 +33,13 @@ func compare(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	defer pg.Stop(context.WithoutCancel(ctx))
+	defer farewell(ctx, "postgres", pg.Stop)
 	if s.brokers == "" {
 		kafka, err := kafkaserver.StartKafka(ctx, kafkaserver.KafkaConfig{})
 		if err != nil {
 			return err
 		}
-		defer kafka.Stop(context.WithoutCancel(ctx))
+		defer farewell(ctx, "kafka", kafka.Stop)
 		s.brokers = strings.Join(kafka.Brokers(), ",")
 	}
 	s.url = pg.SuperuserURL()
@@ -70,6 +70,12 @@ func compare(ctx context.Context, s settings) error {
 	}
 	report(s, results)
 	return nil
+}
+
+func farewell(ctx context.Context, name string, stop func(context.Context) error) {
+	if err := stop(context.WithoutCancel(ctx)); err != nil {
+		fmt.Fprintf(os.Stderr, "stop %s: %v\n", name, err)
+	}
 }
 
 // backlog writes the events, after the one slot that all copies are made of.

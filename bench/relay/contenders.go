@@ -65,7 +65,7 @@ func dropChild(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }() // the measured part is over
 	if err := conn.Start(ctx, replication.Options{Slot: s.slot, Publication: "gapless"}); err != nil {
 		return err
 	}

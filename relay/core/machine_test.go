@@ -22,7 +22,7 @@ func TestInterleavingsLoseNothing(t *testing.T) {
 	}
 	var crashes, skipped, partials, lies, pastRecord int
 	for seed := first; seed <= last; seed++ {
-		w, err := run(seed, faults{}, steps)
+		w, err := run(seed, faults{})
 		if err != nil {
 			t.Fatalf("replay with -run %s -core.seed %d: %v", t.Name(), seed, err)
 		}
@@ -56,7 +56,7 @@ func TestCheckerSeesEveryMutant(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for seed := uint64(1); seed <= seeds; seed++ {
-				if _, err := run(seed, f, steps); err != nil {
+				if _, err := run(seed, f); err != nil {
 					t.Logf("seed %d: %v", seed, err)
 					return
 				}
@@ -68,8 +68,8 @@ func TestCheckerSeesEveryMutant(t *testing.T) {
 
 func TestSeedReplays(t *testing.T) {
 	t.Parallel()
-	a, errA := run(7, faults{anyOrder: true}, steps)
-	b, errB := run(7, faults{anyOrder: true}, steps)
+	a, errA := run(7, faults{anyOrder: true})
+	b, errB := run(7, faults{anyOrder: true})
 	if a.now != b.now || len(a.server.log) != len(b.server.log) || (errA == nil) != (errB == nil) ||
 		errA != nil && errA.Error() != errB.Error() {
 		t.Errorf("one seed, two histories: %v and %v", errA, errB)
@@ -81,8 +81,9 @@ func machine(t *testing.T, p Position) *Machine {
 	return New(Config{Position: p, Confirmed: p.Resume}, 0)
 }
 
-func feed(t *testing.T, m *Machine, commit, end LSN, rows int) (seqs []uint64) {
+func feed(t *testing.T, m *Machine, end LSN, rows int) (seqs []uint64) {
 	t.Helper()
+	const commit = 20
 	if err := m.Begin(commit); err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func feed(t *testing.T, m *Machine, commit, end LSN, rows int) (seqs []uint64) {
 func TestProgressThenSlot(t *testing.T) {
 	t.Parallel()
 	m := machine(t, Position{Resume: 10})
-	seqs := feed(t, m, 20, 30, 1)
+	seqs := feed(t, m, 30, 1)
 	m.Ack(seqs[0])
 	e := m.Step(time.Second)
 	if !e.Write || e.Progress != (Position{Resume: 30}) || e.Status && e.Flush != 10 {
@@ -125,7 +126,7 @@ func TestProgressThenSlot(t *testing.T) {
 func TestPartialTransactionResumes(t *testing.T) {
 	t.Parallel()
 	m := machine(t, Position{Resume: 10})
-	seqs := feed(t, m, 20, 0, 3)
+	seqs := feed(t, m, 0, 3)
 	m.Ack(seqs[1]) // out of order: moves nothing
 	m.Ack(seqs[0])
 	if got, want := m.Done(), (Position{Resume: 10, PartialCommit: 20, PartialIndex: 2}); got != want {
@@ -136,7 +137,7 @@ func TestPartialTransactionResumes(t *testing.T) {
 	if got := m.Done().Resume; got != 10 {
 		t.Fatalf("a keepalive moved a partial position to %s", got)
 	}
-	if seqs = feed(t, m, 20, 30, 3); len(seqs) != 1 {
+	if seqs = feed(t, m, 30, 3); len(seqs) != 1 {
 		t.Fatalf("%d changes after the restart, want the third alone", len(seqs))
 	}
 	m.Ack(seqs[0])
@@ -185,7 +186,7 @@ func TestUnprovenKeepaliveDoesNotPassTheRecord(t *testing.T) {
 func TestPausedByRecordsAndBytes(t *testing.T) {
 	t.Parallel()
 	m := New(Config{Position: Position{Resume: 1}, MaxRecords: 2, MaxBytes: 100}, 0)
-	seqs := feed(t, m, 20, 30, 2)
+	seqs := feed(t, m, 30, 2)
 	if !m.Paused() {
 		t.Error("not paused at the limit of records")
 	}

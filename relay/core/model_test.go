@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -208,7 +209,7 @@ func (w *model) safe(p Position) error {
 // confirm checks what the slot is told against sink, record and proofs.
 func (w *model) confirm(flush LSN) error {
 	if flush == 0 {
-		return fmt.Errorf("flush is 0")
+		return errors.New("flush is 0")
 	}
 	if err := w.safe(Position{Resume: flush}); err != nil {
 		return fmt.Errorf("confirm %s: %w", flush, err)
@@ -296,7 +297,7 @@ func (w *model) step() error {
 	e := w.m.Step(w.now)
 	if e.Write {
 		if w.write != nil {
-			return fmt.Errorf("second write while one runs")
+			return errors.New("second write while one runs")
 		}
 		w.write = &e.Progress
 	}
@@ -398,7 +399,7 @@ func (w *model) drain() error {
 }
 
 // run plays one history. The same seed gives the same one.
-func run(seed uint64, f faults, steps int) (*model, error) {
+func run(seed uint64, f faults) (*model, error) {
 	w := newModel(seed, f)
 	for range steps {
 		if err := w.chance(); err != nil {

@@ -97,7 +97,7 @@ func TestDecodeRefusesEveryCutAndEveryExtraByte(t *testing.T) {
 	t.Parallel()
 	var m pgoutput.Message
 	for name, whole := range samples() {
-		for n := range len(whole) {
+		for n := range whole {
 			if err := pgoutput.Decode(whole[:n], &m); err == nil {
 				t.Errorf("%s cut to %d of %d bytes decoded", name, n, len(whole))
 			}

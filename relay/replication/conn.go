@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -95,7 +96,7 @@ func (c *Conn) SwitchPoint(ctx context.Context, timeline, old int32) (core.LSN, 
 func switchPoint(history string, old int32) (core.LSN, error) {
 	for line := range strings.Lines(history) {
 		fields := strings.Fields(line)
-		if len(fields) < 2 || fields[0] != fmt.Sprint(old) {
+		if len(fields) < 2 || fields[0] != strconv.Itoa(int(old)) {
 			continue
 		}
 		return core.ParseLSN(fields[1])

@@ -47,7 +47,7 @@ func (c *Conn) Fill(wait time.Duration) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("read stream: %w", io.ErrUnexpectedEOF)
 	}
 	if err != nil {
