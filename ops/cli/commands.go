@@ -23,6 +23,11 @@ type commands struct {
 	Relay   relayCommands  `cmd:"" help:"Run or inspect the relay."`
 	Consume consumeCommand `cmd:"" help:"Run or inspect the consumers."`
 
+	Outbox outboxCommands `cmd:"" help:"Look into the outbox."`
+	Inbox  inboxCommands  `cmd:"" help:"Look into the inbox."`
+	Saga   sagaCommands   `cmd:"" help:"Look at sagas."`
+	Dead   deadCommands   `cmd:"" help:"Look at dead letters."`
+
 	Trace   traceCommand   `cmd:"" help:"One order, event, saga or trace id through every store."`
 	Verify  verifyCommand  `cmd:"" help:"Check the invariants; exit 1 if one is broken."`
 	Version versionCommand `cmd:"" help:"Print the version."`

@@ -15,7 +15,8 @@ import (
 )
 
 type consumeCommand struct {
-	Run consumeRun `cmd:"" default:"withargs" help:"Run consumers; without names, all of them."`
+	Run    consumeRun    `cmd:"" default:"withargs" help:"Run consumers; without names, all of them (the default)."`
+	Status consumeStatus `cmd:"" help:"Each consumer's lag in messages and seconds, rate, time to drain, blocked keys."`
 }
 
 type consumeRun struct {

@@ -5,17 +5,46 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"text/tabwriter"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gapless/gapless/ops/health"
+	"github.com/gapless/gapless/ops/inspect"
 	"github.com/gapless/gapless/ops/topics"
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/sql"
 )
 
 type relayCommands struct {
-	Run relayRun `cmd:"" default:"withargs" help:"Stream the outbox to Kafka."`
+	Run    relayRun    `cmd:"" default:"withargs" help:"Stream the outbox to Kafka (the default)."`
+	Status relayStatus `cmd:"" help:"Where each relay of this database is, and how far behind."`
+}
+
+type relayStatus struct {
+	database
+	output
+	Slot string `help:"Only this slot." placeholder:"NAME"`
+}
+
+func (c *relayStatus) Run(ctx context.Context, e *env) error {
+	pool, err := c.pool(ctx, 1)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	relays, err := inspect.Relays(ctx, pool, c.Slot)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return c.write(e, relays, func(*tabwriter.Writer) {})
+	}
+	if len(relays) == 0 {
+		_, err := fmt.Fprintln(e.stdout, "no slot and no progress of a relay in this database: run 'gapless migrate up'")
+		return err
+	}
+	return inspect.WriteRelays(e.stdout, relays)
 }
 
 type relayRun struct {
