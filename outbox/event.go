@@ -14,9 +14,9 @@ import (
 const (
 	// MaxPayloadBytes is the largest payload, encoded.
 	MaxPayloadBytes = 1 << 20
-	// MaxHeadersBytes bounds the headers of one event, names and values
-	// together.
-	MaxHeadersBytes = 12 << 10
+	// MaxHeadersBytes bounds the headers of one event as the JSON text that
+	// Postgres makes of them: names and values with their quotes and escapes.
+	MaxHeadersBytes = 16 << 10
 	// MaxAggregateIDBytes bounds AggregateID, which becomes the record's key.
 	MaxAggregateIDBytes = 1024
 	// MaxTypeBytes bounds Type.
@@ -28,9 +28,10 @@ const (
 
 // Event is one row of the outbox.
 type Event struct {
-	// ID identifies the event for ever: consumers deduplicate by it. Zero means
-	// a new UUIDv7. Give one (a UUIDv5 of a request, say) to make a retried
-	// append refuse itself.
+	// ID identifies the event for ever: consumers apply one id once. Zero means
+	// a new UUIDv7. Give one (a UUIDv5 of a request, say) and an append that is
+	// retried after an unknown outcome has one effect, though it may leave two
+	// rows: uniqueness across partitions is not the outbox's.
 	ID uuid.UUID
 	// AggregateType names the kind of thing that changed, and with it the topic
 	// outbox.event.<AggregateType>. Letters, digits, '.', '_' and '-'.
@@ -117,7 +118,6 @@ func (e *Event) validate() error {
 }
 
 func (e *Event) validateHeaders() error {
-	size := 0
 	for name, value := range e.Headers {
 		field := fmt.Sprintf("Headers[%q]", name)
 		var why string
@@ -134,12 +134,38 @@ func (e *Event) validateHeaders() error {
 		if why != "" {
 			return &ValidationError{Field: field, Reason: why}
 		}
-		size += len(name) + len(value)
-	}
-	if size > MaxHeadersBytes {
-		return &ValidationError{Field: "Headers", Reason: fmt.Sprintf("have %d bytes, at most %d are allowed", size, MaxHeadersBytes)}
 	}
 	return nil
+}
+
+// validateHeadersSize counts what Postgres will: only after the encoder has
+// added its own.
+func (e *Event) validateHeadersSize() error {
+	size := len("{}")
+	for name, value := range e.Headers {
+		size += quotedLen(name) + len(": ") + quotedLen(value) + len(", ")
+	}
+	if len(e.Headers) > 0 {
+		size -= len(", ")
+	}
+	if size > MaxHeadersBytes {
+		return &ValidationError{Field: "Headers", Reason: fmt.Sprintf("have %d bytes as JSON, at most %d are allowed", size, MaxHeadersBytes)}
+	}
+	return nil
+}
+
+// quotedLen is the length of s as a string of jsonb's text form.
+func quotedLen(s string) int {
+	n := len(s) + len(`""`)
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\' || c == '\b' || c == '\f' || c == '\n' || c == '\r' || c == '\t':
+			n++
+		case c < ' ':
+			n += len(`\u0000`) - 1
+		}
+	}
+	return n
 }
 
 func notTopicRune(r rune) bool {

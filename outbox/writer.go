@@ -6,7 +6,6 @@ import (
 	"context"
 	stdsql "database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -164,6 +163,7 @@ func (w *Writer) rows(ctx context.Context, events []Event) (*rows, error) {
 		versions: make([]*int64, n), types: make([]string, n), payloads: make([][]byte, n), headers: make([]string, n),
 	}
 	fromContext := ContextHeaders(ctx)
+	given := map[uuid.UUID]bool{}
 	for i := range events {
 		e := events[i] // a copy: the caller's event is not changed
 		if len(fromContext) > 0 {
@@ -177,12 +177,19 @@ func (w *Writer) rows(ctx context.Context, events []Event) (*rows, error) {
 		if err := w.encode(&e); err != nil {
 			return nil, at(i, err)
 		}
+		if err := e.validateHeadersSize(); err != nil {
+			return nil, at(i, err)
+		}
 		if e.ID == uuid.Nil {
 			id, err := uuid.NewV7()
 			if err != nil {
 				return nil, fmt.Errorf("make event id: %w", err)
 			}
 			e.ID = id
+		} else if given[e.ID] {
+			return nil, &ValidationError{Index: i, Field: "ID", Reason: fmt.Sprintf("%s is given twice in one call", e.ID)}
+		} else {
+			given[e.ID] = true
 		}
 		r.ids[i], r.aggregateTypes[i], r.aggregateIDs[i], r.types[i] = e.ID, e.AggregateType, e.AggregateID, e.Type
 		r.payloads[i] = e.Payload
@@ -261,7 +268,7 @@ func (r *rows) messages() ([]string, error) {
 			CreatedAt: time.Now().UTC().Truncate(time.Microsecond),
 		})
 		if err != nil {
-			return nil, errors.Join(errors.New("encode logical message"), err)
+			return nil, fmt.Errorf("encode logical message: %w", err)
 		}
 		list[i] = string(text)
 	}

@@ -21,3 +21,8 @@ var OutboxPartitionsCreate string
 //
 //go:embed outbox_append_one.sql
 var OutboxAppendOne string
+
+// OutboxEvents reads every event as it was written.
+//
+//go:embed outbox_events.sql
+var OutboxEvents string
