@@ -353,7 +353,7 @@ func (s *session) route(table string, record *format.Record, made error) error {
 	err := s.r.cfg.Sink.Send(record, s.ackFunc)
 	if errors.As(err, &fault) {
 		s.park(table, record, "parked", fault)
-		return nil
+		return nil //nolint:nilerr // the fault is the row's, and the row is parked
 	}
 	if err != nil {
 		return &sinkError{err: err}

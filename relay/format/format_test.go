@@ -264,14 +264,14 @@ func TestDeadLetterKeepsTheMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := fmt.Sprintf("%s %q %v %s", r.Topic, r.Key, r.Value == nil, r.Timestamp.Format(time.RFC3339Nano))
-	var gotSb267 strings.Builder
+	var headers strings.Builder
 	for _, h := range r.Headers {
-		gotSb267.WriteString(fmt.Sprintf(" %s=%q", h.Name, h.Value))
+		fmt.Fprintf(&headers, " %s=%q", h.Name, h.Value)
 		if h.Value == nil {
-			gotSb267.WriteString("(null)")
+			headers.WriteString("(null)")
 		}
 	}
-	got += gotSb267.String()
+	got += headers.String()
 	want := `dlq.gapless.inventory.g2.outbox.event.order "\xff\x00" true 2026-11-23T05:06:07.000089Z` +
 		` z="\x01\x02" a=""(null) z="" gapless_dlq_id="0198c2f0-1234-7abc-8def-0123456789ab" gapless_dlq_consumer="inventory"` +
 		` gapless_dlq_topic="outbox.event.order" gapless_dlq_partition="3" gapless_dlq_offset="42" gapless_dlq_reason="undecodable"` +
