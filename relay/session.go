@@ -344,7 +344,7 @@ func (s *session) route(table string, record *format.Record, made error) error {
 	}
 	if fault != nil {
 		s.park(table, record, "parked", fault)
-		return nil
+		return nil //nolint:nilerr // the fault is the row's, and the row is parked
 	}
 	s.lastSend = s.turnAt
 	if s.sampleAt.IsZero() {
@@ -353,7 +353,7 @@ func (s *session) route(table string, record *format.Record, made error) error {
 	err := s.r.cfg.Sink.Send(record, s.ackFunc)
 	if errors.As(err, &fault) {
 		s.park(table, record, "parked", fault)
-		return nil //nolint:nilerr // the fault is the row's, and the row is parked
+		return nil
 	}
 	if err != nil {
 		return &sinkError{err: err}
