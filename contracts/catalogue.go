@@ -1,8 +1,6 @@
 package contracts
 
 import (
-	"strconv"
-
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -71,5 +69,3 @@ func Topics() []string {
 	}
 	return list
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -114,8 +115,8 @@ type DecodeError struct {
 func (e *DecodeError) Error() string { return fmt.Sprintf("decode %q: %s", e.Type, e.Reason) }
 
 // Decode returns the message of that outbox type. contentType decides how:
-// [Protobuf] or [JSON]; empty means JSON if the payload starts with '{', else
-// Protobuf. Unknown fields are kept (Protobuf) or passed over (JSON), so that an
+// [Protobuf] or [JSON], in any case and with any parameters (RFC 9110, 8.3.1);
+// empty means JSON if the payload starts with '{', else Protobuf. Unknown fields are kept (Protobuf) or passed over (JSON), so that an
 // older program reads a newer event.
 //
 // Errors are of type [*DecodeError].
@@ -134,12 +135,14 @@ func Decode(contentType, typ string, payload []byte) (proto.Message, error) {
 // Unmarshal is [Decode] into a message that the caller has. m is reset first.
 func Unmarshal(contentType string, payload []byte, m proto.Message) error {
 	typ := string(m.ProtoReflect().Descriptor().Name())
-	if contentType == "" {
-		if contentType = Protobuf; len(payload) > 0 && payload[0] == '{' {
-			contentType = JSON
+	media, _, _ := strings.Cut(contentType, ";")
+	media = strings.ToLower(strings.TrimSpace(media))
+	if media == "" {
+		if media = Protobuf; len(payload) > 0 && payload[0] == '{' {
+			media = JSON
 		}
 	}
-	switch contentType {
+	switch media {
 	case JSON:
 		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(payload, m); err != nil {
 			return &DecodeError{typ, err.Error()}

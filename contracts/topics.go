@@ -1,6 +1,9 @@
 package contracts
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // TopicPrefix comes before the aggregate type in a topic's name, as with
 // Debezium's EventRouter.
@@ -31,7 +34,7 @@ func Group(consumer string, generation int) string {
 	if generation <= 1 {
 		return "gapless." + consumer
 	}
-	return "gapless." + consumer + ".g" + itoa(generation)
+	return "gapless." + consumer + ".g" + strconv.Itoa(generation)
 }
 
 // ShortName is the outbox type of a full message name: what follows its last
