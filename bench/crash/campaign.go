@@ -34,11 +34,17 @@ type run struct {
 	db     *pgxpool.Pool
 	broker *broker
 	tally  tally
+	start  time.Time
+}
+
+// phase notes when it was reached.
+func (r *run) phase(name string) {
+	r.tally.phases = append(r.tally.phases, fmt.Sprintf("%s at %s", name, time.Since(r.start).Round(time.Second)))
 }
 
 // campaign does one seed's run.
 func campaign(ctx context.Context, o options, seed uint64) (_ *tally, err error) {
-	r := &run{options: o, seed: seed}
+	r := &run{options: o, seed: seed, start: time.Now()}
 	if r.broker, err = openBroker(o.brokers); err != nil {
 		return &r.tally, err
 	}
@@ -81,12 +87,15 @@ func campaign(ctx context.Context, o options, seed uint64) (_ *tally, err error)
 	if err != nil {
 		return &r.tally, err
 	}
+	r.phase("ready")
 	if err := r.torment(ctx, services, base); err != nil {
 		return &r.tally, err
 	}
+	r.phase("ended")
 	if err := r.judge(ctx); err != nil {
 		return &r.tally, err
 	}
+	r.phase("judged")
 	var errs []error
 	for _, s := range services {
 		errs = append(errs, s.stop())
@@ -125,7 +134,7 @@ func (r *run) services(ctx context.Context, mail string) ([]*service, string, er
 	services := []*service{
 		{name: "api", args: []string{"api", "--listen", addr[3], "--ops-listen", addr[0]}},
 		{name: "relay", args: []string{"relay", "run", "--ops-listen", addr[1]}},
-		{name: "consume", args: []string{"consume", "--ops-listen", addr[2], "--smtp", mail, "--instance", "crash"}},
+		{name: "consume", args: []string{"consume", "--ops-listen", addr[2], "--smtp", mail, "--instance", instance}},
 	}
 	for i, s := range services {
 		s.path, s.env = r.binary, r.env
@@ -160,6 +169,7 @@ func (r *run) torment(ctx context.Context, services []*service, base string) err
 	g.Go(func() error {
 		defer close(killed)
 		killers, ctx := errgroup.WithContext(ctx)
+		defer func() { r.phase("killed") }()
 		for i, s := range services {
 			k := &killer{run: r, service: s, kills: r.share(i)}
 			k.rng = rand.New(rand.NewPCG(r.seed, uint64(i)))
@@ -220,26 +230,41 @@ func (r *run) judge(ctx context.Context) error {
 	if orders != r.tally.Orders {
 		return fmt.Errorf("%d orders are stored of %d that were placed", orders, r.tally.Orders)
 	}
-	// Nothing moves any more, so nothing is too young.
-	out, err := r.command(ctx, "verify", "--young", "0s", "--output", "json")
-	if err != nil {
-		return err
+	deadline := time.Now().Add(drainTime)
+	for {
+		// Nothing moves any more, so nothing that is broken is too young to say so.
+		out, err := r.command(ctx, "verify", "--young", "0s", "--output", "json")
+		if err != nil {
+			return err
+		}
+		var report verify.Report
+		if err := json.Unmarshal(out, &report); err != nil {
+			return fmt.Errorf("read the report of verify: %w", err)
+		}
+		if err := whole(&report); err == nil {
+			r.tally.Rows, r.tally.Repeats = report.Cut.Rows, report.Cut.Repeats
+			return nil
+		} else if time.Now().After(deadline) {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		// The last order has ended before its last event is everywhere.
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
 	}
-	var report verify.Report
-	if err := json.Unmarshal(out, &report); err != nil {
-		return fmt.Errorf("read the report of verify: %w", err)
-	}
+}
+
+// whole tells whether everything there is was judged.
+func whole(report *verify.Report) error {
 	if len(report.Incomplete) > 0 {
 		return fmt.Errorf("verify could not judge everything: %s", strings.Join(report.Incomplete, "; "))
 	}
 	for i := range report.Invariants {
 		v := &report.Invariants[i]
 		if v.Judged == 0 || v.TooYoung > 0 || v.Expired > 0 {
-			return fmt.Errorf("verify judged %d of invariant %d %s, found %d too young and %d expired\n%s", v.Judged, v.Number, v.Name, v.TooYoung, v.Expired, out)
+			return fmt.Errorf("verify judged %d of invariant %d %s, found %d too young and %d expired", v.Judged, v.Number, v.Name, v.TooYoung, v.Expired)
 		}
-		r.tally.Parked += v.Parked
 	}
-	r.tally.Rows, r.tally.Repeats = report.Cut.Rows, report.Cut.Repeats
 	return nil
 }
 

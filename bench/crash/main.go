@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 )
 
 type options struct {
@@ -78,15 +77,14 @@ func crash(ctx context.Context, o options) (err error) {
 	var total tally
 	for i := range o.seeds {
 		seed := o.first + uint64(i)
-		start := time.Now()
 		t, err := campaign(ctx, o, seed)
 		total.add(t)
 		if err != nil {
 			total.write(os.Stdout)
 			return fmt.Errorf("seed %d: %w", seed, err)
 		}
-		fmt.Printf("seed %d: %d kills (%d at named steps), %d orders, verify holds, %s\n",
-			seed, t.kills(), t.named(), t.Orders, time.Since(start).Round(time.Second))
+		fmt.Printf("seed %d: %d kills (%d at named steps), %d orders, verify holds (%s)\n",
+			seed, t.kills(), t.named(), t.Orders, strings.Join(t.phases, ", "))
 	}
 	total.write(os.Stdout)
 	if never := total.never(); len(never) > 0 {

@@ -15,12 +15,12 @@ type tally struct {
 	atRandom map[string]int
 	atStep   map[string]int
 	recovery map[string][]time.Duration
+	phases   []string // of one seed
 
 	Orders  int
 	Tries   int64
 	Rows    int64
 	Repeats int64
-	Parked  int64
 }
 
 func (t *tally) random(service string) {
@@ -60,7 +60,6 @@ func (t *tally) add(u *tally) {
 	t.Tries += u.Tries
 	t.Rows += u.Rows
 	t.Repeats += u.Repeats
-	t.Parked += u.Parked
 }
 
 func (t *tally) named() int { return sum(t.atStep) }
