@@ -1,13 +1,13 @@
 -- Request, order and saga of an order: orders_pkey, saga_order_id_type_key,
 -- saga_step_pkey. Keys of requests have no index by order, but were written in
--- the order's transaction, before it: idempotency_key_created_at_idx.
+-- the order's transaction, by two clocks: idempotency_key_created_at_idx.
 SELECT at, store, what, id, detail
 FROM (
     SELECT k.created_at AS at, 'request' AS store, format('%s answered %s', k.route, k.status_code) AS what, k.key AS id,
            jsonb_build_object('principal', k.principal, 'route', k.route, 'status_code', k.status_code) AS detail
     FROM checkout.orders AS o
     JOIN gapless.idempotency_key AS k
-      ON k.order_id = o.order_id AND k.created_at BETWEEN o.created_at - interval '10 s' AND o.created_at + interval '1 s'
+      ON k.order_id = o.order_id AND k.created_at BETWEEN o.created_at - interval '30 s' AND o.created_at + interval '30 s'
     WHERE o.order_id = @order
     UNION ALL
     SELECT o.created_at, 'order', format('placed by %s: %s %s, %s', o.customer_id, o.total_minor, o.currency, o.plan), o.order_id::text,

@@ -13,16 +13,20 @@ WITH effect AS (
     FROM inventory.stock_movements
     WHERE event_id IS NOT NULL
     GROUP BY event_id, kind, sku
+), claim AS (
+    SELECT DISTINCT consumer, event_id
+    FROM gapless.inbox
+    WHERE consumer IN ('loyalty', 'notification', 'inventory') AND outcome = 'applied'
 ), c AS (
-    SELECT e.consumer || ' ' || e.event_id AS id,
+    SELECT consumer || ' ' || event_id AS id,
            CASE WHEN e.n > 1 THEN 'broken'
-                WHEN EXISTS (SELECT FROM gapless.inbox AS i
-                             WHERE i.consumer = e.consumer AND i.event_id = e.event_id AND i.outcome = 'applied') THEN 'ok'
+                WHEN k.event_id IS NOT NULL THEN 'ok'
                 WHEN e.at < @inbox_floor::timestamptz THEN 'expired'
                 ELSE 'broken' END AS verdict,
            CASE WHEN e.n > 1 THEN format('%s %s times', e.what, e.n)
                 ELSE format('%s without a claim in the inbox', e.what) END AS detail
     FROM effect AS e
+    LEFT JOIN claim AS k USING (consumer, event_id)
 )
 SELECT count(*) FILTER (WHERE verdict IN ('ok', 'parked', 'broken')) AS judged,
        count(*) FILTER (WHERE verdict = 'young') AS too_young,

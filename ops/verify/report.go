@@ -3,7 +3,6 @@ package verify
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 )
 
@@ -68,14 +67,10 @@ func (r *Report) Broken() bool {
 
 // WriteText writes the report as a table, each breach below its invariant.
 func (r *Report) WriteText(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "invariant\tjudged\ttoo young\tparked\texpired\tbroken\t\n")
+	fmt.Fprintf(w, "%-17s %10s %10s %10s %10s %10s\n", "INVARIANT", "JUDGED", "TOO YOUNG", "PARKED", "EXPIRED", "BROKEN")
 	for i := range r.Invariants {
 		v := &r.Invariants[i]
-		fmt.Fprintf(t, "%d %s\t%d\t%d\t%d\t%d\t%d\t\n", v.Number, v.Name, v.Judged, v.TooYoung, v.Parked, v.Expired, v.Broken)
-	}
-	if err := t.Flush(); err != nil {
-		return fmt.Errorf("write report: %w", err)
+		fmt.Fprintf(w, "%d %-15s %10d %10d %10d %10d %10d\n", v.Number, v.Name, v.Judged, v.TooYoung, v.Parked, v.Expired, v.Broken)
 	}
 	for i := range r.Invariants {
 		for _, c := range r.Invariants[i].Checks {
