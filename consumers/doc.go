@@ -45,8 +45,8 @@
 //
 // # When it goes wrong
 //
-//   - Serialization failure, deadlock, lock timeout, a lost connection, a database
-//     that is away: the same transaction again after a jittered pause. No attempt
+//   - Serialization failure, deadlock, lock or statement timeout, a lost connection, a
+//     database that is away: the same transaction again after a jittered pause. No attempt
 //     is counted, nothing is ever parked for it.
 //   - [Unavailable]: what comes before the message is applied, then the partition
 //     waits and tries again, however long. No attempt is counted.

@@ -55,6 +55,9 @@ func (g *group) options() []kgo.Opt {
 		kgo.RebalanceTimeout(max(60*time.Second, 3*c.DrainTimeout)),
 		kgo.AutoCommitInterval(time.Second),
 		kgo.FetchMaxWait(500 * time.Millisecond),
+		// A fetch should fit the queues: what is over is fetched again later.
+		kgo.FetchMaxPartitionBytes(256 << 10),
+		kgo.FetchMaxBytes(8 << 20),
 	}
 	opts = append(opts, c.KafkaOptions...)
 	if c.Instance != "" {

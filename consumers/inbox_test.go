@@ -358,7 +358,7 @@ func TestOverlappingBatchesInReverseOrderDoNotDeadlock(t *testing.T) {
 
 func TestRetriableErrorsCountNoAttempt(t *testing.T) {
 	t.Parallel()
-	for _, code := range []string{"40001", "40P01", "55P03", "57P01", "53100"} {
+	for _, code := range []string{"40001", "40P01", "55P03", "57014", "57P01", "53100"} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
 			d := newDatabase(t)

@@ -47,6 +47,7 @@ func judge(err error) verdict {
 	case "40001", // serialization_failure
 		"40P01", // deadlock_detected
 		"55P03", // lock_not_available
+		"57014", // query_canceled: statement_timeout, so a database that is slow; or a person
 		"57P01", // admin_shutdown
 		"57P02", // crash_shutdown
 		"57P03", // cannot_connect_now: the server starts or stops

@@ -1,3 +1,3 @@
 -- Opens a batch's transaction. READ COMMITTED, whatever the default is: the
 -- check for blocked keys must see what committed while the claim waited.
-BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE
+BEGIN ISOLATION LEVEL READ COMMITTED
