@@ -109,7 +109,7 @@ func BlockedKeys(ctx context.Context, db DB, n int) ([]BlockedKey, error) {
 
 // Consume tells where each consumer stands, by Kafka and by the tables.
 func Consume(ctx context.Context, db DB, c ConsumeConfig) ([]ConsumerStatus, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, cmp.Or(c.Timeout, 8*time.Second), errors.New("Kafka did not answer in time"))
+	ctx, cancel := context.WithTimeoutCause(ctx, cmp.Or(c.Timeout, 8*time.Second), errors.New("no answer from Kafka in time"))
 	defer cancel()
 	tables, err := Consumers(ctx, db)
 	if err != nil {

@@ -58,8 +58,9 @@ func (c Config) withDefaults() (Config, error) {
 	c.Partitions = cmp.Or(c.Partitions, 32)
 	c.DeadLetterPartitions = cmp.Or(c.DeadLetterPartitions, 1)
 	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if len(c.Brokers) == 0 {
-		faults = append(faults, errors.New("Brokers: must not be empty"))
+		fault("Brokers: must not be empty")
 	}
 	for _, n := range []struct {
 		field      string
@@ -71,11 +72,11 @@ func (c Config) withDefaults() (Config, error) {
 		{"MinInsync", c.MinInsync, 1_000},
 	} {
 		if n.value < 0 || n.value > n.max {
-			faults = append(faults, fmt.Errorf("%s: must be between 1 and %d, is %d", n.field, n.max, n.value))
+			fault("%s: must be between 1 and %d, is %d", n.field, n.max, n.value)
 		}
 	}
 	if c.MinInsync > 0 && c.Replication > 0 && c.MinInsync > c.Replication {
-		faults = append(faults, fmt.Errorf("MinInsync: %d replicas can never be in sync with a Replication of %d", c.MinInsync, c.Replication))
+		fault("MinInsync: %d replicas can never be in sync with a Replication of %d", c.MinInsync, c.Replication)
 	}
 	if err := errors.Join(faults...); err != nil {
 		return c, fmt.Errorf("topics: %w", err)

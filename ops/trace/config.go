@@ -40,14 +40,15 @@ func (c Config) withDefaults() (Config, error) {
 	c.TopicPrefix = cmp.Or(c.TopicPrefix, contracts.TopicPrefix)
 	c.KafkaTimeout = cmp.Or(c.KafkaTimeout, 5*time.Second)
 	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if c.Pool == nil {
-		faults = append(faults, errors.New("Pool: must be set"))
+		fault("Pool: must be set")
 	}
 	consumers := make([]Consumer, len(c.Consumers))
 	for i, consumer := range c.Consumers {
 		consumer.Generation = cmp.Or(consumer.Generation, 1)
 		if consumer.Name == "" {
-			faults = append(faults, fmt.Errorf("Consumers[%d].Name: must not be empty", i))
+			fault("Consumers[%d].Name: must not be empty", i)
 		}
 		consumers[i] = consumer
 	}

@@ -73,17 +73,18 @@ func (c Config) withDefaults() (Config, error) {
 		c.Progress = func(Progress) {}
 	}
 	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if (c.Pool == nil) == (c.DatabaseURL == "") {
-		faults = append(faults, errors.New("Pool or DatabaseURL: exactly one must be set"))
+		fault("Pool or DatabaseURL: exactly one must be set")
 	}
 	if len(c.Brokers) == 0 {
-		faults = append(faults, errors.New("Brokers: must not be empty"))
+		fault("Brokers: must not be empty")
 	}
 	if c.Stall < 0 {
-		faults = append(faults, fmt.Errorf("Stall: must not be negative, is %s", c.Stall))
+		fault("Stall: must not be negative, is %s", c.Stall)
 	}
 	if len(c.Consumers) > maxConsumers {
-		faults = append(faults, fmt.Errorf("Consumers: at most %d, are %d", maxConsumers, len(c.Consumers)))
+		fault("Consumers: at most %d, are %d", maxConsumers, len(c.Consumers))
 	}
 	seen := make(map[string]bool)
 	consumers := make([]Consumer, len(c.Consumers))
@@ -91,11 +92,11 @@ func (c Config) withDefaults() (Config, error) {
 		consumer.Generation = cmp.Or(consumer.Generation, 1)
 		switch {
 		case consumer.Name == "":
-			faults = append(faults, fmt.Errorf("Consumers[%d].Name: must not be empty", i))
+			fault("Consumers[%d].Name: must not be empty", i)
 		case seen[consumer.Name]:
-			faults = append(faults, fmt.Errorf("Consumers[%d].Name: %q is there twice", i, consumer.Name))
+			fault("Consumers[%d].Name: %q is there twice", i, consumer.Name)
 		case consumer.Generation < 1:
-			faults = append(faults, fmt.Errorf("Consumers[%d].Generation: must be at least 1, is %d", i, consumer.Generation))
+			fault("Consumers[%d].Generation: must be at least 1, is %d", i, consumer.Generation)
 		}
 		seen[consumer.Name], consumers[i] = true, consumer
 	}

@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -23,7 +24,7 @@ func ExampleRun() {
 			return err
 		}
 		if report.Broken() {
-			return fmt.Errorf("an invariant is broken")
+			return errors.New("an invariant is broken")
 		}
 		return nil
 	}
