@@ -2,7 +2,14 @@ package sql
 
 import _ "embed"
 
-// PipelineInstalled tells whether the database holds the order pipeline.
-//
-//go:embed pipeline_installed.sql
-var PipelineInstalled string
+var (
+	// PipelineInstalled tells what of Gapless the database holds.
+	//
+	//go:embed pipeline_installed.sql
+	PipelineInstalled string
+
+	// SessionBegin is for connections of programs.
+	//
+	//go:embed session_begin.sql
+	SessionBegin string
+)

@@ -1,3 +1,4 @@
--- Whether this database holds the order pipeline. Reads the catalogue alone, and
--- takes no right on the schema.
-SELECT to_regnamespace('checkout') IS NOT NULL
+-- What the services find in this database: the order pipeline, and the inbox.
+-- Reads the catalogue alone.
+SELECT to_regnamespace('checkout') IS NOT NULL AS pipeline,
+       to_regclass('gapless.inbox') IS NOT NULL AS inbox

@@ -31,6 +31,12 @@ func (c *apiCommand) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	defer pool.Close()
+	switch pipeline, _, err := installed(ctx, pool); {
+	case err != nil:
+		return err
+	case !pipeline:
+		return errNoSchema
+	}
 	codec, err := c.codec(ctx, pool)
 	if err != nil {
 		return err

@@ -136,7 +136,8 @@ func TestDatabaseFaults(t *testing.T) {
 				run(t, nil, with(away)...).failsWith(t, cli.ExitFailed, "connection refused", "start Postgres")
 			})
 		}
-		if args[0] == "keys" || args[0] == "verify" {
+		switch args[0] {
+		case "keys", "verify", "api", "consume":
 			t.Run("no schema/"+command, func(t *testing.T) {
 				t.Parallel()
 				run(t, nil, with(empty.URL)...).failsWith(t, cli.ExitFailed, "gapless migrate up")

@@ -9,9 +9,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gapless/gapless/sql"
 )
 
 // connectTimeout bounds how long a command looks for its servers: a host that
@@ -53,6 +56,11 @@ func (d database) pool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "gapless"
 	}
+	// Not a startup parameter: poolers refuse those that they do not know.
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, sql.SessionBegin)
+		return err
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open pool: %w", err)
@@ -62,6 +70,17 @@ func (d database) pool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
 		return nil, fmt.Errorf("connect to Postgres: %w", err)
 	}
 	return pool, nil
+}
+
+// errNoSchema is a service's reason not to start.
+var errNoSchema = errors.New("this database has no schema of Gapless: run 'gapless migrate up'")
+
+// installed tells what of Gapless the database holds.
+func installed(ctx context.Context, pool *pgxpool.Pool) (pipeline, inbox bool, err error) {
+	if err := pool.QueryRow(ctx, sql.PipelineInstalled).Scan(&pipeline, &inbox); err != nil {
+		return false, false, fmt.Errorf("look for the schema: %w", err)
+	}
+	return pipeline, inbox, nil
 }
 
 // kafka is the flag of every command that speaks to a broker.

@@ -53,6 +53,12 @@ func (c *consumeRun) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	defer pool.Close()
+	switch _, inbox, err := installed(ctx, pool); {
+	case err != nil:
+		return err
+	case !inbox:
+		return errNoSchema
+	}
 	codec, err := c.codec(ctx, pool)
 	if err != nil {
 		return err

@@ -13,7 +13,6 @@ import (
 	"github.com/gapless/gapless/ops/inspect"
 	"github.com/gapless/gapless/ops/topics"
 	"github.com/gapless/gapless/relay"
-	"github.com/gapless/gapless/sql"
 )
 
 type relayCommands struct {
@@ -71,11 +70,11 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	wanted := topics.Config{Brokers: seeds}
-	installed, err := c.pipelineInstalled(ctx)
+	pipeline, err := c.pipelineInstalled(ctx)
 	if err != nil {
 		return err
 	}
-	if installed {
+	if pipeline {
 		wanted = relayTopics(seeds)
 	}
 	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: seeds, Logger: e.log})
@@ -121,11 +120,8 @@ func (c *relayRun) pipelineInstalled(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	defer pool.Close()
-	var installed bool
-	if err := pool.QueryRow(ctx, sql.PipelineInstalled).Scan(&installed); err != nil {
-		return false, fmt.Errorf("look for the pipeline: %w", err)
-	}
-	return installed, nil
+	pipeline, _, err := installed(ctx, pool)
+	return pipeline, err
 }
 
 func relayChecks(s relay.Status) []health.Check {
