@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/sr"
@@ -105,22 +107,33 @@ func (c Config) withDefaults() (Config, error) {
 	return c, errors.Join(errs...)
 }
 
-func (c Config) client() (*sr.Client, error) {
-	opts := []sr.ClientOpt{sr.URLs(c.RegistryURL), sr.UserAgent("gapless")}
+// requestTimeout bounds one request. A registry that has just started takes
+// seconds to judge its first schema.
+const requestTimeout = time.Minute
+
+// client returns a client and what closes its connections.
+func (c Config) client() (_ *sr.Client, closeIdle func(), _ error) {
+	transport, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return nil, nil, errors.New("http.DefaultTransport was replaced by another type")
+	}
+	transport = transport.Clone()
+	transport.TLSClientConfig = c.TLS
+	opts := []sr.ClientOpt{
+		sr.URLs(c.RegistryURL), sr.UserAgent("gapless"),
+		sr.HTTPClient(&http.Client{Timeout: requestTimeout, Transport: transport}),
+	}
 	switch {
 	case c.BearerToken != "":
 		opts = append(opts, sr.BearerToken(c.BearerToken))
 	case c.Username != "":
 		opts = append(opts, sr.BasicAuth(c.Username, c.Password))
 	}
-	if c.TLS != nil {
-		opts = append(opts, sr.DialTLSConfig(c.TLS))
-	}
 	cl, err := sr.NewClient(opts...)
 	if err != nil {
-		return nil, fmt.Errorf("registry %s: %w", c.RegistryURL, err)
+		return nil, nil, fmt.Errorf("registry %s: %w", c.RegistryURL, err)
 	}
-	return cl, nil
+	return cl, transport.CloseIdleConnections, nil
 }
 
 func (c Config) level() sr.CompatibilityLevel {

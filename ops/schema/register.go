@@ -26,10 +26,11 @@ func Register(ctx context.Context, c Config) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	cl, err := c.client()
+	cl, closeIdle, err := c.client()
 	if err != nil {
 		return Report{}, err
 	}
+	defer closeIdle()
 	report, err := diffRegistry(ctx, c, cl, ours)
 	if err != nil {
 		return report, err

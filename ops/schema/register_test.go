@@ -1,6 +1,7 @@
 package schema_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,7 +40,7 @@ func registryURL(t *testing.T) string {
 // real registry can serve many.
 func own(t *testing.T) (fs.FS, []schema.Contract) {
 	t.Helper()
-	prefix := strings.ToLower(strings.NewReplacer("/", "_", "-", "_").Replace(t.Name()))
+	prefix := "t" + strings.ToLower(rand.Text())
 	files := fstest.MapFS{}
 	root, err := fs.Sub(contracts.ProtoFS, "proto")
 	if err != nil {
@@ -211,7 +212,7 @@ func TestRegisterSetsCompatibility(t *testing.T) {
 			if _, err := schema.Register(t.Context(), schema.Config{RegistryURL: url, Compatibility: level, Protos: files, Contracts: list}); err != nil {
 				t.Fatal(err)
 			}
-			cl, err := sr.NewClient(sr.URLs(url))
+			cl, err := sr.NewClient(sr.URLs(url), sr.HTTPClient(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -230,6 +231,15 @@ func TestCheckTakesTheRegistrysVerdict(t *testing.T) {
 	if _, err := schema.Register(t.Context(), schema.Config{RegistryURL: r.URL()}); err != nil {
 		t.Fatal(err)
 	}
+	root, err := fs.Sub(contracts.ProtoFS, "proto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := fs.ReadFile(root, "gapless/v1/order.proto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := fstest.MapFS{"gapless/v1/order.proto": {Data: append(text, "\nmessage Later {}\n"...)}}
 	r.Intercept(func(w http.ResponseWriter, req *http.Request) bool {
 		if !strings.HasPrefix(req.URL.Path, "/compatibility/") {
 			return false
@@ -237,7 +247,7 @@ func TestCheckTakesTheRegistrysVerdict(t *testing.T) {
 		fmt.Fprint(w, `{"is_compatible":false,"messages":["because I say so"]}`)
 		return true
 	})
-	report, err := schema.Check(t.Context(), schema.Config{RegistryURL: r.URL()})
+	report, err := schema.Check(t.Context(), schema.Config{RegistryURL: r.URL(), Protos: changed, Contracts: schema.Catalogue()[:5]})
 	if err != nil {
 		t.Fatal(err)
 	}

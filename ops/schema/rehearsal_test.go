@@ -1,6 +1,7 @@
 package schema_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"strings"
 	"testing"
@@ -53,8 +54,10 @@ func version(replacements ...string) fstest.MapFS {
 	}
 }
 
+// contract is under a subject that no other run of the test has.
 func contract(t *testing.T) []schema.Contract {
-	return []schema.Contract{{Subject: strings.ReplaceAll(t.Name(), "/", ".") + "-rehearsal.v1.OrderPlaced", Message: "rehearsal.v1.OrderPlaced"}}
+	t.Helper()
+	return []schema.Contract{{Subject: "rehearsal." + rand.Text() + "-rehearsal.v1.OrderPlaced", Message: "rehearsal.v1.OrderPlaced"}}
 }
 
 func message(t *testing.T, files fstest.MapFS) protoreflect.MessageDescriptor {
