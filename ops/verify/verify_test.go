@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/gapless/gapless/internal/kafkaserver"
 	"github.com/gapless/gapless/ops/verify"
 )
 
@@ -398,6 +400,68 @@ func TestAConsumerThatIsBehindIsNotJudged(t *testing.T) {
 	w.commit()
 	if r := w.verify(); !r.Broken() {
 		t.Error("the offset is past a record that nobody claimed")
+	}
+}
+
+func TestWhatRetentionTookIsExpired(t *testing.T) {
+	t.Parallel()
+	t.Run("from the outbox", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.order("confirmed")
+		w.relay()
+		var first string
+		if err := w.pool.QueryRow(t.Context(), "SELECT tableoid::regclass::text FROM gapless.outbox LIMIT 1").Scan(&first); err != nil {
+			t.Fatal(err)
+		}
+		w.exec("DROP TABLE " + first)
+		r := w.verify()
+		if r.Broken() || r.Invariants[1].Expired != 4 || r.Invariants[1].Judged != 0 {
+			t.Errorf("%v, phantoms %+v", breaches(r), r.Invariants[1].Counts)
+		}
+	})
+	t.Run("from Kafka", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.order("confirmed")
+		w.relay()
+		admin := kadm.NewClient(w.client)
+		ends, err := admin.ListEndOffsets(t.Context(), w.prefix+"order")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := admin.DeleteRecords(t.Context(), ends.Offsets()); err != nil {
+			t.Fatal(err)
+		}
+		r := w.verify()
+		if r.Broken() || r.Invariants[0].Expired != 2 {
+			t.Errorf("%v, loss %+v", breaches(r), r.Invariants[0].Counts)
+		}
+	})
+}
+
+// TestAbortedRecordsAreNotThere ends a partition with the marker of an aborted
+// transaction: its records are no phantoms, and reading comes to its end.
+func TestAbortedRecordsAreNotThere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.order("confirmed")
+	w.relay()
+	client := kafkaserver.Client(t, w.brokers, kgo.TransactionalID(kafkaserver.Name(t, "verify")), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	for partition := range int32(3) {
+		if err := client.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		r := &kgo.Record{Topic: w.prefix + "stock", Partition: partition, Key: []byte("k"), Headers: []kgo.RecordHeader{{Key: "id", Value: []byte(uuid.NewString())}}}
+		if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := w.verify(); r.Broken() || len(r.Incomplete) > 0 {
+		t.Errorf("%v; incomplete: %v", breaches(r), r.Incomplete)
 	}
 }
 
