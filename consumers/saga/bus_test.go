@@ -75,7 +75,7 @@ func newBus(t testing.TB, seed int64) *bus {
 		services: make(map[string]*service), seen: make(map[uuid.UUID]bool), offsets: make(map[string]int64),
 		rnd: rand.New(rand.NewPCG(uint64(seed), 0)),
 	}
-	b.saga = saga.New(saga.Config{Pool: b.pool, Timeout: time.Hour, Attempts: 3})
+	b.saga = saga.New(saga.Config{Pool: b.pool, Timeout: time.Hour, MaxTimeout: 4 * time.Hour, Attempts: 3})
 	for _, c := range []consumers.Consumer{
 		b.saga.Consumer(),
 		inventory.New(inventory.Config{}),

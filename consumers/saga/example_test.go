@@ -37,6 +37,10 @@ func ExampleSteps_DOT() {
 
 func ExampleStepID() {
 	order := uuid.MustParse("01890a5d-ac96-774b-bcce-b302099a8057")
-	fmt.Println(saga.StepID(order, saga.Forward, saga.Capture) == saga.StepID(order, saga.Forward, saga.Capture))
-	// Output: true
+	// The same in every process, and another for each step and direction.
+	fmt.Println(saga.StepID(order, saga.Forward, saga.Capture))
+	fmt.Println(saga.StepID(order, saga.Compensation, saga.Ship))
+	// Output:
+	// f81ab4d9-afbf-5554-9ae3-45bd22bd3a3a
+	// 03e64bcc-4d6e-578e-ac6b-9dba680ee35c
 }
