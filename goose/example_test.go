@@ -16,7 +16,11 @@ func ExampleUp() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer server.Stop(ctx)
+	defer func() {
+		if err := server.Stop(ctx); err != nil {
+			log.Print(err)
+		}
+	}()
 
 	config := goose.Config{DatabaseURL: server.SuperuserURL(), Components: []string{"outbox"}}
 	applied, err := goose.Up(ctx, config)

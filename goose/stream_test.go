@@ -1,6 +1,7 @@
 package goose_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -41,7 +42,7 @@ func waitsForTransaction(t testing.TB, db *pgtest.DB) {
 	pool := db.Pool(t)
 	testkit.Eventually(t, 20*time.Second, func() error {
 		if value[int](t, pool, "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'transactionid'") == 0 {
-			return fmt.Errorf("nobody waits")
+			return errors.New("nobody waits")
 		}
 		return nil
 	})

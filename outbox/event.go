@@ -169,7 +169,7 @@ func quotedLen(s string) int {
 }
 
 func notTopicRune(r rune) bool {
-	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '_' && r != '-'
 }
 
 func notHeaderRune(r rune) bool { return r <= ' ' || r > '~' }

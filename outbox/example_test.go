@@ -23,7 +23,11 @@ func database(ctx context.Context) (url string, stop func()) {
 	if _, err := goose.Up(ctx, goose.Config{DatabaseURL: server.SuperuserURL(), Components: []string{"outbox"}}); err != nil {
 		log.Fatal(err)
 	}
-	return server.SuperuserURL(), func() { server.Stop(ctx) }
+	return server.SuperuserURL(), func() {
+		if err := server.Stop(ctx); err != nil {
+			log.Print(err)
+		}
+	}
 }
 
 // The change and its event are written in one transaction.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -130,7 +131,7 @@ func verdict(ctx context.Context, c Config, cl *sr.Client, contract Contract, ou
 	}
 	result, err := cl.CheckCompatibility(sr.WithParams(ctx, sr.Verbose), contract.Subject, -1, s)
 	if err != nil {
-		if re, ok := errors.AsType[*sr.ResponseError](err); ok && (re.StatusCode == 404 || re.StatusCode == 422) {
+		if re, ok := errors.AsType[*sr.ResponseError](err); ok && (re.StatusCode == http.StatusNotFound || re.StatusCode == http.StatusUnprocessableEntity) {
 			return nil // this registry has no such check, or none for Protobuf
 		}
 		return fmt.Errorf("check subject %s with registry %s: %w", contract.Subject, c.RegistryURL, err)

@@ -96,13 +96,13 @@ func (c Config) withDefaults() (Config, error) {
 		errs = append(errs, fmt.Errorf("Compatibility: %q is neither %s nor %s", c.Compatibility, Backward, Full))
 	}
 	if (c.RegistryURL == "") == (c.Dir == "") {
-		errs = append(errs, errors.New("RegistryURL, Dir: give one of them"))
+		errs = append(errs, errors.New("RegistryURL: or Dir, give one of them"))
 	}
 	if c.DatabaseURL != "" && c.DB != nil {
-		errs = append(errs, errors.New("DatabaseURL, DB: give one of them"))
+		errs = append(errs, errors.New("DatabaseURL: not beside DB"))
 	}
 	if c.BearerToken != "" && c.Username != "" {
-		errs = append(errs, errors.New("Username, BearerToken: give one of them"))
+		errs = append(errs, errors.New("BearerToken: not beside Username"))
 	}
 	return c, errors.Join(errs...)
 }

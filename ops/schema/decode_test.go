@@ -79,7 +79,7 @@ func TestDecodeAgreesWithProtojson(t *testing.T) {
 		m := g.message(rt, md, 3)
 		text, err := protojson.MarshalOptions{Resolver: types}.Marshal(m)
 		if err != nil {
-			rt.Skip("not expressible in JSON: ", err)
+			rt.Fatal(err)
 		}
 		body, err := proto.Marshal(m)
 		if err != nil {
@@ -258,7 +258,7 @@ func FuzzDecode(f *testing.F) {
 	store(f, pool, 7, everything(f))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		if len(payload) > 1<<16 {
-			t.Skip("larger than what a fuzz step should take")
+			return // larger than what a fuzz step should take
 		}
 		decode(t, pool, payload)
 	})

@@ -25,7 +25,11 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer registry.Close()
+	defer func() {
+		if err := registry.Close(); err != nil {
+			log.Print(err)
+		}
+	}()
 
 	today := shop("int64 total = 2;")
 	today.RegistryURL = registry.URL()

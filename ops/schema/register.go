@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/sr"
@@ -121,7 +122,7 @@ func (r *registrar) setLevel(ctx context.Context, subject string) error {
 
 // refused gives a registry's incompatibility the type of our own.
 func (r *registrar) refused(subject string, err error) error {
-	if re, ok := errors.AsType[*sr.ResponseError](err); ok && re.StatusCode == 409 {
+	if re, ok := errors.AsType[*sr.ResponseError](err); ok && re.StatusCode == http.StatusConflict {
 		return &IncompatibleError{Against: r.config.RegistryURL, Breaks: []Change{{
 			Message: subject, What: "is refused by the registry: " + re.Message, Breaking: true,
 			Remedy: newEvent[len("or "):],

@@ -64,17 +64,27 @@ func own(t *testing.T) (fs.FS, []schema.Contract) {
 	return files, list
 }
 
+func startLocal(t *testing.T, db schema.Querier) *schema.Local {
+	t.Helper()
+	local, err := schema.StartLocal(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := local.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return local
+}
+
 func TestRegisterThenLoad(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.NewDB(t).Pool(t)
 	if _, err := contracts.Load(t.Context(), pool); err == nil || !strings.Contains(err.Error(), "OrderPlaced") {
 		t.Fatalf("load before register: %v", err)
 	}
-	local, err := schema.StartLocal(t.Context(), pool)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer local.Close()
+	local := startLocal(t, pool)
 	report, err := schema.Register(t.Context(), schema.Config{RegistryURL: local.URL(), DB: pool})
 	if err != nil {
 		t.Fatal(err)
@@ -127,11 +137,7 @@ func TestRegisterIsIdempotent(t *testing.T) {
 func TestRegisterTwiceAtOnce(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewDB(t)
-	local, err := schema.StartLocal(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer local.Close()
+	local := startLocal(t, nil)
 	var group sync.WaitGroup
 	errs := make([]error, 4)
 	for i := range errs {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -186,5 +187,5 @@ func fetch(ctx context.Context, cl *sr.Client, subject, path string) (s source, 
 
 func notFound(err error) bool {
 	re, ok := errors.AsType[*sr.ResponseError](err)
-	return ok && re.StatusCode == 404
+	return ok && re.StatusCode == http.StatusNotFound
 }
