@@ -70,9 +70,11 @@ type Report struct {
 	Verify *verify.Report `json:"verify,omitempty"`
 }
 
-// OK tells whether every order ended as it must and every invariant holds.
+// OK tells whether every order ended as it must and every invariant was judged
+// and holds.
 func (r *Report) OK() bool {
-	return r.Load != nil && len(r.Load.Failed) == 0 && len(r.Load.Unexpected) == 0 && (r.Verify == nil || !r.Verify.Broken())
+	return r.Load != nil && len(r.Load.Failed) == 0 && len(r.Load.Unexpected) == 0 &&
+		(r.Verify == nil || !r.Verify.Broken() && settled(r.Verify))
 }
 
 func (c Config) withDefaults() (Config, error) {

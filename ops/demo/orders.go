@@ -44,15 +44,33 @@ func (st *stage) placeOrders(ctx context.Context, ended <-chan error) (*Report, 
 		return report, nil
 	}
 	fmt.Fprintln(st.Out, "\njudging the invariants")
-	v, err := verify.Run(ctx, verify.Config{Pool: st.admin, Brokers: st.brokers, Consumers: pipeline.Judged()})
-	if err != nil {
+	if report.Verify, err = st.judge(ctx); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
-	report.Verify = &v
-	if err := v.WriteText(st.Out); err != nil {
-		return nil, err
+	return report, report.Verify.WriteText(st.Out)
+}
+
+// judge runs verify until nothing is too young any more. Every order has ended,
+// but groups commit their offsets a moment after the effect.
+func (st *stage) judge(ctx context.Context) (*verify.Report, error) {
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		v, err := verify.Run(ctx, verify.Config{Pool: st.admin, Brokers: st.brokers, Consumers: pipeline.Judged(), Young: -1})
+		if err != nil || v.Broken() || settled(&v) || time.Now().After(deadline) {
+			return &v, err
+		}
+		timer := time.NewTimer(300 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		case <-timer.C:
+		}
 	}
-	return report, nil
+}
+
+// settled tells that everything could be judged.
+func settled(v *verify.Report) bool {
+	return len(v.Incomplete) == 0 && !slices.ContainsFunc(v.Invariants, func(i verify.Invariant) bool { return i.TooYoung > 0 })
 }
 
 func (st *stage) tellLoad(r *load.Report) {
