@@ -10,9 +10,12 @@ import (
 )
 
 type demoCommand struct {
-	database
-	kafka
-	registry
+	// Not the flags of the other commands: these are taken from the command line
+	// alone.
+	DatabaseURL string   `help:"A Postgres of your own, in which the demo makes schema, logins and orders; without it one is started. From the command line only." placeholder:"URL" local:""`
+	Brokers     []string `help:"A Kafka of your own, host:port; without it the embedded broker. From the command line only." placeholder:"HOST:PORT" local:""`
+	RegistryURL string   `help:"A schema registry of your own; without it the embedded one. From the command line only." placeholder:"URL" local:""`
+
 	Orders    int      `help:"Place this many orders, a mix of every outcome."`
 	Rate      float64  `help:"Orders per second; 0 means as fast as they go."`
 	Exit      bool     `help:"End when every order has ended and the invariants were judged; exit 0 only if all held."`

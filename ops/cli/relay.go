@@ -15,6 +15,11 @@ import (
 	"github.com/gapless/gapless/relay"
 )
 
+// recordBytes is what 'topics apply' lets every topic take: the largest payload
+// that the outbox takes has a megabyte, and its headers come on top. A topic that
+// takes less is found out at its first refusal.
+const recordBytes = 2 << 20
+
 type relayCommands struct {
 	Run    relayRun    `cmd:"" default:"withargs" help:"Stream the outbox to Kafka (the default)."`
 	Status relayStatus `cmd:"" help:"Where each relay of this database is, and how far behind."`
@@ -77,7 +82,7 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 	if pipeline {
 		wanted = relayTopics(seeds)
 	}
-	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: seeds, Logger: e.log})
+	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: seeds, MaxRecordBytes: recordBytes, Logger: e.log})
 	if err != nil {
 		return usageError{err}
 	}

@@ -55,6 +55,10 @@ var aliases = map[string]string{
 	"registry-url": "SCHEMA_REGISTRY_URL",
 }
 
+// commandLineOnly flags have the tag local: the demo writes roles and orders, and
+// not into a database that happens to be in the environment.
+func commandLineOnly(flag *kong.Flag) bool { return flag.Tag.Has("local") }
+
 func variable(flag string) string {
 	return "GAPLESS_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
@@ -70,13 +74,11 @@ type resolver struct {
 func (r *resolver) Validate(*kong.Application) error { return nil }
 
 // Resolve is part of kong.Resolver: environment first, then file.
-func (r *resolver) Resolve(_ *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+func (r *resolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	if flag.Name == "help" {
 		return nil, nil
 	}
-	// The demo writes roles and orders: not into a database that happens to be
-	// in the environment.
-	if parent.Command != nil && parent.Command.Name == "demo" && aliases[flag.Name] != "" {
+	if commandLineOnly(flag) {
 		return nil, nil
 	}
 	for _, name := range []string{variable(flag.Name), aliases[flag.Name]} {

@@ -163,7 +163,7 @@ func (h atLeast) WithGroup(n string) slog.Handler { return atLeast{h.Handler.Wit
 
 // describeFlag adds the environment variable to a flag's help.
 func describeFlag(v *kong.Value) string {
-	if v.Flag == nil || v.Flag.Name == "help" {
+	if v.Flag == nil || v.Flag.Name == "help" || commandLineOnly(v.Flag) {
 		return v.Help
 	}
 	return strings.TrimSpace(v.Help + " ($" + variable(v.Flag.Name) + ")")

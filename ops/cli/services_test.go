@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gapless/gapless/internal/kafkaserver"
 	"github.com/gapless/gapless/internal/pgtest"
@@ -112,6 +114,51 @@ func TestARelayOfAnotherOutboxNeedsNoTopics(t *testing.T) {
 	s := start(t, nil, "relay", "--slot", db.Slot(t, "cli"), "--database-url", db.URL, "--ops-listen", ops,
 		"--brokers", strings.Join(kafkaserver.Fake(t).ListenAddrs(), ","))
 	awaitStatus(t, "http://"+ops+"/readyz", http.StatusOK)
+	if r := s.end(t); r.code != cli.ExitOK {
+		t.Errorf("code %d: %s", r.code, r.stderr)
+	}
+}
+
+// TestTheRelayWaitsForPostgres, which comes back by itself.
+func TestTheRelayWaitsForPostgres(t *testing.T) {
+	t.Parallel()
+	ops := freeAddr(t)
+	s := start(t, nil, "relay", "--database-url", "postgres://u@"+refused+"/x", "--ops-listen", ops,
+		"--brokers", strings.Join(kafkaserver.Fake(t).ListenAddrs(), ","))
+	testkit.Eventually(t, 20*time.Second, func() error {
+		if status, body := get(t, "http://"+ops+"/readyz?verbose"); status != http.StatusServiceUnavailable || !strings.Contains(body, "connection refused") {
+			return fmt.Errorf("readiness %d: %s", status, body)
+		}
+		return nil
+	})
+	if r := s.end(t); r.code != cli.ExitOK {
+		t.Errorf("code %d: %s", r.code, r.stderr)
+	}
+}
+
+// TestTheLargestPayloadIsRelayed: what the outbox takes must not be parked.
+func TestTheLargestPayloadIsRelayed(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	brokers := kafkaserver.Fake(t).ListenAddrs()
+	run(t, nil, "topics", "apply", "--partitions", "1", "--brokers", strings.Join(brokers, ",")).succeeds(t)
+	ops := freeAddr(t)
+	s := start(t, nil, "relay", "--slot", db.Slot(t, "cli"), "--database-url", db.URL, "--brokers", strings.Join(brokers, ","), "--ops-listen", ops)
+	pool := db.Pool(t)
+	const insert = `insert into gapless.outbox (aggregatetype, aggregateid, type, payload, headers)
+		values ('order', 'k', 'Large', convert_to(repeat('x', 1048576), 'UTF8'), jsonb_build_object('filler', repeat('y', 16000)))`
+	if _, err := pool.Exec(t.Context(), insert); err != nil {
+		t.Fatal(err)
+	}
+	client := kafkaserver.Client(t, brokers, kgo.ConsumeTopics("outbox.event.order"))
+	fetches := client.PollFetches(t.Context())
+	if err := fetches.Err(); err != nil || fetches.NumRecords() != 1 || len(fetches.Records()[0].Value) != 1<<20 {
+		t.Errorf("%d records, %v", fetches.NumRecords(), err)
+	}
+	var parked int
+	if err := pool.QueryRow(t.Context(), "select count(*) from gapless.parked").Scan(&parked); err != nil || parked != 0 {
+		t.Errorf("%d parked, %v", parked, err)
+	}
 	if r := s.end(t); r.code != cli.ExitOK {
 		t.Errorf("code %d: %s", r.code, r.stderr)
 	}
@@ -250,6 +297,27 @@ func TestPipelineByCommands(t *testing.T) {
 		run(t, env, append(strings.Fields(command), "x")...).failsWith(t, cli.ExitUsage, "x")
 	}
 	follow(t, env, "http://"+listen)
+	lookAsReader(t, server.SuperuserURL(), brokers, id)
+}
+
+// lookAsReader takes a login that may only read, which is what who looks should
+// have.
+func lookAsReader(t *testing.T, superuser, brokers, id string) {
+	t.Helper()
+	const password = "onlyforthistest"
+	if _, err := pgtest.OpenPool(t, superuser).Exec(t.Context(), "create role looker login password '"+password+"' in role gapless_readonly"); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{
+		"GAPLESS_DATABASE_URL": changed(t, superuser, func(u *url.URL) { u.User = url.UserPassword("looker", password) }), "GAPLESS_BROKERS": brokers,
+	}
+	for _, command := range []string{
+		"outbox list", "inbox list", "saga list", "saga show " + id, "dead list", "relay status", "consume status", "trace " + id, "verify",
+	} {
+		if r := run(t, env, strings.Fields(command)...); r.code != cli.ExitOK {
+			t.Errorf("%s: %s", command, r.stderr)
+		}
+	}
 }
 
 // follow sees an order that is placed meanwhile, as a line of JSON.
