@@ -136,7 +136,7 @@ func (w *Writer) AppendSQL(ctx context.Context, tx *stdsql.Tx, events ...Event) 
 		return nil
 	}
 	for i := range r.ids {
-		_, err := tx.ExecContext(ctx, sql.OutboxAppendOne, r.ids[i].String(), r.aggregateTypes[i], r.aggregateIDs[i],
+		_, err := tx.ExecContext(ctx, sql.OutboxAppendOne, uuid.UUID(r.ids[i]).String(), r.aggregateTypes[i], r.aggregateIDs[i],
 			r.versions[i], r.types[i], r.payloads[i], r.headers[i])
 		if err != nil {
 			return fmt.Errorf("append to outbox: %w", err)
@@ -147,7 +147,8 @@ func (w *Writer) AppendSQL(ctx context.Context, tx *stdsql.Tx, events ...Event) 
 
 // rows are validated, encoded events, column by column.
 type rows struct {
-	ids            []uuid.UUID
+	// Not uuid.UUID, which pgx would print and parse again: it is a driver.Valuer.
+	ids            [][16]byte
 	aggregateTypes []string
 	aggregateIDs   []string
 	versions       []*int64
@@ -159,7 +160,7 @@ type rows struct {
 func (w *Writer) rows(ctx context.Context, events []Event) (*rows, error) {
 	n := len(events)
 	r := &rows{
-		ids: make([]uuid.UUID, n), aggregateTypes: make([]string, n), aggregateIDs: make([]string, n),
+		ids: make([][16]byte, n), aggregateTypes: make([]string, n), aggregateIDs: make([]string, n),
 		versions: make([]*int64, n), types: make([]string, n), payloads: make([][]byte, n), headers: make([]string, n),
 	}
 	fromContext := ContextHeaders(ctx)
@@ -263,7 +264,7 @@ func (r *rows) messages() ([]string, error) {
 	list := make([]string, len(r.ids))
 	for i := range r.ids {
 		text, err := json.Marshal(Emitted{
-			ID: r.ids[i], AggregateType: r.aggregateTypes[i], AggregateID: r.aggregateIDs[i], AggregateVersion: r.versions[i],
+			ID: uuid.UUID(r.ids[i]), AggregateType: r.aggregateTypes[i], AggregateID: r.aggregateIDs[i], AggregateVersion: r.versions[i],
 			Type: r.types[i], Payload: r.payloads[i], Headers: json.RawMessage(r.headers[i]),
 			CreatedAt: time.Now().UTC().Truncate(time.Microsecond),
 		})
