@@ -3,6 +3,9 @@
 package cli_test
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -12,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/gapless/gapless/goose"
 	"github.com/gapless/gapless/internal/kafkaserver"
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/ops/cli"
@@ -248,6 +252,24 @@ func TestInsufficientRights(t *testing.T) {
 		failsWith(t, cli.ExitFailed, "permission denied", "gapless_app")
 }
 
+func TestRegistryFaults(t *testing.T) {
+	t.Parallel()
+	run(t, nil, "schema", "check", "--registry-url", "http://"+refused).failsWith(t, cli.ExitFailed, "connection refused", "start the registry")
+	other := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(other.Close)
+	run(t, nil, "schema", "check", "--registry-url", other.URL).failsWith(t, cli.ExitFailed, "404", "Confluent's API")
+	run(t, nil, "schema", "check", "--against", "/does/not/exist").failsWith(t, cli.ExitFailed, "/does/not/exist")
+}
+
+// TestServerVersion: an old server is not at hand; its error is.
+func TestServerVersion(t *testing.T) {
+	t.Parallel()
+	code, line := cli.Explain(fmt.Errorf("%w: this is 13", goose.ErrServerVersion))
+	if code != cli.ExitFailed || !strings.Contains(line, "PostgreSQL 14 or newer") || !strings.Contains(line, "this is 13") || strings.Contains(line, "\n") {
+		t.Errorf("%d %s", code, line)
+	}
+}
+
 func TestMissingContractsAreNamed(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewDB(t)
@@ -255,7 +277,6 @@ func TestMissingContractsAreNamed(t *testing.T) {
 		failsWith(t, cli.ExitFailed, "schema register")
 }
 
-// dialect keeps pgx's parser and ours agreed on what a URL is.
 func TestKeywordStringsAreURLsToo(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewDB(t)

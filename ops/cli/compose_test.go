@@ -138,6 +138,9 @@ func TestComposeIsReproducibleAndPrivate(t *testing.T) {
 			t.Errorf("%s keeps its data in no named volume", name)
 		}
 	}
+	if dir := p.Services["kafka"].Environment["KAFKA_LOG_DIRS"]; dir == nil || *dir != p.Services["kafka"].Volumes[0].Target {
+		t.Error("kafka writes beside its volume")
+	}
 	for name := range p.Volumes {
 		if !volumes[name] {
 			t.Errorf("volume %s is not used", name)

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/twmb/franz-go/pkg/sr"
 
 	"github.com/gapless/gapless/api"
 )
@@ -100,6 +102,12 @@ func remedy(err error) string {
 			return fmt.Sprintf("correct the host name %q in --database-url", dns.Name)
 		}
 		return "check --database-url"
+	}
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return "start the registry, or correct --registry-url"
+	}
+	if answer, ok := errors.AsType[*sr.ResponseError](err); ok && answer.ErrorCode == 0 {
+		return "no registry with Confluent's API is at --registry-url: of Apicurio's URL it is the part /apis/ccompat/v7"
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return "check the file's permissions"
