@@ -27,7 +27,8 @@ import (
 const childVariable = "GAPLESS_CONSUMERS_CHILD"
 
 // child is a consumer process. Its handler does what a message's value says:
-// poison, fail (each time), exit (the process dies), anything else is an effect.
+// poison, fail (each time), exit (the process dies), exit late,
+// slow (which takes longer than exit late), anything else is an effect.
 type child struct {
 	DatabaseURL string
 	Brokers     []string
@@ -66,6 +67,11 @@ func runChild() bool {
 				switch string(d.Value) {
 				case "exit":
 					os.Exit(3)
+				case "exit late":
+					<-time.After(300 * time.Millisecond)
+					os.Exit(3)
+				case "slow":
+					<-time.After(900 * time.Millisecond)
 				case "fail":
 					return errors.New("it fails each time")
 				}

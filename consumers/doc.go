@@ -71,7 +71,9 @@
 //     gapless.inbox_assignment that was left behind tells the partition's next
 //     owner, which tries the next BatchSize new messages one by one and records
 //     each attempt before it begins. After MaxAttempts deaths the message is
-//     parked with the reason process_died.
+//     parked with the reason process_died. From the third on each suspect is tried
+//     while no other is, so that what only ran beside the culprit is not parked
+//     with it.
 //   - Between a failure and its record: one attempt more than counted.
 //   - While parking: all of it or none.
 //

@@ -28,15 +28,17 @@ type engine struct {
 	log        *slog.Logger
 	metrics    *consumerMetrics
 	prepareSem chan struct{}
+	trials     *trials // of the whole process
 }
 
-func newEngine(config *Config, consumer Consumer, pool *pgxpool.Pool, m *metrics) *engine {
+func newEngine(config *Config, consumer Consumer, pool *pgxpool.Pool, m *metrics, t *trials) *engine {
 	return &engine{
 		consumer: consumer, generation: config.Generation, pool: pool, config: config,
 		writer:     outbox.New(outbox.Config{Encoder: config.Encoder}),
 		log:        config.Logger.With("consumer", consumer.Name),
 		metrics:    m.of(consumer),
 		prepareSem: make(chan struct{}, config.PrepareConcurrency),
+		trials:     t,
 	}
 }
 

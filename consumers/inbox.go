@@ -46,7 +46,7 @@ func NewInbox(c Config, consumer Consumer) (*Inbox, error) {
 			return nil, fmt.Errorf("open pool: %w", err)
 		}
 	}
-	e := newEngine(&c, consumer, in.pool, m)
+	e := newEngine(&c, consumer, in.pool, m, newTrials())
 	in.lane = &lane{
 		engine: e, commit: e.apply, alone: e.apply, stop: make(chan struct{}), tried: map[partitionID]int64{},
 		behind:  func() int { return 0 },

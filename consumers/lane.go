@@ -31,6 +31,15 @@ type lane struct {
 	suspects int
 	// tried is the last offset of a partition that has a row in inbox_attempt.
 	tried map[partitionID]int64
+	// doubted is the message that deaths of earlier processes speak against.
+	doubted doubt
+}
+
+// doubt is how many processes died while a message was tried.
+type doubt struct {
+	at     partitionID
+	offset int64
+	deaths int
 }
 
 type partitionID struct {
@@ -175,30 +184,27 @@ func (l *lane) single(ctx context.Context, it *item, recordFirst bool) error {
 	var history attempts
 	isRecorded := false // this try is counted already
 	for pauses, tries := 1, 1; ; pauses++ {
-		if recordFirst && !isRecorded {
+		leave := func() {}
+		if recordFirst {
 			var err error
-			if history, err = l.record(ctx, it, 1, nil); err != nil {
+			if leave, err = l.engine.trials.enter(ctx, l.stop, l.isDoubted(it)); err != nil {
 				return err
 			}
-			isRecorded = true
-			if history.count > c.MaxAttempts {
-				history.count = c.MaxAttempts
-				return l.park(ctx, it, ReasonDied, errDied, history)
-			}
 		}
-		if l.isStopping() {
-			return errStopping
-		}
-		err := l.prepare(ctx, []*item{it})
-		if err == nil {
-			err = l.alone(ctx, []*item{it})
-		}
-		if err == nil {
+		err := l.try(ctx, it, recordFirst && !isRecorded, &history)
+		leave()
+		isRecorded = isRecorded || recordFirst
+		switch {
+		case err == nil:
 			l.done(ctx, []*item{it})
 			return nil
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, errStopping):
+			return err
+		case errors.Is(err, errDied):
+			history.count = c.MaxAttempts
+			return l.park(ctx, it, ReasonDied, errDied, history)
 		}
 		switch judge(err) {
 		case again:
@@ -236,6 +242,32 @@ func (l *lane) single(ctx context.Context, it *item, recordFirst bool) error {
 }
 
 var errDied = errors.New("the process died at each try")
+
+// isDoubted tells whether the item has to be tried alone.
+func (l *lane) isDoubted(it *item) bool {
+	d := l.doubted
+	return d.deaths >= max(1, min(inCompany, l.engine.config.MaxAttempts-1)) && d.offset == it.Offset && d.at == (partitionID{it.Topic, it.Partition})
+}
+
+// try tries the item once. With recordFirst the try is counted before it begins,
+// and is not made if it would be one too many.
+func (l *lane) try(ctx context.Context, it *item, recordFirst bool, history *attempts) (err error) {
+	if recordFirst {
+		if *history, err = l.record(ctx, it, 1, nil); err != nil {
+			return err
+		}
+		if history.count > l.engine.config.MaxAttempts {
+			return errDied
+		}
+	}
+	if l.isStopping() {
+		return errStopping
+	}
+	if err := l.prepare(ctx, []*item{it}); err != nil {
+		return err
+	}
+	return l.alone(ctx, []*item{it})
+}
 
 // record counts tries, however long the database is away.
 func (l *lane) record(ctx context.Context, it *item, n int, cause error) (a attempts, err error) {

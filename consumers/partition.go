@@ -78,11 +78,11 @@ func (p *partition) run(ctx context.Context) {
 func (p *partition) assign(ctx context.Context) error {
 	e := p.group.engine
 	var left string
-	tried := int64(-1)
+	tried, deaths := int64(-1), 0
 	err := p.lane.insist(ctx, func() error {
 		var batch pgx.Batch
 		batch.Queue(sql.InboxAssign, e.consumer.Name, e.generation, p.topic, p.partition, p.member).
-			QueryRow(func(row pgx.Row) error { return row.Scan(&left, &tried) })
+			QueryRow(func(row pgx.Row) error { return row.Scan(&left, &tried, &deaths) })
 		return e.send(ctx, &batch)
 	})
 	if err != nil {
@@ -91,6 +91,7 @@ func (p *partition) assign(ctx context.Context) error {
 	p.setState(StateRunning, nil)
 	if tried >= 0 {
 		p.lane.tried[p.partitionID] = tried
+		p.lane.doubted = doubt{p.partitionID, tried, deaths}
 	}
 	if left != "" {
 		p.lane.suspects = e.config.BatchSize

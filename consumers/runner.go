@@ -50,9 +50,9 @@ func New(c Config) (*Runner, error) {
 			return nil, err
 		}
 	}
-	member := memberName()
+	member, trials := memberName(), newTrials()
 	for _, consumer := range c.Consumers {
-		r.groups = append(r.groups, newGroup(newEngine(&r.config, consumer, r.pool, m), member))
+		r.groups = append(r.groups, newGroup(newEngine(&r.config, consumer, r.pool, m, trials), member))
 	}
 	return r, nil
 }
