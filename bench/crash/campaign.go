@@ -57,7 +57,7 @@ func campaign(ctx context.Context, o options, seed uint64) (_ *tally, err error)
 		return &r.tally, err
 	}
 	defer func() {
-		stop, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), 20*time.Second, errors.New("Postgres did not stop"))
+		stop, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), 20*time.Second, errors.New("stop Postgres: timeout"))
 		defer cancel()
 		err = errors.Join(err, pg.Stop(stop))
 	}()

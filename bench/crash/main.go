@@ -66,7 +66,7 @@ func crash(ctx context.Context, o options) (err error) {
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		o.binary = filepath.Join(dir, "gapless")
 		build := exec.CommandContext(ctx, "go", "build", "-tags", "crashpoints", "-o", o.binary, "github.com/gapless/gapless")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/url"
 
@@ -56,7 +57,7 @@ func createLogins(ctx context.Context, db *pgxpool.Pool, databaseURL string) (l 
 func withUser(databaseURL, user, password string) (string, error) {
 	u, err := url.Parse(databaseURL)
 	if err != nil || u.Host == "" {
-		return "", fmt.Errorf("database URL: the demo needs the form postgres://user:password@host:port/database")
+		return "", errors.New("database URL: the demo needs the form postgres://user:password@host:port/database")
 	}
 	u.User = url.UserPassword(user, password)
 	return u.String(), nil

@@ -33,8 +33,8 @@ func TestRecordsProducedAgainHaveNoSecondEffect(t *testing.T) {
 	c := config(t, &out)
 	if kafkaserver.IsReal() {
 		c.Brokers = kafkaserver.ForTest(t)
-		clear(t, c.Brokers)
-		t.Cleanup(func() { clear(t, c.Brokers) })
+		sweep(t, c.Brokers)
+		t.Cleanup(func() { sweep(t, c.Brokers) })
 	}
 	c.Orders = 30
 	d := start(t, c, &out)
@@ -159,19 +159,19 @@ func fingerprints(t *testing.T, pool *pgxpool.Pool) map[string]string {
 	t.Helper()
 	prints := make(map[string]string, len(effects))
 	for _, table := range effects {
-		var print string
-		err := pool.QueryRow(t.Context(), "SELECT count(*) || ' rows ' || coalesce(md5(string_agg(t::text, E'\\n' ORDER BY t::text)), '') FROM "+table+" t").Scan(&print)
+		var digest string
+		err := pool.QueryRow(t.Context(), "SELECT count(*) || ' rows ' || coalesce(md5(string_agg(t::text, E'\\n' ORDER BY t::text)), '') FROM "+table+" t").Scan(&digest)
 		if err != nil {
 			t.Fatalf("read %s: %v", table, err)
 		}
-		prints[table] = print
+		prints[table] = digest
 	}
 	return prints
 }
 
-// clear deletes the pipeline's topics and groups from a broker that others use
+// sweep deletes the pipeline's topics and groups from a broker that others use
 // too: verify must find each record's row.
-func clear(t *testing.T, brokers []string) {
+func sweep(t *testing.T, brokers []string) {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {

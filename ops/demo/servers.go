@@ -80,7 +80,7 @@ func (s *servers) stop(ctx context.Context) error {
 		s.broker.Close()
 	}
 	if s.postgres != nil {
-		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), 20*time.Second, errors.New("Postgres did not stop"))
+		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), 20*time.Second, errors.New("timeout"))
 		defer cancel()
 		if err := s.postgres.Stop(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stop Postgres: %w", err))

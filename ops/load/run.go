@@ -82,7 +82,7 @@ type placed struct {
 // expected is in the report.
 func Run(ctx context.Context, c Config) (*Report, error) {
 	if c.Orders <= 0 {
-		return nil, errors.New("Orders: must be positive")
+		return nil, errors.New("config: Orders must be positive")
 	}
 	c.Concurrency = cmp.Or(c.Concurrency, 16)
 	if c.Mix == nil {

@@ -35,26 +35,26 @@ func TestOutages(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	consumers, relay := s.startConsumers(t), s.startRelay(t)
-	s.ended(t, s.order(t, 5), "confirmed") // it works before anything is stopped
+	s.ended(t, s.order(t, 5)) // it works before anything is stopped
 
 	consumers.stop(t)
 	orders := s.order(t, 10)
 	s.relayed(t) // the consumers would have had what it takes
 	s.pending(t, orders)
 	consumers = s.startConsumers(t)
-	s.ended(t, orders, "confirmed")
+	s.ended(t, orders)
 
 	relay.stop(t)
 	orders = s.order(t, 10)
 	s.pending(t, orders)
 	relay = s.startRelay(t)
-	s.ended(t, orders, "confirmed")
+	s.ended(t, orders)
 
 	s.broker.stop(t)
 	orders = s.order(t, 10)
 	s.pending(t, orders)
 	s.broker.start(t)
-	s.ended(t, orders, "confirmed")
+	s.ended(t, orders)
 
 	// All three, and back in the order that helps least.
 	consumers.stop(t)
@@ -66,7 +66,7 @@ func TestOutages(t *testing.T) {
 	s.startRelay(t)
 	s.pending(t, orders)
 	s.broker.start(t)
-	s.ended(t, orders, "confirmed")
+	s.ended(t, orders)
 
 	report, err := verify.Run(t.Context(), verify.Config{Pool: s.pool, Brokers: s.broker.addresses(), Consumers: pipeline.Judged()})
 	if err != nil {
@@ -196,11 +196,12 @@ func (s *shop) pending(t *testing.T, orders []string) {
 	}
 }
 
-func (s *shop) ended(t *testing.T, orders []string, want string) {
+// ended waits until each of them is confirmed, as an order of this kind must be.
+func (s *shop) ended(t *testing.T, orders []string) {
 	t.Helper()
 	testkit.Eventually(t, patience, func() error {
 		for _, path := range orders {
-			if status := s.status(t, path); status != want {
+			if status := s.status(t, path); status != "confirmed" {
 				return fmt.Errorf("%s is %s", path, status)
 			}
 		}
