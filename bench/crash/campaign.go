@@ -134,9 +134,13 @@ func (r *run) services(ctx context.Context, mail string) ([]*service, string, er
 	services := []*service{
 		{name: "api", args: []string{"api", "--listen", addr[3], "--ops-listen", addr[0]}},
 		{name: "relay", args: []string{"relay", "run", "--ops-listen", addr[1]}},
-		{name: "consume", args: []string{"consume", "--ops-listen", addr[2], "--smtp", mail, "--instance", instance}},
+		{name: "consume", args: []string{"consume", "--ops-listen", addr[2], "--smtp", mail}},
 	}
 	for i, s := range services {
+		s.nameless = s.args
+		if s.name == "consume" {
+			s.args = append(s.args[:len(s.args):len(s.args)], "--instance", instance)
+		}
 		s.path, s.env = r.binary, r.env
 		s.ready = "http://" + addr[i] + "/readyz"
 		s.log = filepath.Join(r.logs, fmt.Sprintf("seed%d-%s.log", r.seed, s.name))

@@ -13,6 +13,10 @@
 // process named the step in its last line. A process that ends in any other way
 // ends the run: it did not survive.
 //
+// The consumers are static members of their groups (consume --instance), which
+// have their partitions back at once. In every second run their last life is
+// not: it has to wait until the session of the dead one has ended.
+//
 // When the kills are done the last orders come to their ends, the consumers to
 // the ends of their topics, and then
 //

@@ -44,6 +44,9 @@ func (k *killer) killAll(ctx context.Context) error {
 			return err
 		}
 	}
+	if k.seed%2 == 0 {
+		k.service.args = k.service.nameless
+	}
 	if err := k.service.start(""); err != nil {
 		return err
 	}

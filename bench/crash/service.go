@@ -18,12 +18,14 @@ import (
 // service is one process of the pipeline that is started again and again. One
 // goroutine uses it.
 type service struct {
-	name  string
-	path  string
-	args  []string
-	env   []string
-	ready string // URL of /readyz
-	log   string
+	name string
+	path string
+	args []string
+	// nameless are the args of a process that is not known from its lives before.
+	nameless []string
+	env      []string
+	ready    string // URL of /readyz
+	log      string
 
 	proc *process.Process
 	out  *os.File
