@@ -50,10 +50,11 @@ func (e *entrance) check() []health.Check {
 // then returns a function that passes the entrance and runs run.
 func (e *entrance) then(run func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		if err := e.pass(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil // told to stop while it waited
-			}
+		err := e.pass(ctx)
+		switch {
+		case ctx.Err() != nil: // told to stop while it waited
+			return nil
+		case err != nil:
 			return err
 		}
 		return run(ctx)

@@ -95,7 +95,8 @@ func TestReadmeOnYourOwnServers(t *testing.T) {
 	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
 		select {
-		case <-ended:
+		case err := <-ended:
+			t.Logf("services ended: %v", err) // the shell by the signal too
 		case <-time.After(20 * time.Second):
 			t.Errorf("services did not end: %s", &log)
 		}

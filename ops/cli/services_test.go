@@ -40,14 +40,14 @@ func TestServicesWaitForABrokerThatIsAway(t *testing.T) {
 				args = append(args, "--slot", db.Slot(t, "cli"))
 			}
 			s := start(t, nil, args...)
-			body := awaitStatus(t, "http://"+ops+"/readyz?verbose", http.StatusServiceUnavailable)
+			awaitStatus(t, "http://"+ops+"/readyz?verbose", http.StatusServiceUnavailable)
 			testkit.Eventually(t, 10*time.Second, func() error {
 				if !strings.Contains(s.log.String(), "kafka is away, waiting for it") {
 					return fmt.Errorf("log: %s", s.log)
 				}
 				return nil
 			})
-			if body = awaitStatus(t, "http://"+ops+"/readyz?verbose", http.StatusServiceUnavailable); !strings.Contains(body, "reach Kafka") {
+			if body := awaitStatus(t, "http://"+ops+"/readyz?verbose", http.StatusServiceUnavailable); !strings.Contains(body, "reach Kafka") {
 				t.Errorf("readiness: %s", body)
 			}
 			if status, _ := get(t, "http://"+ops+"/livez"); status != http.StatusOK {
