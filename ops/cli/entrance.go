@@ -50,14 +50,10 @@ func (e *entrance) check() []health.Check {
 // then returns a function that passes the entrance and runs run.
 func (e *entrance) then(run func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		err := e.pass(ctx)
-		switch {
-		case ctx.Err() != nil: // told to stop while it waited
-			return nil
-		case err != nil:
+		if err := e.pass(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
-		return run(ctx)
+		return run(ctx) // which returns at once when told to stop meanwhile
 	}
 }
 
