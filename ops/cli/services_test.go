@@ -297,6 +297,7 @@ func TestPipelineByCommands(t *testing.T) {
 		run(t, env, append(strings.Fields(command), "x")...).failsWith(t, cli.ExitUsage, "x")
 	}
 	follow(t, env, "http://"+listen)
+	watch(t, env)
 	lookAsReader(t, server.SuperuserURL(), brokers, id)
 }
 
@@ -323,29 +324,51 @@ func lookAsReader(t *testing.T, superuser, brokers, id string) {
 // follow sees an order that is placed meanwhile, as a line of JSON.
 func follow(t *testing.T, env map[string]string, base string) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	reader, writer := io.Pipe()
-	done := make(chan int, 1)
-	go func() {
-		code := cli.Main{
-			Version: "test", Getenv: func(name string) string { return env[name] }, Stdin: strings.NewReader(""), Stdout: writer, Stderr: io.Discard,
-		}.Run(ctx, []string{"outbox", "list", "--follow", "--since", "1h", "-o", "json", "--type", "OrderPlaced"})
-		_ = writer.Close()
-		done <- code
-	}()
+	lines, stop := stream(t, env, "outbox", "list", "--follow", "--since", "1h", "-o", "json", "--type", "OrderPlaced")
 	placeOrder(t, base, "cli-2", "tok_ok")
-	lines := json.NewDecoder(reader)
 	for range 2 {
 		var line struct{ Type string }
 		if err := lines.Decode(&line); err != nil || line.Type != "OrderPlaced" {
 			t.Fatalf("%+v, %v", line, err)
 		}
 	}
-	cancel()
-	_, _ = io.Copy(io.Discard, reader)
-	if code := <-done; code != cli.ExitOK {
-		t.Errorf("code %d", code)
+	stop()
+}
+
+// watch sees the consumers twice.
+func watch(t *testing.T, env map[string]string) {
+	t.Helper()
+	lines, stop := stream(t, env, "consume", "status", "--watch", "--every", "100ms", "-o", "json", "saga")
+	for range 2 {
+		var line []struct{ Consumer string }
+		if err := lines.Decode(&line); err != nil || len(line) != 1 || line[0].Consumer != "saga" {
+			t.Fatalf("%+v, %v", line, err)
+		}
+	}
+	stop()
+}
+
+// stream runs a command that has no end, and returns what it prints. stop
+// interrupts it, which is a clean end.
+func stream(t *testing.T, env map[string]string, args ...string) (lines *json.Decoder, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	reader, writer := io.Pipe()
+	done := make(chan int, 1)
+	go func() {
+		code := cli.Main{
+			Version: "test", Getenv: func(name string) string { return env[name] }, Stdin: strings.NewReader(""), Stdout: writer, Stderr: io.Discard,
+		}.Run(ctx, args)
+		_ = writer.Close()
+		done <- code
+	}()
+	return json.NewDecoder(reader), func() {
+		cancel()
+		_, _ = io.Copy(io.Discard, reader)
+		if code := <-done; code != cli.ExitOK {
+			t.Errorf("%v ended with %d", args, code)
+		}
 	}
 }
 
