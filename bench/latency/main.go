@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -68,7 +69,7 @@ type bed struct {
 	news    chan struct{} // has room for one: something arrived
 }
 
-func run(ctx context.Context, o options) error {
+func run(ctx context.Context, o options) (err error) {
 	if o.brokers == "" {
 		return errors.New("-brokers is not set (nor GAPLESS_TEST_BROKERS)")
 	}
@@ -76,7 +77,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if o.binary == "" {
 		o.binary = filepath.Join(dir, "gapless")
 		if err := command(ctx, os.Environ(), "go", "build", "-o", o.binary, "."); err != nil {
@@ -122,10 +123,11 @@ func run(ctx context.Context, o options) error {
 func (b *bed) consume(ctx context.Context) error {
 	for {
 		fetches := b.consumer.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return nil
+		err := fetches.Err()
+		if errors.Is(err, context.Canceled) {
+			return nil // the measurement is over
 		}
-		if err := fetches.Err(); err != nil {
+		if err != nil {
 			return fmt.Errorf("consume: %w", err)
 		}
 		now := time.Now()
@@ -177,7 +179,7 @@ func (b *bed) write(ctx context.Context, n int) (uuid.UUID, time.Time, error) {
 	}
 	err = pgx.BeginFunc(ctx, b.pool, func(tx pgx.Tx) error {
 		return outbox.Append(ctx, tx, outbox.Event{
-			ID: id, AggregateType: "order", AggregateID: fmt.Sprint(n % 1000), Type: "OrderPlaced",
+			ID: id, AggregateType: "order", AggregateID: strconv.Itoa(n % 1000), Type: "OrderPlaced",
 			Payload: payload, Headers: map[string]string{"content-type": "application/json"},
 		})
 	})

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -52,7 +53,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options) error {
+func run(ctx context.Context, o options) (err error) {
 	if o.brokers == "" {
 		return errors.New("-brokers is not set (nor GAPLESS_TEST_BROKERS)")
 	}
@@ -60,7 +61,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if o.logs == "" {
 		o.logs = dir
 	}
@@ -84,7 +85,7 @@ func run(ctx context.Context, o options) error {
 	env := append(os.Environ(), "GAPLESS_DATABASE_URL="+pg.SuperuserURL(), "GAPLESS_BROKERS="+o.brokers, "GAPLESS_LOG_LEVEL=warn")
 	for _, args := range [][]string{
 		{"migrate", "up"},
-		{"topics", "apply", "--partitions", fmt.Sprint(o.partitions)},
+		{"topics", "apply", "--partitions", strconv.Itoa(o.partitions)},
 		{"catalog", "import", "ops/catalog/sample.csv"},
 	} {
 		if err := command(ctx, env, o.binary, args...); err != nil {
