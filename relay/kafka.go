@@ -45,9 +45,10 @@ type KafkaSink struct {
 
 	mu     sync.Mutex
 	client *kgo.Client
-	batch  int32           // bytes
-	limits map[string]int  // per topic, where lower than batch
-	topics map[string]bool // sent to
+	batch  int32            // bytes
+	limits map[string]int   // per topic, where lower than batch
+	spans  map[string]*span // of topics that refused a timestamp
+	topics map[string]bool  // sent to
 	ailing map[string]error
 }
 
@@ -65,7 +66,7 @@ func NewKafkaSink(cfg KafkaConfig) (*KafkaSink, error) {
 	}
 	k := &KafkaSink{
 		cfg: cfg, log: cfg.Logger, batch: cfg.MaxRecordBytes,
-		limits: map[string]int{}, topics: map[string]bool{}, ailing: map[string]error{},
+		limits: map[string]int{}, spans: map[string]*span{}, topics: map[string]bool{}, ailing: map[string]error{},
 	}
 	if len(cfg.Brokers) == 0 && len(cfg.Options) == 0 {
 		return nil, errors.New("kafka sink config: Brokers is empty")
@@ -113,9 +114,14 @@ type ticket struct {
 
 // Send implements Sink.
 func (k *KafkaSink) Send(r *format.Record, ack func(*format.Record, error)) error {
-	client, limit, err := k.ready(r.Topic)
+	client, limit, bounds, err := k.ready(r.Topic)
 	if err != nil {
 		return err
+	}
+	if bounds != nil {
+		if fault := bounds.refuses(r); fault != nil {
+			return fault
+		}
 	}
 	if size := wireSize(r); size > limit {
 		return &format.Fault{Reason: format.TooLarge, Detail: fmt.Sprintf("record of about %d bytes, the limit is %d", size, limit)}
@@ -149,13 +155,13 @@ func promise(r *kgo.Record, err error) {
 // wireSize bounds what the record takes in a batch of its own, from above.
 func wireSize(r *format.Record) int { return r.Size() + 12*len(r.Headers) + 128 }
 
-func (k *KafkaSink) ready(topic string) (*kgo.Client, int, error) {
+func (k *KafkaSink) ready(topic string) (*kgo.Client, int, *span, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.client == nil {
 		client, err := kgo.NewClient(k.options()...)
 		if err != nil {
-			return nil, 0, fmt.Errorf("make kafka client: %w", err)
+			return nil, 0, nil, fmt.Errorf("make kafka client: %w", err)
 		}
 		k.client = client
 	}
@@ -166,9 +172,9 @@ func (k *KafkaSink) ready(topic string) (*kgo.Client, int, error) {
 		k.topics[topic] = true
 	}
 	if limit, ok := k.limits[topic]; ok {
-		return k.client, limit, nil
+		return k.client, limit, k.spans[topic], nil
 	}
-	return k.client, int(k.batch), nil
+	return k.client, int(k.batch), k.spans[topic], nil
 }
 
 func (k *KafkaSink) failed(topic string, err error) {
@@ -199,8 +205,11 @@ func (k *KafkaSink) Reset(ctx context.Context) error {
 	}
 	defer probe.Close()
 	for topic, cause := range ailing {
-		if errors.Is(cause, kerr.MessageTooLarge) {
+		switch {
+		case errors.Is(cause, kerr.MessageTooLarge):
 			k.learn(ctx, kadm.NewClient(probe), topic)
+		case errors.Is(cause, kerr.InvalidTimestamp):
+			k.learnSpan(ctx, kadm.NewClient(probe), topic)
 		}
 		if err := k.await(ctx, kadm.NewClient(probe), topic); err != nil {
 			return err
