@@ -1,4 +1,6 @@
 -- Rows by id: outbox_pkey of each partition.
-SELECT id, aggregatetype, aggregateid, coalesce(aggregate_version, 0) AS version, type, created_at
+SELECT id, aggregatetype, aggregateid, coalesce(aggregate_version, 0) AS version, type,
+    -- An infinite one fits no time.Time and has no age: it never falls to retention.
+    CASE WHEN isfinite(created_at) THEN created_at ELSE clock_timestamp() END AS created_at
 FROM gapless.outbox
 WHERE id = ANY (@ids::uuid[])
