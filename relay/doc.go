@@ -64,9 +64,11 @@
 //
 // # What the sink will not take
 //
-// A record that can never be sent (too large, bad topic or header) goes to
-// gapless.parked with its bytes, and so do the later rows of its key, in order;
-// other keys flow on. A topic that does not exist or may not be written to
+// A record that can never be sent (too large, bad topic or header, refused by
+// the broker for what it is) goes to gapless.parked with its bytes, and so do
+// the later rows of its key, in order; other keys flow on. A broker refuses a
+// whole batch for one record: the topic's records then go out one by one until
+// the one is found. A topic that does not exist or may not be written to
 // holds the stream: nothing is skipped, nothing is parked, Status says Holding
 // and what for.
 //

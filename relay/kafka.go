@@ -48,6 +48,7 @@ type KafkaSink struct {
 	batch  int32            // bytes
 	limits map[string]int   // per topic, where lower than batch
 	spans  map[string]*span // of topics that refused a timestamp
+	solos  map[string]*solo // of topics that refused a record
 	topics map[string]bool  // sent to
 	ailing map[string]error
 }
@@ -66,7 +67,7 @@ func NewKafkaSink(cfg KafkaConfig) (*KafkaSink, error) {
 	}
 	k := &KafkaSink{
 		cfg: cfg, log: cfg.Logger, batch: cfg.MaxRecordBytes,
-		limits: map[string]int{}, spans: map[string]*span{}, topics: map[string]bool{}, ailing: map[string]error{},
+		limits: map[string]int{}, spans: map[string]*span{}, solos: map[string]*solo{}, topics: map[string]bool{}, ailing: map[string]error{},
 	}
 	if len(cfg.Brokers) == 0 && len(cfg.Options) == 0 {
 		return nil, errors.New("kafka sink config: Brokers is empty")
@@ -110,6 +111,7 @@ type ticket struct {
 	ack     func(*format.Record, error)
 	sink    *KafkaSink
 	headers []kgo.RecordHeader
+	alone   bool // no other record of the topic is out
 }
 
 // Send implements Sink.
@@ -139,13 +141,22 @@ func (k *KafkaSink) Send(r *format.Record, ack func(*format.Record, error)) erro
 	t.kafka = kgo.Record{
 		Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: t.headers, Timestamp: r.Timestamp, Context: t,
 	}
+	if k.alone(t) {
+		return nil
+	}
 	client.Produce(t.Context, &t.kafka, promise)
 	return nil
 }
 
 func promise(r *kgo.Record, err error) {
 	t := r.Context.(*ticket)
-	if err != nil {
+	var fault *format.Fault
+	if t.alone {
+		fault = t.sink.soloDone(t, err)
+	}
+	if fault != nil {
+		err = fault
+	} else if err != nil {
 		t.sink.failed(t.record.Topic, err)
 		err = fmt.Errorf("produce to %s: %w", t.record.Topic, err)
 	}
@@ -192,6 +203,7 @@ func (k *KafkaSink) Reset(ctx context.Context) error {
 	k.mu.Lock()
 	old, ailing := k.client, k.ailing
 	k.client, k.ailing = nil, map[string]error{}
+	k.forgetQueues()
 	k.mu.Unlock()
 	if old != nil {
 		old.Close()
@@ -208,8 +220,10 @@ func (k *KafkaSink) Reset(ctx context.Context) error {
 		switch {
 		case errors.Is(cause, kerr.MessageTooLarge):
 			k.learn(ctx, kadm.NewClient(probe), topic)
-		case errors.Is(cause, kerr.InvalidTimestamp):
+		case errors.Is(cause, kerr.InvalidTimestamp) && !k.spanKnown(topic):
 			k.learnSpan(ctx, kadm.NewClient(probe), topic)
+		case recordRefused(cause):
+			k.suspect(topic, cause)
 		}
 		if err := k.await(ctx, kadm.NewClient(probe), topic); err != nil {
 			return err

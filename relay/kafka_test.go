@@ -266,7 +266,7 @@ func TestKafkaNotAuthorizedHolds(t *testing.T) {
 			return nil, nil, false
 		}
 		cluster.KeepControl()
-		return forbid(req.(*kmsg.ProduceRequest)), nil, true
+		return answer(req.(*kmsg.ProduceRequest), kerr.TopicAuthorizationFailed.Code), nil, true
 	})
 	r := run(t, s.config(kafkaSink(t, brokers)))
 	s.appendTo(t, aggregate, 10)
@@ -277,14 +277,15 @@ func TestKafkaNotAuthorizedHolds(t *testing.T) {
 	}
 }
 
-func forbid(req *kmsg.ProduceRequest) *kmsg.ProduceResponse {
+// answer refuses every batch of the request.
+func answer(req *kmsg.ProduceRequest, code int16) *kmsg.ProduceResponse {
 	resp := req.ResponseKind().(*kmsg.ProduceResponse)
 	for _, rt := range req.Topics {
 		st := kmsg.NewProduceResponseTopic()
 		st.Topic, st.TopicID = rt.Topic, rt.TopicID
 		for _, rp := range rt.Partitions {
 			sp := kmsg.NewProduceResponseTopicPartition()
-			sp.Partition, sp.ErrorCode = rp.Partition, kerr.TopicAuthorizationFailed.Code
+			sp.Partition, sp.ErrorCode = rp.Partition, code
 			st.Partitions = append(st.Partitions, sp)
 		}
 		resp.Topics = append(resp.Topics, st)

@@ -71,7 +71,7 @@ func (p Position) Append(b []byte) []byte {
 // Fault says why a row cannot become a record, or why a sink will never take
 // it. It concerns this row alone: the stream may go on once the row is parked.
 type Fault struct { //nolint:errname // a fault of the row, which errors.As finds; every caller calls it that
-	Reason string // stable, for columns and labels: bad_header, bad_topic, bad_value, too_large
+	Reason string // stable, for columns and labels: bad_header, bad_topic, bad_value, too_large, refused
 	Detail string // never holds payload
 }
 
@@ -87,6 +87,7 @@ const (
 	BadTopic  = "bad_topic"
 	BadValue  = "bad_value"
 	TooLarge  = "too_large"
+	Refused   = "refused" // by the far side, for the record alone
 )
 
 // Format knows the shape of one kind of table.
