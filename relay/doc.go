@@ -86,7 +86,7 @@
 //	gapless_relay_events_total{topic,result}     rows: published, parked, waiting, failed
 //	gapless_relay_commit_to_ack_seconds          commit to acknowledgement
 //	gapless_relay_publish_duration_seconds       hand-over to acknowledgement, of one record in each batch
-//	gapless_relay_lag_seconds                    age of the newest acknowledged event while others are in flight
+//	gapless_relay_lag_seconds                    time since the commit of the oldest event in flight; 0 when none is
 //	gapless_relay_unpublished_bytes              WAL known of and not acknowledged
 //	gapless_relay_queue_records, _queue_bytes    in flight
 //	gapless_relay_progress_writes_total{result}  stored, failed

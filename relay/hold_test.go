@@ -166,3 +166,60 @@ func TestInspectRelayRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// The lag is the oldest's in flight: none at rest, not the newest's that was
+// acknowledged, and there also when nothing ever was.
+func TestLagIsTheOldestInFlight(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	var sink memory
+	sink.hold()
+	reg := prometheus.NewPedanticRegistry()
+	cfg := s.config(&sink)
+	cfg.Registerer = reg
+	r := run(t, cfg)
+	s.append(t, "k", "1")
+	testkit.Eventually(t, patience, func() error {
+		if lag := gauge(t, reg, "gapless_relay_lag_seconds"); lag <= 0 {
+			return fmt.Errorf("lag is %v with a record in flight", lag)
+		}
+		return nil
+	})
+	sink.release()
+	s.stored(t, r, 1)
+	testkit.Eventually(t, patience, func() error {
+		if lag := gauge(t, reg, "gapless_relay_lag_seconds"); lag != 0 {
+			return fmt.Errorf("lag is %v with nothing in flight", lag)
+		}
+		return nil
+	})
+	sink.hold()
+	before := time.Now()
+	s.append(t, "k", "2")
+	testkit.Eventually(t, patience, func() error {
+		lag := gauge(t, reg, "gapless_relay_lag_seconds")
+		if most := time.Since(before).Seconds(); lag > most {
+			t.Fatalf("lag is %v, of an event %v old at most", lag, most)
+		}
+		if lag <= 0 {
+			return errors.New("no lag yet")
+		}
+		return nil
+	})
+	sink.release()
+}
+
+func gauge(t testing.TB, reg *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}

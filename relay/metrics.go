@@ -52,7 +52,7 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 		publish:         histogram("gapless_relay_publish_duration_seconds", "From handing a record to the sink to its acknowledgement."),
 		commitToAck:     histogram("gapless_relay_commit_to_ack_seconds", "From a row's commit, by the server's clock, to its acknowledgement, by ours."),
 		reconnects:      counters("gapless_relay_reconnects_total", "Streams started again, by the peer that failed and the reason.", "peer", "reason"),
-		lag:             gauge("gapless_relay_lag_seconds", "Age of the oldest event that is not acknowledged; 0 when there is none."),
+		lag:             gauge("gapless_relay_lag_seconds", "Time since the commit of the oldest event in flight; 0 when none is."),
 		unpublished:     gauge("gapless_relay_unpublished_bytes", "WAL the server has told of and that is not acknowledged."),
 		queueRecords:    gauge("gapless_relay_queue_records", "Records in flight."),
 		queueBytes:      gauge("gapless_relay_queue_bytes", "Bytes of the records in flight."),

@@ -246,7 +246,7 @@ func (s *session) receive(data []byte) error {
 		s.place = format.Position{
 			Timeline: s.system.Timeline, Commit: core.LSN(m.Begin.CommitLSN), CommitTime: m.Begin.CommitTime,
 		}
-		err := s.machine.Begin(s.place.Commit)
+		err := s.machine.Begin(s.place.Commit, s.place.CommitTime)
 		crashpoint.Hit("relay.after_begin")
 		return err
 	case pgoutput.KindCommit:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/gapless/gapless/relay/format"
 )
 
 // showEvery is how often the status board and the gauges are brought up to date.
@@ -54,8 +56,8 @@ func (s *session) publish() {
 	g.queueBytes.Set(float64(bytes))
 	g.unpublished.Set(float64(received - min(received, done)))
 	lag := time.Duration(0)
-	if records > 0 && !s.lastCommit.IsZero() {
-		lag = time.Since(s.lastCommit)
+	if at, ok := m.Oldest(); ok {
+		lag = time.Since(format.Time(at))
 	}
 	g.lag.Set(seconds(lag))
 }

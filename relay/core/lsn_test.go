@@ -47,7 +47,7 @@ func ExampleParseLSN() {
 
 func ExampleMachine() {
 	m := core.New(core.Config{Position: core.Position{Resume: 0x100}, Confirmed: 0x100}, 0)
-	_ = m.Begin(0x200)         // the server sends a transaction
+	_ = m.Begin(0x200, 0)      // the server sends a transaction
 	_, skip, _ := m.Change()   // with one change
 	seq := m.Track(512)        // which goes to the sink
 	_ = m.Commit(0x200, 0x230) // and is complete

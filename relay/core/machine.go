@@ -17,6 +17,7 @@ type Machine struct {
 
 	inTx      bool
 	commit    LSN   // of the open transaction
+	at        int64 // when that was committed
 	index     int64 // changes received of it
 	skip      int64 // changes of it that an earlier run relayed
 	tracked   bool  // a change of it went out in this run
@@ -72,12 +73,13 @@ func New(cfg Config, now time.Duration) *Machine {
 	return m
 }
 
-// Begin opens the transaction whose commit record is at commit.
-func (m *Machine) Begin(commit LSN) error {
+// Begin opens the transaction whose commit record is at commit. at is when it
+// was committed, by any clock: Oldest gives it back.
+func (m *Machine) Begin(commit LSN, at int64) error {
 	if m.inTx {
 		return fmt.Errorf("begin %s inside transaction %s: %w", commit, m.commit, ErrProtocol)
 	}
-	m.inTx, m.commit, m.index, m.skip, m.tracked = true, commit, 0, 0, false
+	m.inTx, m.commit, m.at, m.index, m.skip, m.tracked = true, commit, at, 0, 0, false
 	switch {
 	case commit < m.partial.Resume:
 		m.skip = int64(^uint64(0) >> 1) // complete in an earlier run; the server went back
@@ -107,7 +109,7 @@ func (m *Machine) Track(size int) (seq uint64) {
 	m.proof, m.proofInRec = 0, false
 	m.records++
 	m.bytes += int64(size)
-	seq = m.ring.push(entry{lsn: m.commit, index: m.index - 1, size: int32(size)})
+	seq = m.ring.push(entry{lsn: m.commit, index: m.index - 1, at: m.at, size: int32(size)})
 	if m.faults.ackOnReceive {
 		m.Ack(seq)
 	}
@@ -179,6 +181,15 @@ func (m *Machine) Ack(seq uint64) {
 		}
 		m.pass(*head)
 	}
+}
+
+// Oldest is when the oldest change in flight was committed; ok is false when
+// none is.
+func (m *Machine) Oldest() (at int64, ok bool) {
+	if m.ring.empty() {
+		return 0, false
+	}
+	return m.ring.at(m.ring.head).at, true // never a commit: those are passed at once
 }
 
 func (m *Machine) pass(e entry) {

@@ -84,7 +84,7 @@ func machine(t *testing.T, p Position) *Machine {
 func feed(t *testing.T, m *Machine, end LSN, rows int) (seqs []uint64) {
 	t.Helper()
 	const commit = 20
-	if err := m.Begin(commit); err != nil {
+	if err := m.Begin(commit, 0); err != nil {
 		t.Fatal(err)
 	}
 	for range rows {
@@ -194,7 +194,7 @@ func TestPausedByRecordsAndBytes(t *testing.T) {
 	if m.Paused() {
 		t.Error("paused below the limit")
 	}
-	if err := m.Begin(40); err != nil {
+	if err := m.Begin(40, 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := m.Change(); err != nil {
@@ -216,10 +216,10 @@ func TestMessagesOutOfOrderAreErrors(t *testing.T) {
 	if err := m.Commit(5, 6); !errors.Is(err, ErrProtocol) {
 		t.Errorf("commit before begin: %v", err)
 	}
-	if err := m.Begin(5); err != nil {
+	if err := m.Begin(5, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Begin(5); !errors.Is(err, ErrProtocol) {
+	if err := m.Begin(5, 0); !errors.Is(err, ErrProtocol) {
 		t.Errorf("begin in begin: %v", err)
 	}
 	if err := m.Commit(7, 8); !errors.Is(err, ErrProtocol) {
@@ -231,7 +231,7 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 	m := machine(t, Position{Resume: 1})
 	lsn := LSN(10)
 	allocs := testing.AllocsPerRun(1000, func() {
-		_ = m.Begin(lsn)
+		_ = m.Begin(lsn, 0)
 		_, _, _ = m.Change()
 		seq := m.Track(100)
 		_ = m.Commit(lsn, lsn+5)
@@ -249,11 +249,45 @@ func BenchmarkEvent(b *testing.B) {
 	m := New(Config{Position: Position{Resume: 1}}, 0)
 	lsn := LSN(10)
 	for b.Loop() {
-		_ = m.Begin(lsn)
+		_ = m.Begin(lsn, 0)
 		_, _, _ = m.Change()
 		seq := m.Track(100)
 		_ = m.Commit(lsn, lsn+5)
 		m.Ack(seq)
 		lsn += 10
 	}
+}
+
+// The oldest in flight is the head of the stream, whatever came back first.
+func TestOldest(t *testing.T) {
+	t.Parallel()
+	m := New(Config{Position: Position{Resume: 1}, Confirmed: 1}, 0)
+	oldest := func(want int64, inFlight bool) {
+		t.Helper()
+		if at, ok := m.Oldest(); ok != inFlight || ok && at != want {
+			t.Errorf("oldest %d, %v; want %d, %v", at, ok, want, inFlight)
+		}
+	}
+	oldest(0, false)
+	var seqs []uint64
+	for i := range 3 {
+		lsn := LSN(10 * (i + 1))
+		if err := m.Begin(lsn, int64(100+i)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := m.Change(); err != nil {
+			t.Fatal(err)
+		}
+		seqs = append(seqs, m.Track(1))
+		if err := m.Commit(lsn, lsn+5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	oldest(100, true)
+	m.Ack(seqs[1])
+	oldest(100, true)
+	m.Ack(seqs[0])
+	oldest(102, true)
+	m.Ack(seqs[2])
+	oldest(0, false)
 }

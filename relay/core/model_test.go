@@ -255,7 +255,7 @@ func (w *model) receive() error {
 	s.at++
 	switch {
 	case s.at == 1:
-		return w.m.Begin(t.commit)
+		return w.m.Begin(t.commit, 0)
 	case s.at <= len(t.rows)+1:
 		r := t.rows[s.at-2]
 		_, skip, err := w.m.Change()

@@ -4,6 +4,7 @@ package core
 type entry struct {
 	lsn   LSN   // of the commit record; of its end when this is a commit
 	index int64 // of the change in its transaction; -1 when this is a commit
+	at    int64 // when it was committed, see Begin
 	size  int32
 	acked bool
 }
