@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -136,8 +137,14 @@ func (w *Writer) AppendSQL(ctx context.Context, tx *stdsql.Tx, events ...Event) 
 		return nil
 	}
 	for i := range r.ids {
-		_, err := tx.ExecContext(ctx, sql.OutboxAppendOne, uuid.UUID(r.ids[i]).String(), r.aggregateTypes[i], r.aggregateIDs[i],
-			r.versions[i], r.types[i], r.payloads[i], r.headers[i])
+		// A nil []byte in an interface is not nil, and drivers differ in what they
+		// make of it; a tombstone is NULL.
+		var payload any
+		if r.payloads[i] != nil {
+			payload = r.payloads[i]
+		}
+		_, err := tx.ExecContext(ctx, sql.OutboxAppendOne, uuid.UUID(r.ids[i].Bytes).String(), r.aggregateTypes[i], r.aggregateIDs[i],
+			r.versions[i], r.types[i], payload, r.headers[i])
 		if err != nil {
 			return fmt.Errorf("append to outbox: %w", err)
 		}
@@ -147,8 +154,9 @@ func (w *Writer) AppendSQL(ctx context.Context, tx *stdsql.Tx, events ...Event) 
 
 // rows are validated, encoded events, column by column.
 type rows struct {
-	// Not uuid.UUID, which pgx would print and parse again: it is a driver.Valuer.
-	ids            [][16]byte
+	// Not uuid.UUID, which pgx would print and parse again (it is a driver.Valuer),
+	// nor [16]byte, whose type pgx cannot tell in the modes without a description.
+	ids            []pgtype.UUID
 	aggregateTypes []string
 	aggregateIDs   []string
 	versions       []*int64
@@ -160,7 +168,7 @@ type rows struct {
 func (w *Writer) rows(ctx context.Context, events []Event) (*rows, error) {
 	n := len(events)
 	r := &rows{
-		ids: make([][16]byte, n), aggregateTypes: make([]string, n), aggregateIDs: make([]string, n),
+		ids: make([]pgtype.UUID, n), aggregateTypes: make([]string, n), aggregateIDs: make([]string, n),
 		versions: make([]*int64, n), types: make([]string, n), payloads: make([][]byte, n), headers: make([]string, n),
 	}
 	fromContext := ContextHeaders(ctx)
@@ -192,7 +200,7 @@ func (w *Writer) rows(ctx context.Context, events []Event) (*rows, error) {
 		} else {
 			given[e.ID] = true
 		}
-		r.ids[i], r.aggregateTypes[i], r.aggregateIDs[i], r.types[i] = e.ID, e.AggregateType, e.AggregateID, e.Type
+		r.ids[i], r.aggregateTypes[i], r.aggregateIDs[i], r.types[i] = pgtype.UUID{Bytes: e.ID, Valid: true}, e.AggregateType, e.AggregateID, e.Type
 		r.payloads[i] = e.Payload
 		if e.AggregateVersion > 0 {
 			r.versions[i] = &e.AggregateVersion
@@ -264,7 +272,7 @@ func (r *rows) messages() ([]string, error) {
 	list := make([]string, len(r.ids))
 	for i := range r.ids {
 		text, err := json.Marshal(Emitted{
-			ID: uuid.UUID(r.ids[i]), AggregateType: r.aggregateTypes[i], AggregateID: r.aggregateIDs[i], AggregateVersion: r.versions[i],
+			ID: uuid.UUID(r.ids[i].Bytes), AggregateType: r.aggregateTypes[i], AggregateID: r.aggregateIDs[i], AggregateVersion: r.versions[i],
 			Type: r.types[i], Payload: r.payloads[i], Headers: json.RawMessage(r.headers[i]),
 			CreatedAt: time.Now().UTC().Truncate(time.Microsecond),
 		})
