@@ -48,6 +48,11 @@
 //   - Serialization failure, deadlock, lock or statement timeout, a lost connection, a
 //     database that is away: the same transaction again after a jittered pause. No attempt
 //     is counted, nothing is ever parked for it.
+//   - A statement of the runtime's own that fails, for whatever reason: the same, and
+//     the status says so.
+//   - A table, column, function or grant that a handler's statement misses (42P01, 42703,
+//     42883, 3F000, 42501): the handler was deployed before its migration, and
+//     the partition waits for that as it waits for a dependency.
 //   - [Unavailable]: what comes before the message is applied, then the partition
 //     waits and tries again, however long. No attempt is counted.
 //   - [Poison]: parked at once.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/gapless/gapless/internal/crashpoint"
@@ -128,6 +129,10 @@ func (e *engine) transact(ctx context.Context, t *tx, items []*item) ([]Outcome,
 	}
 	if len(waiting) > 0 {
 		e.queueWaiting(t, waiting)
+		// Now, and not with the handler's statements: see ownError.
+		if err := t.flush(ctx); err != nil {
+			return nil, &ownError{fmt.Errorf("store what waits: %w", err)}
+		}
 	}
 	if err := e.deliver(ctx, t, deliveries); err != nil {
 		return nil, err
@@ -141,10 +146,10 @@ func (e *engine) transact(ctx context.Context, t *tx, items []*item) ([]Outcome,
 func (e *engine) claim(ctx context.Context, t *tx, items []*item) (map[uuid.UUID]struct{}, map[keyOf]struct{}, error) {
 	claims := sortedFirsts(items)
 	n := len(claims)
-	ids, outcomes, topics := make([]uuid.UUID, n), make([]string, n), make([]string, n)
+	ids, outcomes, topics := make([]pgtype.UUID, n), make([]string, n), make([]string, n)
 	partitions, offsets, positions := make([]int32, n), make([]int64, n), make([]*string, n)
 	for i, it := range claims {
-		ids[i], topics[i], partitions[i], offsets[i] = it.ID, it.Topic, it.Partition, it.Offset
+		ids[i], topics[i], partitions[i], offsets[i] = id(it.ID), it.Topic, it.Partition, it.Offset
 		positions[i] = nullText(it.Header("gapless_position"))
 		if outcomes[i] = string(Applied); it.ignored {
 			outcomes[i] = string(Ignored)
@@ -157,9 +162,9 @@ func (e *engine) claim(ctx context.Context, t *tx, items []*item) (map[uuid.UUID
 	batch.Queue(sql.InboxBegin)
 	batch.Queue(sql.InboxClaim, e.consumer.Name, e.generation, ids, outcomes, topics, partitions, offsets, positions).
 		Query(func(rows pgx.Rows) error {
-			var id uuid.UUID
-			_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
-				fresh[id] = struct{}{}
+			var claimed pgtype.UUID
+			_, err := pgx.ForEachRow(rows, []any{&claimed}, func() error {
+				fresh[claimed.Bytes] = struct{}{}
 				return nil
 			})
 			return err
@@ -168,7 +173,7 @@ func (e *engine) claim(ctx context.Context, t *tx, items []*item) (map[uuid.UUID
 		batch.Queue(sql.InboxBlocked, e.consumer.Name, e.generation, keyTopics, list).Query(readKeys(blocked))
 	}
 	if err := t.conn.SendBatch(ctx, &batch).Close(); err != nil {
-		return nil, nil, fmt.Errorf("claim batch: %w", err)
+		return nil, nil, &ownError{fmt.Errorf("claim batch: %w", err)}
 	}
 	return fresh, blocked, nil
 }
@@ -188,11 +193,11 @@ func readKeys(into map[keyOf]struct{}) func(pgx.Rows) error {
 func (e *engine) queueWaiting(t *tx, items []*item) {
 	n := len(items)
 	topics, keys, partitions, offsets := make([]string, n), make([][]byte, n), make([]int32, n), make([]int64, n)
-	ids, types, times := make([]uuid.UUID, n), make([]*string, n), make([]time.Time, n)
+	ids, types, times := make([]pgtype.UUID, n), make([]*string, n), make([]time.Time, n)
 	values, headers := make([][]byte, n), make([]string, n)
 	for i, it := range items {
 		topics[i], keys[i], partitions[i], offsets[i] = it.Topic, it.Key, it.Partition, it.Offset
-		ids[i], types[i], times[i] = it.ID, nullText(it.Type), it.Timestamp
+		ids[i], types[i], times[i] = id(it.ID), nullText(it.Type), stamp(it.Timestamp)
 		values[i], headers[i] = it.Value, encodeHeaders(it.Headers)
 	}
 	t.Queue(sql.InboxWait, e.consumer.Name, e.generation, topics, keys, partitions, offsets, ids, types, times, values, headers)

@@ -52,7 +52,7 @@ const (
 	StateRunning  = "running"
 	StateRetrying = "retrying" // a message failed and is tried again
 	StateHeld     = "held"     // a dependency is down: see [Unavailable]
-	StateDatabase = "database" // the database is away, or refuses transactions
+	StateDatabase = "database" // the database is away, refuses transactions, or lacks a table, column or grant
 )
 
 // settle brings every item to an outcome, in order. It returns early only with
@@ -211,9 +211,12 @@ func (l *lane) single(ctx context.Context, it *item, recordFirst bool) error {
 			err = l.waitAgain(ctx, pauses, err)
 		case hold:
 			l.engine.metrics.retry("held")
-			l.engine.log.Warn("dependency is down, partition waits", "topic", it.Topic, "partition", it.Partition,
-				"offset", it.Offset, "error", err)
-			err = l.rest(ctx, StateHeld, err, backoff(holdBase, holdLimit, pauses))
+			state, message := StateHeld, "dependency is down, partition waits"
+			if !IsUnavailable(err) {
+				state, message = StateDatabase, "schema or grants do not fit the handler, partition waits"
+			}
+			l.engine.log.Warn(message, "topic", it.Topic, "partition", it.Partition, "offset", it.Offset, "error", err)
+			err = l.rest(ctx, state, err, backoff(holdBase, holdLimit, pauses))
 		default:
 			l.engine.metrics.failed(it)
 			it.prepared, it.isPrepared = nil, false

@@ -27,7 +27,7 @@ type attempts struct {
 func (e *engine) recordAttempt(ctx context.Context, it *item, n int, cause error) (attempts, error) {
 	var a attempts
 	var batch pgx.Batch
-	batch.Queue(sql.InboxAttemptRecord, e.consumer.Name, e.generation, it.Topic, it.Partition, it.Offset, it.ID, n, errorText(cause)).
+	batch.Queue(sql.InboxAttemptRecord, e.consumer.Name, e.generation, it.Topic, it.Partition, it.Offset, id(it.ID), n, errorText(cause)).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&a.count, &a.first) })
 	if err := e.send(ctx, &batch); err != nil {
 		return attempts{}, fmt.Errorf("record attempt: %w", err)
@@ -55,8 +55,8 @@ func (e *engine) park(ctx context.Context, it *item, reason string, cause error,
 	}
 	letter := uuid.Nil
 	var batch pgx.Batch
-	batch.Queue(sql.InboxPark, e.consumer.Name, e.generation, it.ID, it.Topic, it.Partition, it.Offset,
-		nullText(it.Header("gapless_position")), nullText(it.Type), it.Timestamp, it.Key, it.Value, encodeHeaders(it.Headers),
+	batch.Queue(sql.InboxPark, e.consumer.Name, e.generation, id(it.ID), it.Topic, it.Partition, it.Offset,
+		nullText(it.Header("gapless_position")), nullText(it.Type), stamp(it.Timestamp), it.Key, it.Value, encodeHeaders(it.Headers),
 		text(reason), errorText(cause), a.count, first).
 		QueryRow(func(row pgx.Row) error {
 			err := row.Scan(&letter)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/gapless/gapless/sql"
 )
@@ -17,15 +18,15 @@ import (
 func (e *engine) pendingOf(ctx context.Context, items []*item) ([]*item, error) {
 	seen := map[uuid.UUID]struct{}{}
 	blocked := map[keyOf]struct{}{}
-	ids := make([]uuid.UUID, len(items))
+	ids := make([]pgtype.UUID, len(items))
 	for i, it := range items {
-		ids[i] = it.ID
+		ids[i] = id(it.ID)
 	}
 	var batch pgx.Batch
 	batch.Queue(sql.InboxSeen, e.consumer.Name, e.generation, ids).Query(func(rows pgx.Rows) error {
-		var id uuid.UUID
-		_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
-			seen[id] = struct{}{}
+		var claimed pgtype.UUID
+		_, err := pgx.ForEachRow(rows, []any{&claimed}, func() error {
+			seen[claimed.Bytes] = struct{}{}
 			return nil
 		})
 		return err
@@ -34,7 +35,7 @@ func (e *engine) pendingOf(ctx context.Context, items []*item) ([]*item, error) 
 		batch.Queue(sql.InboxBlockedPeek, e.consumer.Name, e.generation, topics, list).Query(readKeys(blocked))
 	}
 	if err := e.send(ctx, &batch); err != nil {
-		return nil, fmt.Errorf("look up batch: %w", err)
+		return nil, &ownError{fmt.Errorf("look up batch: %w", err)}
 	}
 	var pending []*item
 	for _, it := range items {

@@ -4,8 +4,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"strings"
+	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -92,6 +95,22 @@ func text(s string) string {
 		return s
 	}
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// id is an event id as pgx sends it in every QueryExecMode, and without the
+// detour through text that a uuid.UUID takes: that one is a driver.Valuer.
+func id(u uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: u, Valid: true} }
+
+// stamp makes a record's timestamp, any 64 bits of milliseconds, fit a Postgres
+// timestamptz.
+func stamp(t time.Time) time.Time {
+	switch year := t.UTC().Year(); {
+	case year < 1:
+		return time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+	case year > 9999:
+		return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	}
+	return t
 }
 
 // nullText is text, with the empty string as NULL.

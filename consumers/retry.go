@@ -16,6 +16,13 @@ type lostError struct{ err error }
 func (e *lostError) Error() string { return e.err.Error() }
 func (e *lostError) Unwrap() error { return e.err }
 
+// ownError is a failure of what the runtime does before any handler runs: no
+// message can be at fault for it.
+type ownError struct{ err error }
+
+func (e *ownError) Error() string { return e.err.Error() }
+func (e *ownError) Unwrap() error { return e.err }
+
 // errStopping ends the work on a partition that is being given up.
 var errStopping = errors.New("the partition is being given up")
 
@@ -26,7 +33,8 @@ const (
 	// again: nothing is wrong with any message; the same transaction once more,
 	// no attempt counted.
 	again verdict = iota
-	// hold: a dependency is down; the partition waits, no attempt counted.
+	// hold: a dependency is down, or the schema is not the one that the handler
+	// was written for; the partition waits, no attempt counted.
 	hold
 	// failed: a message, or its handler, is at fault.
 	failed
@@ -39,9 +47,20 @@ func judge(err error) verdict {
 	if _, ok := errors.AsType[*lostError](err); ok {
 		return again
 	}
+	if _, ok := errors.AsType[*ownError](err); ok {
+		return again
+	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return failed
+	}
+	switch pg.Code {
+	case "3F000", "42P01", "42703", "42883", // no such schema, table, column, function: deployed before its migration
+		"42501": // insufficient_privilege: deployed before its grants
+		return hold
+	case "0A000", // feature_not_supported: a plan that a migration has outdated, which pgx then forgets
+		"26000", "42P05": // a prepared statement is unknown, or known already: a pooler has changed the server session
+		return again
 	}
 	switch pg.Code {
 	case "40001", // serialization_failure

@@ -1,0 +1,165 @@
+package consumers_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gapless/gapless/consumers"
+)
+
+// signalWriter is a log's; it closes seen when want was written.
+type signalWriter struct {
+	mu   sync.Mutex
+	want string
+	seen chan struct{}
+}
+
+func (w *signalWriter) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.want != "" && bytes.Contains(b, []byte(w.want)) {
+		w.want = ""
+		close(w.seen)
+	}
+	return len(b), nil
+}
+
+// whileBroken processes messages on a database that breakIt has broken, waits
+// until the runtime has said so, mends it and returns the outcomes.
+func whileBroken(t *testing.T, d *database, says, breakIt, mendIt string, prepare, list []*consumers.Message, consumer consumers.Consumer) []consumers.Outcome {
+	t.Helper()
+	w := &signalWriter{want: says, seen: make(chan struct{})}
+	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 1, Logger: slog.New(slog.NewTextHandler(w, nil))}, consumer)
+	if len(prepare) > 0 {
+		process(t, in, prepare...)
+	}
+	if _, err := d.admin.Exec(t.Context(), breakIt); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	mended := make(chan error, 1)
+	go func() {
+		var err error
+		select {
+		case <-w.seen:
+			_, err = d.admin.Exec(ctx, mendIt)
+		case <-ctx.Done():
+			err = fmt.Errorf("%q was never logged", says)
+		}
+		mended <- err
+	}()
+	outcomes, err := in.Process(ctx, list...)
+	if err != nil {
+		t.Fatalf("process: %v", err)
+	}
+	select {
+	case <-w.seen:
+	default:
+		cancel() // settled without a word
+	}
+	if err := <-mended; err != nil {
+		t.Error(err)
+	}
+	return outcomes
+}
+
+// What the runtime itself asks of the database says nothing about a message.
+func TestFailureOfOurOwnStatementParksNothing(t *testing.T) {
+	t.Parallel()
+	const again = "transaction will be tried again"
+	for _, c := range []struct{ name, breakIt, mendIt string }{
+		// The check is an error that would be a message's, from a handler.
+		{"claim", "ALTER TABLE gapless.inbox ADD CONSTRAINT broken CHECK (outcome <> 'applied') NOT VALID", "ALTER TABLE gapless.inbox DROP CONSTRAINT broken"},
+		{"wait", "ALTER TABLE gapless.key_block_message ADD CONSTRAINT broken CHECK (topic = '') NOT VALID", "ALTER TABLE gapless.key_block_message DROP CONSTRAINT broken"},
+		{"look-up", "REVOKE SELECT ON gapless.key_block FROM gapless_consumer", "GRANT SELECT ON gapless.key_block TO gapless_consumer"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t)
+			consumer := effectConsumer()
+			consumer.Prepare = func(context.Context, *consumers.Message) (any, error) { return nil, nil } //nolint:nilnil // nothing to prepare
+			got := whileBroken(t, d, again, c.breakIt, c.mendIt,
+				[]*consumers.Message{message(t, 0, "blocked", "poison")},
+				[]*consumers.Message{message(t, 1, "blocked", "good"), message(t, 2, "a", "good")}, consumer)
+			if want := []consumers.Outcome{consumers.Waiting, consumers.Applied}; !slices.Equal(got, want) {
+				t.Errorf("outcomes %v, want %v", got, want)
+			}
+			if n := d.int(t, "SELECT count(*) FROM gapless.dead_letter") + d.int(t, "SELECT count(*) FROM gapless.inbox_attempt"); n != 1 {
+				t.Errorf("%d dead letters and attempts, want the one of the poison", n)
+			}
+		})
+	}
+}
+
+// A handler that is deployed before its migration, or its grants.
+func TestHandlerBeforeItsMigrationWaits(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, breakIt, mendIt string }{
+		{"table", "ALTER TABLE effect RENAME TO soon", "ALTER TABLE soon RENAME TO effect"},
+		{"column", "ALTER TABLE effect RENAME key TO soon", "ALTER TABLE effect RENAME soon TO key"},
+		{"grant", "REVOKE INSERT ON effect FROM gapless_consumer", "GRANT INSERT ON effect TO gapless_consumer"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t)
+			got := whileBroken(t, d, "schema or grants do not fit the handler", c.breakIt, c.mendIt, nil,
+				[]*consumers.Message{message(t, 0, "a", "good"), message(t, 1, "b", "good")}, effectConsumer())
+			if d.effects(t) != "a b" || slices.Contains(got, consumers.Parked) {
+				t.Errorf("outcomes %v, effects %q; want both applied, in order", got, d.effects(t))
+			}
+			if n := d.int(t, "SELECT count(*) FROM gapless.inbox_attempt"); n != 0 {
+				t.Errorf("%d messages with attempts", n)
+			}
+		})
+	}
+}
+
+// A pooler that has given us another server session: the statements that pgx
+// prepared are not there.
+func TestLostPreparedStatementsCountNoAttempt(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	consumer := effectConsumer()
+	apply, calls := consumer.Apply, 0
+	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
+		if calls++; calls%2 == 0 {
+			if _, err := tx.Exec(ctx, "DEALLOCATE ALL"); err != nil {
+				return err
+			}
+		}
+		return apply(ctx, tx, m)
+	}
+	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 1}, consumer)
+	for i, key := range []string{"a", "b", "c"} {
+		process(t, in, message(t, i, key, "good"))
+	}
+	if d.effects(t) != "a b c" {
+		t.Errorf("effects %q, want each once", d.effects(t))
+	}
+	if n := d.int(t, "SELECT count(*) FROM gapless.dead_letter"); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+	for _, code := range []string{"0A000", "26000", "42P05"} {
+		calls := 0
+		consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
+			if calls++; calls <= 3 {
+				return fmt.Errorf("insert: %w", &pgconn.PgError{Code: code})
+			}
+			return apply(ctx, tx, m)
+		}
+		in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 1}, consumer)
+		if got := process(t, in, message(t, 9, strings.ToLower(code), "good")); got[0] != consumers.Applied {
+			t.Errorf("outcome %v after %s, want applied", got, code)
+		}
+	}
+}
