@@ -77,6 +77,8 @@
 // It does not order across keys, does not remove rows from the outbox, does
 // not create topics, does not look at payloads, and never runs a SELECT on a
 // published table while streaming (only at a start that finds something odd).
+// It does keep the outbox's daily partitions a fortnight ahead, once an hour:
+// where no API runs nobody else would.
 // Exactly-once production, recovery of a lost slot and redrive are not here.
 //
 // # Metrics

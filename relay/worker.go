@@ -107,6 +107,9 @@ func (s *session) jobs(ctx context.Context, now time.Duration) {
 	case s.want.look(now):
 		s.want.lastLook, s.want.looked = now, true
 		s.worker.do(s.look)
+	case !time.Now().Before(s.r.keepAt):
+		s.r.keepAt = time.Now().Add(keepEvery)
+		s.worker.do(s.keepPartitions)
 	}
 }
 
