@@ -239,8 +239,11 @@ func (c *Conn) awaitEnd(ctx context.Context) {
 	if c.conn.SetReadDeadline(end) != nil {
 		return
 	}
+	// Not c.buf: a Start that failed has none, and a read into nothing returns
+	// at once for ever.
+	rest := make([]byte, 4<<10)
 	for {
-		if _, err := c.conn.Read(c.buf); err != nil {
+		if _, err := c.conn.Read(rest); err != nil {
 			return
 		}
 	}

@@ -253,3 +253,26 @@ func FuzzNext(f *testing.F) {
 		}
 	})
 }
+
+// A Start that failed leaves no buffer. Close must not turn in circles then.
+func TestCloseAfterFailedStart(t *testing.T) {
+	t.Parallel()
+	c, server := pipe(t)
+	c.buf = nil
+	closed := make(chan error, 1)
+	go func() { closed <- c.Close(t.Context()) }()
+	goodbye := make([]byte, 10)
+	if _, err := io.ReadFull(server, goodbye); err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		c.conn.Close() // or it spins on
+		t.Fatal("Close does not return")
+	}
+}
