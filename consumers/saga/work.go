@@ -25,6 +25,10 @@ import (
 // while the commit waits for a synchronous standby.
 var errOrderUnseen = errors.New("the order's row cannot be seen yet")
 
+// unseenFor is how long a commit may wait for its standby before an order that
+// cannot be seen counts as one that does not exist.
+const unseenFor = 10 * time.Minute
+
 // instance is a saga that a batch has locked, or is about to create.
 type instance struct {
 	state       State
@@ -206,6 +210,13 @@ func (o *orderRow) apply(c OrderChange) {
 	}
 }
 
+// isYoung tells whether what moved the saga was written a moment ago.
+func (w *work) isYoung(id sagaID) bool {
+	return slices.ContainsFunc(w.outputs, func(o output) bool {
+		return o.saga == id && o.cause != nil && time.Since(o.cause.Timestamp) < unseenFor
+	})
+}
+
 // lockOrders locks the orders that are going to change, and only those.
 func (w *work) lockOrders(ctx context.Context, tx consumers.Tx) (map[sagaID]*orderRow, error) {
 	orders := make(map[sagaID]*orderRow)
@@ -226,7 +237,11 @@ func (w *work) lockOrders(ctx context.Context, tx consumers.Tx) (map[sagaID]*ord
 	}
 	for id, o := range orders {
 		if o == nil {
-			return nil, fmt.Errorf("lock order %s: %w", id, errOrderUnseen)
+			err := fmt.Errorf("lock order %s: %w", id, errOrderUnseen)
+			if w.isYoung(id) {
+				return nil, consumers.Unavailable(err) // no try is counted
+			}
+			return nil, err
 		}
 	}
 	return orders, nil
