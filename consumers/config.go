@@ -59,10 +59,11 @@ type Config struct {
 
 	// MaxAttempts at a message before it is parked. Default 5.
 	MaxAttempts int
-	// RetryFor bounds the tries in time, while the offset is held. Default 30 s.
+	// RetryFor bounds the tries in time, while the offset is held. Default 30 s;
+	// negative is no bound.
 	RetryFor time.Duration
-	// RetryMessages bounds the tries by what waits behind the message in its
-	// partition. Default 1000.
+	// RetryMessages bounds the tries, from the third on, by what waits behind the
+	// message in its partition. Default 1000; negative is no bound.
 	RetryMessages int
 	// RetryBackoff is the pause after the first failure; it doubles. Default
 	// 200 ms.
@@ -147,8 +148,6 @@ func (c *Config) validateInbox() error {
 		{"Concurrency", int64(c.Concurrency)},
 		{"PrepareConcurrency", int64(c.PrepareConcurrency)},
 		{"MaxAttempts", int64(c.MaxAttempts)},
-		{"RetryFor", int64(c.RetryFor)},
-		{"RetryMessages", int64(c.RetryMessages)},
 		{"RetryBackoff", int64(c.RetryBackoff)},
 		{"DrainTimeout", int64(c.DrainTimeout)},
 	} {

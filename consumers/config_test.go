@@ -14,13 +14,13 @@ func TestNewNamesEveryFault(t *testing.T) {
 	t.Parallel()
 	apply := func(context.Context, consumers.Tx, consumers.Delivery) error { return nil }
 	_, err := consumers.New(consumers.Config{
-		BatchSize: -1, RetryFor: -1,
+		BatchSize: -1, RetryBackoff: -1,
 		Consumers: []consumers.Consumer{{Name: "Upper", Topics: []string{"t"}, Apply: apply}, {Name: "both"}, {Name: "both"}},
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"DatabaseURL or Pool", "Brokers is empty", "BatchSize is negative", "RetryFor is negative", `"Upper": Name`, `"both": set Apply or ApplyBatch`, `"both": Topics is empty`, `"both" is named twice`} {
+	for _, want := range []string{"DatabaseURL or Pool", "Brokers is empty", "BatchSize is negative", "RetryBackoff is negative", `"Upper": Name`, `"both": set Apply or ApplyBatch`, `"both": Topics is empty`, `"both" is named twice`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not say %q:\n%v", want, err)
 		}

@@ -419,6 +419,17 @@ func TestRetriesEndWithTheirTime(t *testing.T) {
 	}
 }
 
+func TestRetriesWithoutBounds(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	consumer := effectConsumer()
+	consumer.Apply = func(context.Context, consumers.Tx, consumers.Delivery) error { return errors.New("never") }
+	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 4, RetryFor: -1, RetryMessages: -1}, consumer)
+	if got := process(t, in, message(t, 0, "a", "")); got[0] != consumers.Parked || d.int(t, "SELECT attempts FROM gapless.dead_letter") != 4 {
+		t.Errorf("outcome %v, want parked after MaxAttempts", got)
+	}
+}
+
 // A statement that failed and whose error was kept must not pass as committed:
 // COMMIT answers ROLLBACK then, without an error.
 func TestSwallowedErrorIsNotACommit(t *testing.T) {

@@ -229,19 +229,32 @@ func (l *lane) single(ctx context.Context, it *item, recordFirst bool) error {
 				return err
 			}
 			isRecorded = false
-			if IsPoison(cause) || history.count >= c.MaxAttempts || time.Since(start) >= c.RetryFor || l.behind() >= c.RetryMessages {
+			if IsPoison(cause) || history.count >= c.MaxAttempts || l.isOverdue(time.Since(start), tries) {
 				return l.park(ctx, it, reasonOf(cause), cause, history)
 			}
 			l.engine.metrics.retry("failed")
 			l.engine.log.Warn("message failed, will be tried again", "event_id", it.ID, "type", it.Type, "topic", it.Topic,
 				"partition", it.Partition, "offset", it.Offset, "attempts", history.count)
-			err = l.rest(ctx, StateRetrying, cause, min(backoff(c.RetryBackoff, retryLimit, tries), c.RetryFor-time.Since(start)))
+			wait := backoff(c.RetryBackoff, retryLimit, tries)
+			if c.RetryFor > 0 {
+				wait = min(wait, c.RetryFor-time.Since(start))
+			}
+			err = l.rest(ctx, StateRetrying, cause, wait)
 			tries++
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// isOverdue tells whether a message that failed has held up its partition for
+// too long. After an outage the queue is full from the start, so what waits
+// counts only once the pauses have had a chance.
+func (l *lane) isOverdue(since time.Duration, tries int) bool {
+	c := l.engine.config
+	return c.RetryFor > 0 && since >= c.RetryFor ||
+		c.RetryMessages > 0 && tries >= triesAtLeast && l.behind() >= c.RetryMessages
 }
 
 var errDied = errors.New("the process died at each try")

@@ -101,6 +101,9 @@ const (
 	retryLimit            = 10 * time.Second
 )
 
+// triesAtLeast come before RetryMessages counts.
+const triesAtLeast = 3
+
 // pause waits, unless ctx ends or the partition is given up.
 func (l *lane) pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)

@@ -155,19 +155,21 @@ func TestPartitionsThatShareATransactionFailAlone(t *testing.T) {
 	}
 }
 
-// A message that fails while RetryMessages wait behind it is parked at once.
+// What fails while RetryMessages wait behind it, as all do after an outage, is
+// parked soon, but not before it was tried again after a pause.
 func TestRetriesEndWhenTooManyWait(t *testing.T) {
 	t.Parallel()
 	d, c := newDatabase(t), newCluster(t, 1)
 	consumer := effectConsumer()
+	var flaky atomic.Int32
 	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
-		if string(m.Key) == "bad" {
-			return errors.New("never")
+		if string(m.Key) == "bad" || string(m.Key) == "flaky" && flaky.Add(1) <= 3 { // in the batch, and twice singly
+			return errors.New("not now")
 		}
 		return applyEffect(ctx, tx, m)
 	}
-	records := []*kgo.Record{c.record(0, "bad", "")}
-	for i := range 200 {
+	records := []*kgo.Record{c.record(0, "flaky", ""), c.record(0, "bad", "")}
+	for i := range 199 {
 		records = append(records, c.record(0, strconv.Itoa(i), ""))
 	}
 	c.produce(t, records...)
@@ -176,8 +178,51 @@ func TestRetriesEndWhenTooManyWait(t *testing.T) {
 	r := run(t, config)
 	d.waitForEffects(t, 200)
 	r.end()
-	if got := d.int(t, "SELECT count(*) FROM gapless.dead_letter"); got != 1 {
-		t.Errorf("%d dead letters, want 1", got)
+	if got := d.text(t, "SELECT string_agg(convert_from(key, 'UTF8') || ' ' || attempts, ', ') FROM gapless.dead_letter"); got != "bad 3" {
+		t.Errorf("dead letters %q, want the bad one after its third try", got)
+	}
+}
+
+// Concurrency bounds all transactions of a consumer: the shared ones and those of
+// lanes that try their messages singly.
+func TestConcurrencyBoundsAllTransactions(t *testing.T) {
+	t.Parallel()
+	d, c := newDatabase(t), newCluster(t, 4)
+	var running, most, failures atomic.Int32
+	consumer := effectConsumer()
+	consumer.ApplyBatch = func(ctx context.Context, tx consumers.Tx, batch []consumers.Delivery) error {
+		now := running.Add(1)
+		defer running.Add(-1)
+		for n := most.Load(); now > n && !most.CompareAndSwap(n, now); n = most.Load() {
+		}
+		if _, err := tx.Exec(ctx, "SELECT pg_sleep(0.005)"); err != nil {
+			return err
+		}
+		if len(batch) > 1 && batch[0].Partition%2 == 0 && failures.Add(1) < 30 {
+			return errors.New("not together")
+		}
+		for _, m := range batch {
+			if err := applyEffect(ctx, tx, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	consumer.Apply = nil
+	const n = 200
+	var records []*kgo.Record
+	for i := range n {
+		records = append(records, c.record(int32(i%4), strconv.Itoa(i), ""))
+	}
+	c.produce(t, records...)
+	config := c.config(d, consumer)
+	config.BatchSize, config.Concurrency = 10, 1
+	r := run(t, config)
+	d.waitForEffects(t, n)
+	r.end()
+	d.once(t, n)
+	if failures.Load() == 0 || most.Load() != 1 {
+		t.Errorf("%d transactions at once after %d failures, want 1", most.Load(), failures.Load())
 	}
 }
 
