@@ -14,7 +14,8 @@ var errTogether = errors.New("a transaction shared with other partitions failed"
 // would else cost a commit of their own, and a commit costs more than they do.
 type committer struct {
 	engine *engine
-	ready  chan *share // unbuffered: those who wait in a send are those who are ready
+	ready  chan *share   // unbuffered: those who wait in a send are those who are ready
+	places chan struct{} // of capacity Concurrency: of each transaction, also those of one lane
 }
 
 // share is a lane's part of a transaction.
@@ -24,7 +25,7 @@ type share struct {
 }
 
 func newCommitter(e *engine) *committer {
-	return &committer{engine: e, ready: make(chan *share)}
+	return &committer{engine: e, ready: make(chan *share), places: make(chan struct{}, e.config.Concurrency)}
 }
 
 // commit is lane.commit: it waits for a place and for the transaction's end. An
@@ -56,7 +57,25 @@ func (c *committer) run(ctx context.Context) {
 	}
 }
 
+// alone is lane.alone: a transaction of one lane.
+func (c *committer) alone(ctx context.Context, items []*item) error {
+	select {
+	case c.places <- struct{}{}:
+		defer func() { <-c.places }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return c.engine.apply(ctx, items)
+}
+
 func (c *committer) transaction(ctx context.Context, first *share) {
+	select {
+	case c.places <- struct{}{}: // before the others are gathered: who waits meanwhile comes along
+		defer func() { <-c.places }()
+	case <-ctx.Done():
+		first.done <- ctx.Err()
+		return
+	}
 	shares, items := []*share{first}, first.items
 gather:
 	for len(items) < c.engine.config.BatchSize {

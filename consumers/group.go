@@ -23,7 +23,6 @@ type group struct {
 	committer *committer
 	member    string
 	client    *kgo.Client
-	transact  chan struct{} // places for transactions outside the committer
 
 	// workers live on this context, which outlives Run's: what is under way when
 	// Run is told to stop is finished.
@@ -40,7 +39,6 @@ type group struct {
 func newGroup(e *engine, member string) *group {
 	return &group{
 		engine: e, member: member, committer: newCommitter(e), partitions: map[partitionID]*partition{},
-		transact: make(chan struct{}, e.config.Concurrency),
 	}
 }
 
@@ -149,17 +147,6 @@ func (g *group) dispatch(id partitionID, records []*kgo.Record, end int64) {
 		items[i] = g.engine.newItem(messageOf(r), r.LeaderEpoch)
 	}
 	p.put(items, end)
-}
-
-// alone is lane.alone: a transaction of one lane, counted against Concurrency.
-func (g *group) alone(ctx context.Context, items []*item) error {
-	select {
-	case g.transact <- struct{}{}:
-		defer func() { <-g.transact }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return g.engine.apply(ctx, items)
 }
 
 func (g *group) mark(id partitionID, last *item) {

@@ -44,7 +44,7 @@ func newPartition(g *group, id partitionID, member string) *partition {
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	p.lane = &lane{
-		engine: g.engine, commit: g.committer.commit, alone: g.alone, stop: p.stop, tried: map[partitionID]int64{},
+		engine: g.engine, commit: g.committer.commit, alone: g.committer.alone, stop: p.stop, tried: map[partitionID]int64{},
 		behind: p.behind, settled: p.settled, state: p.setState,
 	}
 	return p
