@@ -68,7 +68,7 @@ func (s *session) park(table string, r *format.Record, status string, fault *for
 // maxParkBatch bounds one transaction.
 const maxParkBatch = 256
 
-func (s *session) storeParked(context.Context) func(context.Context) {
+func (s *session) storeParked() func(context.Context) {
 	n := min(len(s.parking), maxParkBatch)
 	batch := s.parking[:n:n]
 	return func(ctx context.Context) {

@@ -171,7 +171,7 @@ func (s *session) now() time.Duration { return time.Since(s.began) }
 func (s *session) run(ctx context.Context) error {
 	s.worker.start(context.WithoutCancel(ctx))
 	defer s.diagnosing.Wait()
-	defer s.worker.stop()
+	defer s.worker.stop(ctx, s.r.cfg.StopTimeout)
 	defer s.publish()
 	stop := context.AfterFunc(ctx, s.conn.Interrupt)
 	defer stop()
@@ -194,7 +194,7 @@ func (s *session) turn(ctx context.Context) error {
 	if err := s.act(now); err != nil {
 		return err
 	}
-	s.jobs(ctx, now)
+	s.jobs(now)
 	s.show(ctx, now)
 	due := min(s.machine.Due(now), s.want.due(s, now))
 	if s.machine.Paused() {

@@ -32,8 +32,9 @@ func (s *session) finish(ctx context.Context) error {
 		if err := s.act(now); err != nil {
 			return err
 		}
-		s.saves(ctx)
+		s.saves()
 		if ctx.Err() != nil {
+			s.worker.cancel() // the running job has had its time
 			records, _ := s.machine.InFlight()
 			return fmt.Errorf("%w: %d in flight", errStopTimeout, records)
 		}
@@ -44,11 +45,11 @@ func (s *session) finish(ctx context.Context) error {
 }
 
 // saves is jobs without what nobody needs any more.
-func (s *session) saves(ctx context.Context) {
+func (s *session) saves() {
 	if s.worker.busy || len(s.parking) == 0 && s.worker.save == nil {
 		return
 	}
-	s.jobs(ctx, s.now())
+	s.jobs(s.now())
 }
 
 // salvage stores what is acknowledged within salvageTime after the stream
@@ -75,7 +76,7 @@ func (s *session) salvage(ctx context.Context, cause error) {
 			s.saving, s.events = s.events, 0
 			s.worker.queueSave(s.save(e.Progress))
 		}
-		s.saves(ctx)
+		s.saves()
 		s.inbox.wait(ctx, 1, 20*time.Millisecond)
 	}
 }

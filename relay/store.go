@@ -60,7 +60,6 @@ type server struct {
 	ConfirmedFlush     *string  `db:"confirmed_flush"`
 	PublicationExists  bool     `db:"publication_exists"`
 	PublishesInserts   bool     `db:"publishes_inserts"`
-	ViaRoot            bool     `db:"via_root"`
 	PublicationTables  []string `db:"tables"`
 }
 
@@ -81,7 +80,6 @@ type progress struct {
 	PartialIndex  int64   `db:"partial_index"`
 	Incarnation   int64   `db:"incarnation"`
 	Proofs        []byte  `db:"proofs"`
-	Events        int64   `db:"events"`
 
 	position core.Position
 	proofs   []proof
@@ -191,19 +189,17 @@ type slotFigures struct {
 }
 
 func (s *store) figures(ctx context.Context) (slotFigures, int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	f, err := collect[slotFigures](ctx, s, sql.RelaySlot, s.slot)
 	if err != nil {
 		return f, 0, fmt.Errorf("read slot: %w", err)
 	}
-	type parked struct {
-		Rows   int64      `db:"rows"`
-		Oldest *time.Time `db:"oldest"`
-	}
-	p, err := collect[parked](ctx, s, sql.RelayParkedCount, s.slot)
-	if err != nil {
+	var parked int64
+	if err := s.pool.QueryRow(ctx, sql.RelayParkedCount, s.slot).Scan(&parked); err != nil {
 		return f, 0, fmt.Errorf("count parked rows: %w", err)
 	}
-	return f, p.Rows, nil
+	return f, parked, nil
 }
 
 func (s *store) exec(ctx context.Context, statement string, args ...any) error {

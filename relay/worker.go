@@ -12,28 +12,36 @@ import (
 // worker runs the statements of a session one after the other, on a goroutine
 // of its own: the one that reads the stream never waits for a commit.
 type worker struct {
-	jobs  chan func(context.Context)
-	done  chan struct{}
-	busy  bool // one job is out
-	save  func(context.Context)
-	fatal error // ends the session
+	jobs   chan func(context.Context)
+	done   chan struct{}
+	cancel context.CancelFunc // ends the running job
+	busy   bool               // one job is out
+	save   func(context.Context)
+	fatal  error // ends the session
 }
 
 func (w *worker) start(ctx context.Context) {
 	w.jobs, w.done = make(chan func(context.Context), 1), make(chan struct{})
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, w.cancel = context.WithCancel(ctx)
 	go func() {
 		defer close(w.done)
-		defer cancel()
 		for job := range w.jobs {
 			job(ctx)
 		}
 	}()
 }
 
-// stop returns when the running job has ended; each is bounded by storeTimeout.
-func (w *worker) stop() {
+// stop returns when the running job has ended. Each is bounded by storeTimeout;
+// grace after ctx has ended it is cut short.
+func (w *worker) stop(ctx context.Context, grace time.Duration) {
+	defer w.cancel()
 	close(w.jobs)
+	select {
+	case <-w.done:
+		return
+	case <-ctx.Done():
+	}
+	defer time.AfterFunc(grace, w.cancel).Stop()
 	<-w.done
 }
 
@@ -84,20 +92,19 @@ func (w *wants) due(s *session, now time.Duration) time.Duration {
 		due = min(due, max(quiet-(now-s.lastSend), quiet-(now-w.lastProof), 50*time.Millisecond))
 	}
 	if s.worker.busy {
-		due = max(due, 50*time.Millisecond)
-		due = min(due, 50*time.Millisecond)
+		due = 50 * time.Millisecond
 	}
 	return due
 }
 
 // jobs hands the worker the most urgent thing.
-func (s *session) jobs(ctx context.Context, now time.Duration) {
+func (s *session) jobs(now time.Duration) {
 	if s.worker.busy {
 		return
 	}
 	switch {
 	case len(s.parking) > 0:
-		s.worker.do(s.storeParked(ctx))
+		s.worker.do(s.storeParked())
 	case s.worker.save != nil:
 		save := s.worker.save
 		s.worker.save = nil

@@ -13,7 +13,6 @@ SELECT current_setting('wal_level') AS wal_level,
        s.confirmed_flush_lsn::text AS confirmed_flush,
        p.oid IS NOT NULL AS publication_exists,
        coalesce(p.pubinsert, false) AS publishes_inserts,
-       coalesce(p.pubviaroot, false) AS via_root,
        coalesce((SELECT array_agg(format('%s.%s', t.schemaname, t.tablename) ORDER BY 1)
                  FROM pg_publication_tables AS t WHERE t.pubname = p.pubname), '{}')::text[] AS tables
 FROM (SELECT $1::name AS slot, $2::name AS publication) AS wanted

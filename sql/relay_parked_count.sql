@@ -1,4 +1,4 @@
--- Parked rows, and the time of the oldest. $1 slot.
-SELECT count(*) AS rows, min(parked_at) AS oldest
+-- Parked rows. $1 slot.
+SELECT count(*) AS rows
 FROM gapless.parked
 WHERE slot = $1 AND status IN ('parked', 'waiting')
