@@ -18,7 +18,8 @@ import (
 // sizes are refused, except where a field says what they mean.
 type Config struct {
 	// DatabaseURL of the database with the outbox, as libpq has it. The login
-	// needs REPLICATION and the rights of gapless_relay.
+	// needs REPLICATION and the rights of gapless_relay. connect_timeout in it
+	// is 10 s by default.
 	DatabaseURL string
 	Slot        string // default gapless
 	Publication string // default gapless

@@ -21,6 +21,10 @@ var errFenced = errors.New("another relay has taken the slot")
 // storeTimeout bounds each statement on the progress connection.
 const storeTimeout = 5 * time.Second
 
+// connectTimeout bounds the connecting to each host of the URL, where it names
+// no connect_timeout: a host that swallows packets must not hold up the next.
+const connectTimeout = 10 * time.Second
+
 // store is the relay's state in Postgres, beside the slot.
 type store struct {
 	pool              *pgxpool.Pool
@@ -33,6 +37,9 @@ func openStore(ctx context.Context, cfg Config) (*store, error) {
 		return nil, fmt.Errorf("parse database URL: %w", err)
 	}
 	c.MaxConns = 2
+	if c.ConnConfig.ConnectTimeout == 0 {
+		c.ConnConfig.ConnectTimeout = connectTimeout
+	}
 	c.ConnConfig.RuntimeParams["application_name"] = "gapless relay " + cfg.Slot
 	// A record that a server's crash takes back would be behind the slot.
 	c.ConnConfig.RuntimeParams["synchronous_commit"] = "on"

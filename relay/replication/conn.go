@@ -28,8 +28,9 @@ type System struct {
 
 // Conn is a connection in replication mode.
 type Conn struct {
-	pg   *pgconn.PgConn // nil once the stream runs
-	conn net.Conn
+	pg      *pgconn.PgConn // nil once the stream runs
+	conn    net.Conn
+	timeout time.Duration // for each answer before the stream; 0 is none
 
 	buf  []byte
 	r, w int
@@ -43,7 +44,8 @@ type Conn struct {
 // peer has stopped reading for a whole socket buffer.
 const writeTimeout = 10 * time.Second
 
-// Dial connects to the server of cfg, which is not changed.
+// Dial connects to the server of cfg, which is not changed. Its ConnectTimeout
+// bounds the wait for each answer before the stream too.
 func Dial(ctx context.Context, cfg *pgconn.Config) (*Conn, error) {
 	cfg = cfg.Copy()
 	cfg.RuntimeParams["replication"] = "database"
@@ -59,7 +61,7 @@ func Dial(ctx context.Context, cfg *pgconn.Config) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect for replication: %w", err)
 	}
-	return &Conn{pg: pg}, nil
+	return &Conn{pg: pg, timeout: cfg.ConnectTimeout}, nil
 }
 
 // PID is the walsender's process id on the server, 0 once the stream runs.
@@ -70,8 +72,17 @@ func (c *Conn) PID() uint32 {
 	return c.pg.PID()
 }
 
+func (c *Conn) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.timeout <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, c.timeout)
+}
+
 // Identify asks who the server is.
 func (c *Conn) Identify(ctx context.Context) (System, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
 	s, err := pglogrepl.IdentifySystem(ctx, c.pg)
 	if err != nil {
 		return System{}, fmt.Errorf("identify system: %w", err)
@@ -81,6 +92,8 @@ func (c *Conn) Identify(ctx context.Context) (System, error) {
 
 // SwitchPoint returns the LSN at which the history of timeline left old.
 func (c *Conn) SwitchPoint(ctx context.Context, timeline, old int32) (core.LSN, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
 	h, err := pglogrepl.TimelineHistory(ctx, c.pg, timeline)
 	if err != nil {
 		return 0, fmt.Errorf("timeline history %d: %w", timeline, err)
@@ -115,6 +128,8 @@ type Options struct {
 // Start begins the stream. After it only Fill, Next, Status, Interrupt and
 // Close may be called. ctx bounds the call.
 func (c *Conn) Start(ctx context.Context, o Options) error {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
 	hijacked, err := c.pg.Hijack()
 	if err != nil {
 		return fmt.Errorf("start replication: %w", err)
