@@ -21,6 +21,7 @@ type Relay struct {
 	metrics *metrics
 	board   board
 	store   *store
+	primary bool      // the server was met as one
 	keepAt  time.Time // when the outbox's partitions are due to be looked after
 
 	// poison holds what a sink has refused after it was sent: the next stream

@@ -93,7 +93,7 @@ type session struct {
 func (r *Relay) session(ctx context.Context) (opened bool, err error) {
 	if r.board.status().State != Standby {
 		r.board.become(Starting, "connecting")
-	} else if v, err := r.store.check(ctx); err == nil && v.Active {
+	} else if v, err := r.store.check(ctx); err == nil && v.Active && !v.InRecovery {
 		// A standby asks often: on the pooled connection, not on a new one.
 		return false, fmt.Errorf("%w for pid %d", errStandby, v.ActivePID)
 	}

@@ -15,11 +15,24 @@ import (
 // errStandby says that another relay has the slot.
 var errStandby = errors.New("slot is active")
 
+// errRecovery says that the server is a standby, which it may cease to be.
+var errRecovery = errors.New("server is a standby")
+
+// refuseStandby refuses one only at a start that has never met a primary. Later
+// it is a switchover under way: the old primary answers before the new one does.
+func (r *Relay) refuseStandby(v server) error {
+	switch {
+	case !v.InRecovery:
+		r.primary = true
+		return nil
+	case !r.primary:
+		return refuse("Point the relay at the primary.", "%v", errRecovery)
+	}
+	return errRecovery
+}
+
 // refuseServer checks what no reconnect can mend.
 func refuseServer(v server, cfg Config) error {
-	if v.InRecovery {
-		return refuse("Point the relay at the primary.", "server is a standby")
-	}
 	if v.WALLevel != "logical" {
 		return refuse("Set wal_level = logical and restart the server.", "wal_level is %s, not logical", v.WALLevel)
 	}
@@ -107,6 +120,10 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		return s, err
 	}
 	if s.server, err = r.store.check(ctx); err != nil {
+		return s, err
+	}
+	if err := r.refuseStandby(s.server); err != nil {
+		r.store.pool.Reset() // the next look may lead to another server
 		return s, err
 	}
 	if err := refuseServer(s.server, r.cfg); err != nil {

@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/replication"
@@ -64,5 +65,38 @@ func TestNewestProof(t *testing.T) {
 	}
 	if len(ring) != maxProofs {
 		t.Errorf("%d proofs are kept", len(ring))
+	}
+}
+
+// During a switchover the old primary answers as a standby.
+func TestStandbyIsRefusedOnlyAtTheFirstStart(t *testing.T) {
+	t.Parallel()
+	r := &Relay{}
+	var refusal *Refusal
+	if err := r.refuseStandby(server{InRecovery: true}); !errors.As(err, &refusal) {
+		t.Errorf("first start: %v, want a refusal", err)
+	}
+	if err := r.refuseStandby(server{}); err != nil {
+		t.Errorf("primary: %v", err)
+	}
+	if err := r.refuseStandby(server{InRecovery: true}); err == nil || errors.As(err, &refusal) {
+		t.Errorf("after a primary: %v, want an error that is waited out", err)
+	}
+}
+
+func TestConnectTimeout(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]time.Duration{
+		"postgres://u@127.0.0.1:1/d":                   10 * time.Second,
+		"postgres://u@127.0.0.1:1/d?connect_timeout=3": 3 * time.Second,
+	} {
+		s, err := openStore(t.Context(), Config{DatabaseURL: url, Slot: "s"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.pool.Config().ConnConfig.ConnectTimeout; got != want {
+			t.Errorf("%s: %s, want %s", url, got, want)
+		}
+		s.close()
 	}
 }
