@@ -93,7 +93,11 @@ func (s *store) provenRelayed(ctx context.Context, p proof, tables []string) (mi
 }
 
 func (s *store) unproven(ctx context.Context, p proof, table string) (map[string]bool, error) {
-	rows, err := s.pool.Query(ctx, on(sql.RelayUnproven, table), p.Snapshot)
+	statement := sql.RelayUnprovenForeign
+	if table == "gapless.outbox" || table == "gapless.dead_letter" {
+		statement = sql.RelayUnproven
+	}
+	rows, err := s.pool.Query(ctx, on(statement, table), p.Snapshot)
 	if err != nil {
 		return nil, err
 	}

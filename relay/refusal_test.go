@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -134,6 +135,21 @@ func TestSlotMovedOverRowsIsRefused(t *testing.T) {
 	s := newSetup(t)
 	s.exec(t, "create table plain (id uuid, aggregatetype text, aggregateid text, type text, payload text)")
 	s.exec(t, "alter publication gapless add table plain")
+	// Open when the proof is taken, committed after it: under a savepoint, whose
+	// transaction id is not the one that the proof's snapshot knows as running.
+	open, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Rollback(context.WithoutCancel(t.Context())) // no-op after the commit
+	for _, statement := range []string{
+		"select pg_current_xact_id()", "savepoint s",
+		"insert into gapless.outbox (aggregatetype, aggregateid, type) values ('order', 'k', 'T')",
+	} {
+		if _, err := open.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var sink memory
 	r := run(t, s.config(&sink))
 	s.append(t, "k", "1")
@@ -146,6 +162,9 @@ func TestSlotMovedOverRowsIsRefused(t *testing.T) {
 		return nil
 	})
 	r.stop()
+	if err := open.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	s.append(t, "k", "lost", "lost too")
 	s.exec(t, "insert into plain values (gen_random_uuid(), 'a', 'k', 't', 'lost without an xid column')")
 	// A slot advances no further than the disk, and the test server commits
@@ -153,7 +172,7 @@ func TestSlotMovedOverRowsIsRefused(t *testing.T) {
 	s.exec(t, "set synchronous_commit = on; select pg_logical_emit_message(true, 'flush', '')")
 	s.exec(t, "select pg_replication_slot_advance($1, pg_current_wal_lsn())", s.slot)
 	s.append(t, "k", "comes by the slot")
-	refusal(t, run(t, s.config(&sink)).ended(), "3 rows")
+	refusal(t, run(t, s.config(&sink)).ended(), "4 rows")
 	want(t, &sink, "1")
 }
 

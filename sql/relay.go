@@ -57,10 +57,15 @@ var RelaySlotDrop string
 //go:embed relay_table_empty.sql
 var RelayTableEmpty string
 
-// RelayUnproven lists rows that a proof does not cover.
+// RelayUnproven lists rows of our own tables that a proof does not cover.
 //
 //go:embed relay_unproven.sql
 var RelayUnproven string
+
+// RelayUnprovenForeign does so for a table without our xid column.
+//
+//go:embed relay_unproven_foreign.sql
+var RelayUnprovenForeign string
 
 // RelayFlush makes the server flush its WAL.
 //

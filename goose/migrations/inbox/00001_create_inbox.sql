@@ -97,6 +97,7 @@ CREATE TABLE gapless.dead_letter (
     status           text NOT NULL DEFAULT 'parked',
     first_failed_at  timestamptz NOT NULL,
     last_failed_at   timestamptz NOT NULL,
+    xid              xid8 NOT NULL DEFAULT pg_current_xact_id(),
     CONSTRAINT dead_letter_headers_check CHECK (jsonb_typeof(headers) = 'array'),
     CONSTRAINT dead_letter_status_check CHECK (status IN ('parked', 'redriven', 'discarded'))
 );
