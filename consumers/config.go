@@ -20,7 +20,8 @@ import (
 // number turns the thing off where that makes sense, and is a fault elsewhere.
 type Config struct {
 	// DatabaseURL of the database that holds the inbox and the handlers' tables;
-	// or Pool, which stays the caller's to close. Exactly one.
+	// or Pool, which stays the caller's to close. Exactly one. pool_max_conns in the
+	// URL bounds the pool; without it there is a connection for each transaction.
 	DatabaseURL string
 	Pool        *pgxpool.Pool
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -90,13 +91,15 @@ func (in *Inbox) Close() {
 }
 
 // poolConfig parses url and sizes the pool: one connection a transaction, and
-// two for attempts, look-ups and upkeep.
+// two for attempts, look-ups and upkeep. A pool_max_conns in the URL wins.
 func poolConfig(url string, transactions int) (*pgxpool.Config, error) {
 	c, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("parse database URL: %w", err)
 	}
-	c.MaxConns = max(c.MaxConns, int32(transactions+2))
+	if !strings.Contains(url, "pool_max_conns") {
+		c.MaxConns = max(c.MaxConns, int32(transactions+2))
+	}
 	if c.ConnConfig.RuntimeParams["application_name"] == "" {
 		c.ConnConfig.RuntimeParams["application_name"] = "gapless consume"
 	}

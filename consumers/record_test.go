@@ -110,3 +110,20 @@ func TestTypeLabelsAreBounded(t *testing.T) {
 		t.Error("a type that the consumer does not name has a label")
 	}
 }
+
+func TestPoolMaxConnsOfTheURLWins(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]int32{
+		"postgres://db/shop?pool_max_conns=2": 2,
+		"host=db pool_max_conns=3":            3,
+		"postgres://db/shop":                  102,
+	} {
+		c, err := poolConfig(url, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.MaxConns != want {
+			t.Errorf("%s: at most %d connections, want %d", url, c.MaxConns, want)
+		}
+	}
+}
