@@ -65,12 +65,17 @@ func (e *engine) apply(ctx context.Context, items []*item) (err error) {
 	}()
 
 	t := newTx(conn.Conn(), e.writer)
+	defer func() { t.over = true }() // also when it fails: the connection is another's then
 	outcomes, err := e.transact(ctx, t, items)
 	if err != nil {
 		return err
 	}
 	crashpoint.Hit("consumer.before_commit")
 	if err := t.commit(ctx); err != nil {
+		if errors.Is(err, errEnded) {
+			// The claims may be durable without their effects and events: no retry finds that out.
+			e.log.Error("handler committed or rolled back the inbox transaction itself")
+		}
 		return err
 	}
 	crashpoint.Hit("consumer.after_commit")

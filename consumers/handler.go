@@ -49,12 +49,14 @@ type Delivery struct {
 type Tx interface {
 	// Queue adds a statement to the pipeline. Its error, if any, fails the batch
 	// when the pipeline is sent. The returned query takes callbacks (Exec, Query,
-	// QueryRow) that run then.
+	// QueryRow) that run then. On a dead Tx it panics, where the others return an
+	// error.
 	Queue(sql string, args ...any) *pgx.QueuedQuery
 	// Emit queues events for the outbox, in the same transaction. Headers of the
 	// message being applied are carried over: ce_correlationid, traceparent,
 	// tracestate; ce_causationid is its id. cause names that message; nil means
-	// none.
+	// none. An event that could not be stored is a *outbox.ValidationError at once,
+	// and none of the call is queued.
 	Emit(ctx context.Context, cause *Message, events ...outbox.Event) error
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)

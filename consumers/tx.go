@@ -22,6 +22,9 @@ var errTxOver = errors.New("the inbox transaction is over: a Tx may not be kept 
 // failed and its error was not returned.
 var errAborted = errors.New("the transaction was aborted by a statement whose error the handler did not return")
 
+// errEnded is a transaction that a handler's own COMMIT or ROLLBACK has ended.
+var errEnded = errors.New("the handler ended the inbox transaction itself")
+
 // tx is the Tx of one batch.
 type tx struct {
 	conn    *pgx.Conn
@@ -36,6 +39,9 @@ func newTx(conn *pgx.Conn, w *outbox.Writer) *tx {
 }
 
 func (t *tx) Queue(query string, args ...any) *pgx.QueuedQuery {
+	if t.over {
+		panic(errTxOver) // it has no error to return, and must not lose a write
+	}
 	return t.pending.Queue(query, args...)
 }
 
@@ -44,7 +50,8 @@ func (t *tx) Emit(ctx context.Context, cause *Message, events ...outbox.Event) e
 		return errTxOver
 	}
 	fromContext := outbox.ContextHeaders(ctx)
-	for _, e := range events {
+	list := make([]outbox.Event, 0, len(events))
+	for i, e := range events {
 		headers := make(map[string]string, len(e.Headers)+4)
 		maps.Copy(headers, fromContext)
 		if cause != nil {
@@ -52,8 +59,16 @@ func (t *tx) Emit(ctx context.Context, cause *Message, events ...outbox.Event) e
 		}
 		maps.Copy(headers, e.Headers)
 		e.Headers = headers
-		t.events = append(t.events, e)
+		e, err := t.writer.Encode(e)
+		if err != nil {
+			if v, ok := errors.AsType[*outbox.ValidationError](err); ok {
+				v.Index = i
+			}
+			return fmt.Errorf("emit: %w", err)
+		}
+		list = append(list, e)
 	}
+	t.events = append(t.events, list...)
 	return nil
 }
 
@@ -118,6 +133,9 @@ func (t *tx) commit(ctx context.Context) error {
 		}
 	}
 	t.over = true
+	if t.conn.PgConn().TxStatus() == 'I' {
+		return errEnded
+	}
 	if err := t.writer.Queue(ctx, t.pending, t.events...); err != nil {
 		return fmt.Errorf("emit: %w", err)
 	}

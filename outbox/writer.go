@@ -180,13 +180,8 @@ func (w *Writer) rows(ctx context.Context, events []Event) (*rows, error) {
 			maps.Copy(merged, e.Headers)
 			e.Headers = merged
 		}
-		if err := e.validate(); err != nil {
-			return nil, at(i, err)
-		}
-		if err := w.encode(&e); err != nil {
-			return nil, at(i, err)
-		}
-		if err := e.validateHeadersSize(); err != nil {
+		e, err := w.Encode(e)
+		if err != nil {
 			return nil, at(i, err)
 		}
 		if e.ID == uuid.Nil {
@@ -216,6 +211,23 @@ func (w *Writer) rows(ctx context.Context, events []Event) (*rows, error) {
 	return r, nil
 }
 
+// Encode returns e as it is stored: valid, with its Message as Payload. It is for
+// who collects events before they are appended and wants to know at once what is
+// wrong with one; appending the result is appending e. The error is a
+// [*ValidationError] with the index 0.
+func (w *Writer) Encode(e Event) (Event, error) {
+	if err := e.validate(); err != nil {
+		return Event{}, err
+	}
+	if err := w.encode(&e); err != nil {
+		return Event{}, err
+	}
+	if err := e.validateHeadersSize(); err != nil {
+		return Event{}, err
+	}
+	return e, nil
+}
+
 // encode turns Message into Payload and completes Type and Headers.
 func (w *Writer) encode(e *Event) error {
 	if e.Message == nil {
@@ -235,7 +247,7 @@ func (w *Writer) encode(e *Event) error {
 	if dataSchema != "" {
 		headers[HeaderDataSchema] = dataSchema
 	}
-	e.Payload, e.Headers = payload, headers
+	e.Message, e.Payload, e.Headers = nil, payload, headers
 	return nil
 }
 
