@@ -154,7 +154,7 @@ func TestRunAppliesAndCommitsOffsets(t *testing.T) {
 	}
 	waitFor(t, func() error {
 		for _, p := range r.Status()[0].Partitions {
-			if p.Next != p.End || p.LagMessages != 0 || p.Lag != 0 || p.State != consumers.StateRunning {
+			if p.Next != p.End || p.LagMessages != 0 || p.LagSeconds != 0 || p.State != consumers.StateRunning {
 				return fmt.Errorf("status %+v", p)
 			}
 		}

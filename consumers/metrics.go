@@ -160,7 +160,7 @@ func (m *consumerMetrics) retry(reason string) { m.retries.WithLabelValues(m.con
 func (m *consumerMetrics) partition(s PartitionStatus) {
 	labels := []string{m.consumer, s.Topic, strconv.Itoa(int(s.Partition))}
 	m.lagMessages.WithLabelValues(labels...).Set(float64(s.LagMessages))
-	m.lagSeconds.WithLabelValues(labels...).Set(s.Lag.Seconds())
+	m.lagSeconds.WithLabelValues(labels...).Set(s.LagSeconds)
 	held := 0.0
 	if s.State != StateRunning {
 		held = 1

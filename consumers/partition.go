@@ -217,7 +217,7 @@ func (p *partition) status(now time.Time) PartitionStatus {
 		oldest = p.queue
 	}
 	if len(oldest) > 0 {
-		s.Lag = max(0, now.Sub(oldest[0].Timestamp))
+		s.LagSeconds = max(0, now.Sub(oldest[0].Timestamp).Seconds())
 	}
 	return s
 }

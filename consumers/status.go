@@ -1,7 +1,5 @@
 package consumers
 
-import "time"
-
 // Status is where one consumer stands in this process.
 type Status struct {
 	Consumer   string            `json:"consumer"`
@@ -21,10 +19,10 @@ type PartitionStatus struct {
 	// Next is the offset after the last settled message; -1 before the first.
 	Next int64 `json:"next"`
 	// End is the partition's end as of the last fetch; -1 before the first.
-	End         int64         `json:"end"`
-	LagMessages int64         `json:"lag_messages"`
-	Lag         time.Duration `json:"lag"`  // age of the oldest unsettled message received
-	Rate        float64       `json:"rate"` // settled messages a second, over about 10 s
-	State       string        `json:"state"`
-	Error       string        `json:"error,omitempty"` // why State is not running
+	End         int64   `json:"end"`
+	LagMessages int64   `json:"lag_messages"`
+	LagSeconds  float64 `json:"lag_seconds"` // age of the oldest unsettled message received
+	Rate        float64 `json:"rate"`        // settled messages a second, over about 10 s
+	State       string  `json:"state"`
+	Error       string  `json:"error,omitempty"` // why State is not running
 }
