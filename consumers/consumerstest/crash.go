@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/gapless/gapless/consumers"
 )
 
@@ -159,14 +161,24 @@ func (h *Harness) Repeatedly(messages []*consumers.Message, effect func() string
 	}
 }
 
-// forget removes every trace of the messages from the inbox, for another run of
-// the same test. In service no claim is ever deleted.
+// forget removes every trace of the messages, for another run of the same test:
+// the claims, and what was parked and blocked. In service no claim is ever deleted.
 func (h *Harness) forget(messages []*consumers.Message) {
 	h.t.Helper()
-	for _, m := range messages {
-		_, err := h.pool.Exec(h.t.Context(), "DELETE FROM gapless.inbox WHERE consumer = $1 AND event_id = $2", h.consumer.Name, m.ID)
-		if err != nil {
-			h.t.Fatalf("forget message: %v", err)
-		}
+	ids := make([]string, len(messages))
+	for i, m := range messages {
+		ids[i] = m.ID.String()
+	}
+	generation := max(1, h.config.Generation)
+	var batch pgx.Batch
+	batch.Queue(`DELETE FROM gapless.key_block AS b USING gapless.dead_letter AS l
+		WHERE l.dead_letter_id = b.dead_letter_id AND l.consumer = $1 AND l.generation = $2 AND l.event_id = ANY ($3::uuid[])`,
+		h.consumer.Name, generation, ids)
+	for _, table := range []string{"key_block_message", "dead_letter", "inbox_attempt", "inbox"} {
+		batch.Queue("DELETE FROM gapless."+table+" WHERE consumer = $1 AND generation = $2 AND event_id = ANY ($3::uuid[])",
+			h.consumer.Name, generation, ids)
+	}
+	if err := h.pool.SendBatch(h.t.Context(), &batch).Close(); err != nil {
+		h.t.Fatalf("forget messages: %v", err)
 	}
 }

@@ -57,6 +57,29 @@ func TestEachWayOfDeliveryHasTheSameEffect(t *testing.T) {
 	}
 }
 
+// What one way parks must not block the next one's keys.
+func TestRepeatedlyWithAPoison(t *testing.T) {
+	t.Parallel()
+	url, consumer := counter(t)
+	h := consumerstest.New(t, url, consumer, func(c *consumers.Config) { c.Generation = 2 })
+	messages := []*consumers.Message{
+		h.Record("order", "a", "Counted", []byte("good")),
+		h.Record("order", "a", "Counted", []byte("bad")),
+		h.Record("order", "a", "Counted", []byte("good")),
+	}
+	outcomes := func() string { return h.Text("SELECT outcome, count(*) FROM gapless.inbox GROUP BY 1 ORDER BY 1") }
+	h.Repeatedly(messages, func() string {
+		return h.Text(counts) + outcomes() + h.Text("SELECT key, reason FROM gapless.dead_letter") + h.Text("SELECT key FROM gapless.key_block_message")
+	}, func() {
+		if _, err := h.Pool().Exec(t.Context(), "TRUNCATE counts, gapless.outbox"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got, want := outcomes(), "(applied,1)\n(parked,1)\n(waiting,1)"; got != want {
+		t.Errorf("outcomes\n%s\nwant\n%s", got, want)
+	}
+}
+
 // A harness whose crash did not roll back, or whose second delivery was not one,
 // would pass everything: an effect that is not idempotent must be caught.
 func TestRepeatedlyCatchesAnEffectOutsideTheTransaction(t *testing.T) {
