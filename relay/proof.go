@@ -94,7 +94,7 @@ func (s *store) provenRelayed(ctx context.Context, p proof, tables []string) (mi
 
 func (s *store) unproven(ctx context.Context, p proof, table string) (map[string]bool, error) {
 	statement := sql.RelayUnprovenForeign
-	if table == "gapless.outbox" || table == "gapless.dead_letter" {
+	if ourTable(table) {
 		statement = sql.RelayUnproven
 	}
 	rows, err := s.pool.Query(ctx, on(statement, table), p.Snapshot)

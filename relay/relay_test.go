@@ -191,11 +191,18 @@ func TestZombieIsFenced(t *testing.T) {
 func TestNoSelectWhileStreaming(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
-	s.exec(t, "revoke select on gapless.outbox from gapless_relay")
 	var sink memory
 	cfg := s.config(&sink)
 	cfg.DatabaseURL = s.db.LoginURL(t, "gapless_relay")
 	r := run(t, cfg)
+	testkit.Eventually(t, patience, func() error {
+		if st := r.Status(); st.State != relay.Streaming {
+			return fmt.Errorf("%+v", st)
+		}
+		return nil
+	})
+	// Only a start may look into the table.
+	s.exec(t, "revoke select on gapless.outbox from gapless_relay")
 	s.append(t, "k", "1", "2")
 	want(t, &sink, "1", "2")
 	s.stored(t, r, 2)

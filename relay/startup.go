@@ -37,15 +37,16 @@ func refuseServer(v server, cfg Config) error {
 		return refuse("Set wal_level = logical and restart the server.", "wal_level is %s, not logical", v.WALLevel)
 	}
 	if !v.PublicationExists {
-		return refuse("Run gapless migrate up, or create the publication; if rows were written meanwhile, run gapless relay recover.",
+		return refuse("Create it WITH (publish = 'insert', publish_via_partition_root = true) for the outbox tables. If the slot is older than it,"+
+			" the slot cannot be read any more."+byHand+dropSlotSQL(cfg.Slot)+makeSlotSQL(cfg.Slot)+resendSQL(cfg.Slot)+followSQL(cfg.Slot),
 			"publication %q does not exist", cfg.Publication)
 	}
 	if len(v.PublicationTables) == 0 {
-		return refuse("Add the outbox tables: ALTER PUBLICATION … ADD TABLE …, then gapless relay recover if rows were written meanwhile.",
+		return refuse("Add the outbox tables: ALTER PUBLICATION … ADD TABLE …. If rows were written meanwhile:"+byHand+resendSQL(cfg.Slot),
 			"publication %q has no table", cfg.Publication)
 	}
 	if !v.PublishesInserts {
-		return refuse("Run ALTER PUBLICATION … SET (publish = 'insert'), then gapless relay recover if rows were written meanwhile.",
+		return refuse("Run ALTER PUBLICATION … SET (publish = 'insert'). If rows were written meanwhile:"+byHand+resendSQL(cfg.Slot),
 			"publication %q does not publish inserts", cfg.Publication)
 	}
 	if i := slices.IndexFunc(v.PublicationTables, func(t string) bool { return strings.HasPrefix(t, "gapless.outbox_p") }); i >= 0 {
@@ -66,7 +67,8 @@ func refuseSlot(v server, cfg Config) error {
 			"slot %q belongs to database %q, not %q", cfg.Slot, v.SlotDatabase, v.Database)
 	}
 	if v.WALStatus == "lost" {
-		return refuse("Run gapless relay recover: it sends what the slot has lost from the outbox table.",
+		return refuse("The slot is of no use any more; what it has lost is in the outbox table."+byHand+
+			dropSlotSQL(cfg.Slot)+makeSlotSQL(cfg.Slot)+resendSQL(cfg.Slot)+followSQL(cfg.Slot),
 			"slot %q has lost WAL that it needs", cfg.Slot)
 	}
 	return nil
@@ -74,7 +76,7 @@ func refuseSlot(v server, cfg Config) error {
 
 // refuseIdentity compares the server with the record. switchPoint is asked only
 // when the timeline is a newer one.
-func refuseIdentity(p progress, sys replication.System, switchPoint func() (core.LSN, error)) error {
+func refuseIdentity(slot string, p progress, sys replication.System, switchPoint func() (core.LSN, error)) error {
 	if p.SystemID != sys.ID {
 		return refuse("Point the relay at the server it was relaying from, or name a new slot with a record of its own.",
 			"server is another one: its system identifier is %s, the progress record has %s", sys.ID, p.SystemID)
@@ -84,7 +86,8 @@ func refuseIdentity(p progress, sys replication.System, switchPoint func() (core
 			"server is on timeline %d, the progress record on %d: it is an old primary", sys.Timeline, p.Timeline)
 	}
 	if p.position.Resume > sys.Flushed && sys.Timeline == p.Timeline {
-		return refuse("If the database was restored from a backup, run gapless relay recover.",
+		return refuse("If the server is the wrong one, point the relay at the right one. If it has lost commits (restored, or run without fsync), consumers"+
+			" may have events that it does not have: find those first."+byHand+resendSQL(slot)+followSQL(slot),
 			"stored position %s is ahead of the server's WAL, which ends at %s", p.position.Resume, sys.Flushed)
 	}
 	if sys.Timeline == p.Timeline {
@@ -95,7 +98,8 @@ func refuseIdentity(p progress, sys replication.System, switchPoint func() (core
 		return err
 	}
 	if p.position.Resume > at || p.position.PartialCommit > at {
-		return refuse("Run gapless relay recover: the promoted server did not have all that was relayed.",
+		return refuse("The promoted server did not have all that was relayed, so consumers may have events that it does not have: find those first."+
+			byHand+resendSQL(slot)+followSQL(slot),
 			"stored position %s is past %s, where timeline %d left the old one", p.position.Resume, at, sys.Timeline)
 	}
 	return nil
@@ -135,7 +139,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 	}
 	if !s.server.SlotExists {
 		if record != nil {
-			return s, refuse("Run gapless relay recover: it makes a slot and sends what was missed from the outbox table.",
+			return s, refuse("What was missed is in the outbox table."+byHand+makeSlotSQL(r.cfg.Slot)+resendSQL(r.cfg.Slot)+followSQL(r.cfg.Slot),
 				"slot %q does not exist, but its progress record does", r.cfg.Slot)
 		}
 		if err := r.makeSlot(ctx, s.server.PublicationTables); err != nil {
@@ -158,10 +162,13 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		return s, err
 	}
 	if record == nil {
+		if err := r.refuseUnrecorded(ctx, s.server.PublicationTables); err != nil {
+			return s, err
+		}
 		s.position = core.Position{Resume: s.slotAt}
 		return s, r.store.create(ctx, s.system.ID, s.system.Timeline, s.slotAt)
 	}
-	err = refuseIdentity(*record, s.system, func() (core.LSN, error) {
+	err = refuseIdentity(r.cfg.Slot, *record, s.system, func() (core.LSN, error) {
 		return conn.SwitchPoint(ctx, s.system.Timeline, record.Timeline)
 	})
 	if err != nil {
@@ -171,7 +178,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 	if s.slotAt > record.position.Resume {
 		return s, r.refuseAhead(ctx, s, record)
 	}
-	return s, nil
+	return s, r.refuseChanged(ctx, s, record)
 }
 
 // makeSlot is for a first start without gapless migrate up. A row committed
@@ -201,7 +208,8 @@ func (r *Relay) refuseRows(ctx context.Context, tables []string) error {
 			return fmt.Errorf("look for rows in %s: %w", table, err)
 		}
 		if !empty {
-			return refuse("Run gapless migrate up before the first row is written; for rows that are there already, run gapless relay recover.",
+			return refuse("Run gapless migrate up before the first row is written. For rows that are there already:"+
+				byHand+makeSlotSQL(r.cfg.Slot)+resendSQL(r.cfg.Slot),
 				"slot %q does not exist, and %s already has rows that no slot has seen", r.cfg.Slot, table)
 		}
 	}
@@ -212,10 +220,12 @@ func (r *Relay) refuseRows(ctx context.Context, tables []string) error {
 // An idle relay moves the slot like that, by keepalives; so does somebody who
 // loses rows. The proof tells them apart.
 func (r *Relay) refuseAhead(ctx context.Context, s start, record *progress) error {
-	const remedy = "Run gapless relay recover: it sends from the outbox table what the slot was moved past."
+	remedy := "What the slot was moved past is in the outbox table." + byHand + resendSQL(r.cfg.Slot) + followSQL(r.cfg.Slot)
+	// The publication may have been changed since the last proof; what was
+	// written meanwhile is among the rows that the slot is asked for.
 	var fingerprint string
-	if err := r.store.pool.QueryRow(ctx, sql.RelayFingerprint, r.cfg.Publication).Scan(&fingerprint); err != nil {
-		return fmt.Errorf("fingerprint publication: %w", err)
+	if n := len(record.proofs); n > 0 {
+		fingerprint = record.proofs[n-1].Fingerprint
 	}
 	p, ok := newest(record.proofs, record.position.Resume, s.system.ID, s.system.Timeline, fingerprint)
 	if !ok {

@@ -96,3 +96,8 @@ var RelayParkedCount string
 //
 //go:embed inspect_relay.sql
 var InspectRelay string
+
+// RelayRowsBeforeSlot counts rows of the outbox that are older than the slot.
+//
+//go:embed relay_rows_before_slot.sql
+var RelayRowsBeforeSlot string

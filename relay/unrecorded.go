@@ -1,0 +1,67 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gapless/gapless/sql"
+)
+
+// ourTable tells the tables of our own schema, which carry the writer's
+// transaction id, from foreign ones.
+func ourTable(name string) bool {
+	return name == "gapless.outbox" || name == "gapless.dead_letter"
+}
+
+// refuseUnrecorded is for a slot without a progress record: it is trusted only
+// if it will send every row there is. Whoever made it may have died before
+// looking, or made it too late.
+func (r *Relay) refuseUnrecorded(ctx context.Context, tables []string) error {
+	for _, table := range tables {
+		if !ourTable(table) {
+			continue // nothing in it tells; it is the operator's word that counts
+		}
+		var rows int64
+		if err := r.store.pool.QueryRow(ctx, on(sql.RelayRowsBeforeSlot, table), r.cfg.Slot).Scan(&rows); err != nil {
+			return fmt.Errorf("look for rows of %s before slot %q: %w", table, r.cfg.Slot, err)
+		}
+		if rows > 0 {
+			return refuse("If they were relayed by other means, delete them; else take them out of the table, "+
+				"and once the relay streams write them into it again.",
+				"slot %q was made after %d or more rows of %s were written, and will never send them", r.cfg.Slot, rows, table)
+		}
+	}
+	return nil
+}
+
+// refuseChanged is for a publication that was changed since the last proof:
+// what was written while a table was not in it will not come by the slot.
+func (r *Relay) refuseChanged(ctx context.Context, s start, record *progress) error {
+	if len(record.proofs) == 0 {
+		return nil
+	}
+	var fingerprint string
+	if err := r.store.pool.QueryRow(ctx, sql.RelayFingerprint, r.cfg.Publication).Scan(&fingerprint); err != nil {
+		return fmt.Errorf("fingerprint publication: %w", err)
+	}
+	last := record.proofs[len(record.proofs)-1].Fingerprint
+	if fingerprint == last {
+		return nil
+	}
+	const remedy = "Once you are sure that no row is missing from Kafka, " +
+		"run: UPDATE gapless.relay_progress SET proofs = '[]'; and start the relay again."
+	p, ok := newest(record.proofs, record.position.Resume, s.system.ID, s.system.Timeline, last)
+	if !ok {
+		return refuse(remedy, "publication %q was changed, and no proof tells what was written meanwhile", r.cfg.Publication)
+	}
+	missing, err := r.store.provenRelayed(ctx, p, s.server.PublicationTables)
+	if err != nil {
+		return err
+	}
+	if missing > 0 {
+		return refuse(remedy, "publication %q was changed, and %d rows written since %s were neither relayed nor will come by slot %q",
+			r.cfg.Publication, missing, p.At.Format("2006-01-02 15:04:05Z07:00"), r.cfg.Slot)
+	}
+	r.log.InfoContext(ctx, "publication was changed, every row is accounted for")
+	return nil
+}

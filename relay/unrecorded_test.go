@@ -1,0 +1,60 @@
+package relay_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/gapless/gapless/internal/testkit"
+)
+
+// Whoever made the slot died before looking whether rows were there already.
+func TestSlotMadeAfterRowsIsRefused(t *testing.T) {
+	t.Parallel()
+	// Transactions of other tests, open while the slot is made, would leave in
+	// doubt which side of it the row is on.
+	s, _ := ownServer(t, nil)
+	s.exec(t, "select pg_drop_replication_slot($1)", s.slot)
+	s.append(t, "k", "before the slot")
+	s.exec(t, "select pg_create_logical_replication_slot($1, 'pgoutput')", s.slot)
+	s.append(t, "k", "after the slot")
+	var sink memory
+	refusal(t, run(t, s.config(&sink)).ended(), "was made after 1 or more rows of gapless.outbox")
+	want(t, &sink)
+
+	s.exec(t, "delete from gapless.outbox where convert_from(payload, 'UTF8') = 'before the slot'")
+	run(t, s.config(&sink))
+	want(t, &sink, "after the slot")
+}
+
+// A table that was out of the publication for a while has rows that no slot
+// sends; a table that is new in it has not.
+func TestPublicationChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1")
+	want(t, &sink, "1")
+	testkit.Eventually(t, patience, func() error {
+		s.exec(t, "select pg_logical_emit_message(false, 'other', 'wal')")
+		if st := r.Status(); st.Confirmed <= st.Stored {
+			return fmt.Errorf("no proof is stored yet: %+v", st)
+		}
+		return nil
+	})
+	r.stop()
+	s.exec(t, "create table plain (id uuid, aggregatetype text, aggregateid text, type text, payload text)")
+	s.exec(t, "alter publication gapless add table plain")
+	s.append(t, "k", "2")
+	r = run(t, s.config(&sink))
+	want(t, &sink, "1", "2")
+	s.stored(t, r, 1)
+	r.stop()
+
+	s.exec(t, "alter publication gapless drop table gapless.outbox")
+	s.append(t, "k", "seen by no slot")
+	s.exec(t, "alter publication gapless add table gapless.outbox")
+	s.append(t, "k", "3")
+	refusal(t, run(t, s.config(&sink)).ended(), "1 rows")
+	want(t, &sink, "1", "2")
+}
