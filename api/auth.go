@@ -117,7 +117,9 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 				s.fail(w, r, unauthenticated("the request has no bearer token"))
 				return
 			}
-			ctx, cancel := context.WithTimeout(r.Context(), s.cfg.AcquireTimeout)
+			// As dbContext: whoever hangs up must not take a connection with him,
+			// least of all before it is known who he is.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.AcquireTimeout)
 			p, err := s.auth.principal(ctx, key)
 			cancel()
 			if err != nil {

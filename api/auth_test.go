@@ -2,13 +2,16 @@ package api_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gapless/gapless/api"
+	"github.com/gapless/gapless/internal/testkit"
 )
 
 func bearer(key string) map[string]string { return map[string]string{"Authorization": "Bearer " + key} }
@@ -103,6 +106,55 @@ func TestOnlyTheHashOfAKeyIsStored(t *testing.T) {
 			t.Errorf("name %q, role %q: %v", c.name, c.role, err)
 		}
 	}
+}
+
+// A client that hangs up, of whom nothing is known yet, leaves the connection to
+// the others: pgx closes one whose query is cancelled.
+func TestHangingUpBeforeAuthenticationCostsNoConnection(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, withKeys, func(c *api.Config) { c.AcquireTimeout = 20 * time.Second })
+	tx, err := f.admin.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := tx.Exec(t.Context(), "lock table checkout.api_keys in access exclusive mode"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, hangUp := context.WithCancel(t.Context())
+	defer hangUp()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url+"/v1/orders", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer unknown")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if r, err := f.client.Do(req); err == nil {
+			r.Body.Close()
+		}
+	}()
+	var pid int
+	testkit.Eventually(t, 10*time.Second, func() error {
+		return f.admin.QueryRow(t.Context(), "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'").Scan(&pid)
+	})
+	hangUp()
+	<-done
+	f.sql("select pg_sleep(0.3)") // as long as the server may take to notice
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, 5*time.Second, func() error {
+		var state string
+		if err := f.admin.QueryRow(t.Context(), "select state from pg_stat_activity where pid = $1", pid).Scan(&state); err != nil {
+			return fmt.Errorf("the connection: %w", err)
+		}
+		if state != "idle" {
+			return fmt.Errorf("the connection is %s", state)
+		}
+		return nil
+	})
 }
 
 func TestAPageOfAnotherOriginIsNotTheOperator(t *testing.T) {

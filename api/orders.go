@@ -92,7 +92,7 @@ func (s *Server) ShowTimeline(ctx context.Context, req ShowTimelineRequestObject
 	if s.cfg.Timeline == nil {
 		return nil, &problem{kind: kindNotImplemented}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	ctx, cancel := s.dbContext(ctx)
 	defer cancel()
 	text, err := s.cfg.Timeline(ctx, req.OrderID)
 	if errors.Is(err, ErrNotFound) {
