@@ -3,8 +3,10 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"mime"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -52,12 +54,21 @@ func (s *Server) recovered(rec *recorder, r *http.Request, v any) {
 	}
 	s.metrics.panics.Inc()
 	s.log.ErrorContext(r.Context(), "panic in request", "method", r.Method, "route", routeOf(r),
-		"trace_id", traceFrom(r.Context()).ID(), "panic", v, "stack", string(debug.Stack()))
+		"trace_id", traceFrom(r.Context()).ID(), "panic", panicText(v), "stack", string(debug.Stack()))
 	if rec.status != 0 {
 		// Half an answer is out: cut the connection, or it would pass for a whole one.
 		panic(http.ErrAbortHandler)
 	}
 	s.fail(rec, r, &problem{kind: kindInternal, cause: errors.New("panic")})
+}
+
+// panicText is what the log may tell: a value that was panicked with may hold
+// payload, what the Go runtime says does not.
+func panicText(v any) string {
+	if err, ok := v.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("%T", v)
 }
 
 // methodLabel bounds a label that the client chooses.

@@ -266,14 +266,14 @@ func TestAPanicIsA500AndNoMore(t *testing.T) {
 	var log bytes.Buffer
 	f := newFixture(t, func(c *api.Config) {
 		c.Logger = logger(&log)
-		c.Timeline = func(context.Context, uuid.UUID) (json.RawMessage, error) { panic("planted") }
+		c.Timeline = func(context.Context, uuid.UUID) (json.RawMessage, error) { panic("planted by " + t.Name()) }
 	})
 	id := f.placed("k")
 	f.wantProblem(f.do(http.MethodGet, "/v1/orders/"+id+"/timeline", "", nil), 500, "internal")
 	f.placed("k2")
 	f.halt()
-	if !strings.Contains(log.String(), "planted") {
-		t.Error("the log does not have the panic")
+	if !strings.Contains(log.String(), "server_test.go") || strings.Contains(log.String(), "planted by") {
+		t.Errorf("the log has not where it happened, or what may be payload: %s", log.String())
 	}
 }
 

@@ -45,18 +45,7 @@ func unavailable(err error) bool {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return true
 	}
-	return pgconn.SafeToRetry(err) || pgconn.Timeout(err) || connectionLost(err)
-}
-
-// connectionLost recognises what pgconn says about a connection that was closed
-// under a query; it has no type.
-func connectionLost(err error) bool {
-	for ; err != nil; err = errors.Unwrap(err) {
-		if err.Error() == "conn closed" {
-			return true
-		}
-	}
-	return false
+	return pgconn.SafeToRetry(err) || pgconn.Timeout(err) || errors.Is(err, pgconn.ErrConnClosed)
 }
 
 // nothingWritten reports whether a pipeline that failed at its statement
