@@ -13,7 +13,8 @@ func Poison(reason string, err error) error {
 
 // Unavailable marks an error of a dependency that is down: the partition waits
 // and tries again, however long, and no attempt is counted. A payment provider
-// that does not answer must not fill the dead letters.
+// that does not answer must not fill the dead letters. Log and status tell the
+// error's text, so it should not hold payload.
 func Unavailable(err error) error {
 	if err == nil {
 		return nil

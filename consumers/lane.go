@@ -215,7 +215,7 @@ func (l *lane) single(ctx context.Context, it *item, recordFirst bool) error {
 			if !IsUnavailable(err) {
 				state, message = StateDatabase, "schema or grants do not fit the handler, partition waits"
 			}
-			l.engine.log.Warn(message, "topic", it.Topic, "partition", it.Partition, "offset", it.Offset, "error", err)
+			l.engine.log.Warn(message, "topic", it.Topic, "partition", it.Partition, "offset", it.Offset, "error", public(err))
 			err = l.rest(ctx, state, err, backoff(holdBase, holdLimit, pauses))
 		default:
 			l.engine.metrics.failed(it)
@@ -350,7 +350,7 @@ func (l *lane) insist(ctx context.Context, do func() error) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := l.waitAgain(ctx, n, err); err != nil {
+		if err := l.waitAgain(ctx, n, &ownError{err}); err != nil {
 			return err
 		}
 	}
@@ -363,7 +363,7 @@ func (l *lane) waitAgain(ctx context.Context, n int, cause error) error {
 	if n > 3 { // a deadlock is over by then; this is a database that is away
 		level = l.engine.log.Warn
 	}
-	level("transaction will be tried again", "try", n, "error", cause)
+	level("transaction will be tried again", "try", n, "error", public(cause))
 	return l.rest(ctx, StateDatabase, cause, backoff(againBase, againLimit, n))
 }
 
@@ -371,7 +371,7 @@ func (l *lane) rest(ctx context.Context, state string, cause error, d time.Durat
 	if l.isStopping() {
 		return errStopping
 	}
-	l.state(state, cause)
+	l.state(state, public(cause))
 	return l.pause(ctx, d)
 }
 

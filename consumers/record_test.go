@@ -3,10 +3,13 @@ package consumers
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -124,6 +127,30 @@ func TestPoolMaxConnsOfTheURLWins(t *testing.T) {
 		}
 		if c.MaxConns != want {
 			t.Errorf("%s: at most %d connections, want %d", url, c.MaxConns, want)
+		}
+	}
+}
+
+// What a handler says of a failure may hold payload: log and status are no place
+// for it.
+func TestHandlersWordsStayOutOfLogAndStatus(t *testing.T) {
+	t.Parallel()
+	said := errors.New("card 4111")
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{said, errWithheld.Error()},
+		{Poison("card", said), errWithheld.Error()},
+		{&pgconn.PgError{Code: "22P02", Message: "invalid input syntax: card 4111"}, errWithheld.Error()},
+		{fmt.Errorf("card 4111: %w", &pgconn.PgError{Severity: "ERROR", Code: "42P01", Message: "no such table"}), "ERROR: no such table (SQLSTATE 42P01)"},
+		{fmt.Errorf("card 4111: %w", &pgconn.PgError{Severity: "ERROR", Code: "40001", Message: "try again"}), "ERROR: try again (SQLSTATE 40001)"},
+		{Unavailable(errors.New("provider is down")), "provider is down"},
+		{&ownError{errors.New("claim batch: no")}, "claim batch: no"},
+		{&lostError{errors.New("connect: no")}, "connect: no"},
+	} {
+		if got := public(c.err).Error(); got != c.want {
+			t.Errorf("%v is told as %q, want %q", c.err, got, c.want)
 		}
 	}
 }

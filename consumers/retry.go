@@ -83,6 +83,23 @@ func judge(err error) verdict {
 	return failed
 }
 
+var errWithheld = errors.New("a handler failed: gapless.inbox_attempt has its error")
+
+// public is what log and status may tell of an error. What a handler says of a
+// failure may hold payload and goes to the database alone.
+func public(err error) error {
+	_, isOwn := errors.AsType[*ownError](err)
+	_, isLost := errors.AsType[*lostError](err)
+	pg, isPg := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case isOwn || isLost || IsUnavailable(err):
+		return err
+	case isPg && judge(err) != failed:
+		return pg // these codes come with names, not values
+	}
+	return errWithheld
+}
+
 // backoff is the pause after the n-th try (from 1): doubled each time up to
 // limit, and half of it random, so that those who failed together do not try
 // again together.
