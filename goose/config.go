@@ -27,13 +27,13 @@ var (
 	// ErrSlotMissing says that relay progress exists for a slot that does not.
 	ErrSlotMissing error = &refusal{
 		what:   "the slot is gone but its relay progress is not; making it again would skip rows",
-		remedy: "run 'gapless relay recover', which sends from the table what the lost slot held",
+		remedy: "stop whatever writes to the outbox and run 'gapless relay': it stops too, and prints the SQL that makes the slot and writes the lost events again",
 	}
 	// ErrOutboxNotEmpty says that events were committed before the slot: it would
 	// never see them.
 	ErrOutboxNotEmpty error = &refusal{
 		what:   "the outbox holds events that a slot made now would skip",
-		remedy: "run the relay with --snapshot, which makes the slot and sends what is in the table first",
+		remedy: "stop whatever writes to the outbox and run 'gapless relay': it stops too, and prints the SQL that makes the slot and writes the events again",
 	}
 	// ErrServerVersion says that the server is too old.
 	ErrServerVersion = errors.New("PostgreSQL 14 or newer is needed")

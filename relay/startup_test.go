@@ -33,7 +33,7 @@ func TestIdentity(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := refuseIdentity(c.record, c.server, func() (core.LSN, error) {
+			err := refuseIdentity("s", c.record, c.server, func() (core.LSN, error) {
 				if c.server.Timeline == c.record.Timeline {
 					t.Error("history was asked for without need")
 				}

@@ -1,0 +1,40 @@
+package relay
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/gapless/gapless/sql"
+)
+
+// Statements that a person runs, for a remedy. The order matters: what is
+// written again must come after the slot, and finds by the record what to write.
+
+func makeSlotSQL(slot string) string {
+	return fmt.Sprintf("SELECT pg_create_logical_replication_slot('%s', 'pgoutput'); ", slot)
+}
+
+func dropSlotSQL(slot string) string {
+	return fmt.Sprintf("SELECT pg_drop_replication_slot('%s'); ", slot)
+}
+
+var (
+	comment = regexp.MustCompile(`(?m)^--.*\n`)
+	space   = regexp.MustCompile(`\s+`)
+)
+
+// resendSQL writes again what the relay may not have sent.
+func resendSQL(slot string) string { return oneLine(sql.RelayResend, slot) }
+
+// followSQL lets the record begin where the slot is.
+func followSQL(slot string) string { return oneLine(sql.RelayFollowSlot, slot) }
+
+func oneLine(statement, slot string) string {
+	text := space.ReplaceAllString(comment.ReplaceAllString(statement, ""), " ")
+	return strings.ReplaceAll(strings.TrimSpace(text), "'gapless'", "'"+slot+"'") + "; "
+}
+
+// byHand introduces statements that write rows of gapless.outbox again.
+const byHand = " Stop whatever writes to the outbox, run what follows (other published tables need the like of it)," +
+	" then start the relay; events that were sent already come again with the same id. SQL: "

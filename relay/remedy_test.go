@@ -1,0 +1,72 @@
+package relay_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gapless/gapless/internal/testkit"
+	"github.com/gapless/gapless/relay"
+)
+
+// What a refusal tells a person to do must work as it is printed.
+func TestRemediesWork(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(t *testing.T, s *setup){
+		"slot dropped": func(t *testing.T, s *setup) {
+			s.exec(t, "select pg_drop_replication_slot($1)", s.slot)
+			s.append(t, "k", "lost", "lost too")
+		},
+		"slot dropped and made again": func(t *testing.T, s *setup) {
+			s.exec(t, "select pg_drop_replication_slot($1)", s.slot)
+			s.append(t, "k", "lost", "lost too")
+			s.exec(t, "select pg_create_logical_replication_slot($1, 'pgoutput')", s.slot)
+		},
+		"record and slot gone": func(t *testing.T, s *setup) {
+			s.exec(t, "select pg_drop_replication_slot($1)", s.slot)
+			s.exec(t, "delete from gapless.relay_progress")
+			s.append(t, "k", "lost", "lost too")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t)
+			var sink memory
+			r := run(t, s.config(&sink))
+			s.append(t, "k", "1")
+			want(t, &sink, "1")
+			s.stored(t, r, 1)
+			r.stop()
+			damage(t, s)
+			var refusal *relay.Refusal
+			if err := run(t, s.config(&sink)).ended(); !errors.As(err, &refusal) {
+				t.Fatalf("error %v, want a refusal", err)
+			}
+			_, statements, ok := strings.Cut(refusal.Remedy, "SQL: ")
+			if !ok {
+				t.Fatalf("no statement in %q", refusal.Remedy)
+			}
+			for statement := range strings.SplitSeq(strings.TrimSuffix(statements, "; "), "; ") {
+				s.exec(t, statement)
+			}
+			r = run(t, s.config(&sink))
+			testkit.Eventually(t, patience, func() error {
+				got := sink.values()
+				if !slices.Contains(got, "lost") || got[len(got)-1] != "lost too" {
+					return fmt.Errorf("got %q", got)
+				}
+				return nil
+			})
+			s.append(t, "k", "next")
+			testkit.Eventually(t, patience, func() error {
+				if got := sink.values(); got[len(got)-1] != "next" {
+					return fmt.Errorf("got %q", got)
+				}
+				return nil
+			})
+			r.stop()
+		})
+	}
+}

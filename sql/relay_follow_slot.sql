@@ -1,0 +1,7 @@
+-- For a person, after relay_resend.sql: the record of slot gapless begins again
+-- where the slot is now. No relay may be running.
+UPDATE gapless.relay_progress AS p
+SET resume_lsn = s.confirmed_flush_lsn, partial_commit_lsn = NULL, partial_index = 0, proofs = '[]',
+    timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
+FROM pg_replication_slots AS s
+WHERE s.slot_name = p.slot AND p.slot = 'gapless'
