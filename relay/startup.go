@@ -37,8 +37,8 @@ func refuseServer(v server, cfg Config) error {
 		return refuse("Set wal_level = logical and restart the server.", "wal_level is %s, not logical", v.WALLevel)
 	}
 	if !v.PublicationExists {
-		return refuse("Create it WITH (publish = 'insert', publish_via_partition_root = true) for the outbox tables. If the slot is older than it,"+
-			" the slot cannot be read any more."+byHand+dropSlotSQL(cfg.Slot)+makeSlotSQL(cfg.Slot)+resendSQL(cfg.Slot)+followSQL(cfg.Slot),
+		return refuse("Run gapless migrate up if that was never done; else create it WITH (publish = 'insert', publish_via_partition_root = true)"+
+			" for the outbox tables. A slot that is older than its publication cannot be read any more."+byHand+dropSlotSQL(cfg.Slot)+makeSlotSQL(cfg.Slot)+resendSQL(cfg.Slot)+followSQL(cfg.Slot),
 			"publication %q does not exist", cfg.Publication)
 	}
 	if len(v.PublicationTables) == 0 {
