@@ -1,6 +1,9 @@
 package consumers
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Poison marks an error that another try cannot mend: the message is parked at
 // once, its key blocked. Any other error of a handler is tried again first.
@@ -20,6 +23,24 @@ func Unavailable(err error) error {
 		return nil
 	}
 	return &unavailableError{err}
+}
+
+// LostError is returned by Run when a group's offset is no longer in the log:
+// retention, or a broker that lost data, has taken records that the group never
+// read. Going on would skip their effects silently.
+type LostError struct {
+	Group, Topic string
+	Partition    int32
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("group %s: its offset in %s/%d is no longer in the log, records were lost before they were read", e.Group, e.Topic, e.Partition)
+}
+
+// Refusal says what to do.
+func (e *LostError) Refusal() string {
+	return "bring about what is missing (gapless verify names the events that have no effect), then move the group on: " +
+		"kafka-consumer-groups.sh --group " + e.Group + " --topic " + fmt.Sprintf("%s:%d", e.Topic, e.Partition) + " --reset-offsets --to-earliest --execute"
 }
 
 type poisonError struct {

@@ -67,8 +67,11 @@ func (g *group) options() []kgo.Opt {
 		kgo.ConsumeTopics(g.engine.consumer.Topics...),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		// A group that is new, or whose offsets expired, begins at the start: the
-		// inbox absorbs repeats, nothing makes up for what was skipped.
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		// inbox absorbs repeats, nothing makes up for what was skipped. One whose
+		// offset is no longer in the log has lost records, and must not go on as
+		// if it had not: see LostError.
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.AutoCommitMarks(),
 		kgo.BlockRebalanceOnPoll(),
@@ -99,8 +102,8 @@ func (g *group) run(ctx context.Context) error {
 }
 
 // poll hands what is fetched to the partitions. Rebalances wait only while it
-// does so, never for a transaction. Its only error is that another process has
-// our name.
+// does so, never for a transaction. Its errors are that another process has our
+// name, and that records are gone which were never read.
 func (g *group) poll(ctx context.Context) error {
 	for {
 		fetches := g.client.PollFetches(ctx)
@@ -108,10 +111,14 @@ func (g *group) poll(ctx context.Context) error {
 			g.client.AllowRebalance()
 			return nil //nolint:nilerr // the end of ctx is a clean stop
 		}
-		var fenced error
+		var fenced, lost error
 		fetches.EachError(func(topic string, partition int32, err error) {
 			if errors.Is(err, kerr.FencedInstanceID) {
 				fenced = err
+				return
+			}
+			if errors.Is(err, kerr.OffsetOutOfRange) {
+				lost = &LostError{Group: g.name(), Topic: topic, Partition: partition}
 				return
 			}
 			if loss, ok := errors.AsType[*kgo.ErrDataLoss](err); ok {
@@ -126,6 +133,10 @@ func (g *group) poll(ctx context.Context) error {
 			// To join again would take the name back, and so on for ever.
 			return fmt.Errorf("consume %s as instance %q: another process has taken that name, give each its own: %w",
 				g.engine.consumer.Name, g.engine.config.Instance, fenced)
+		}
+		if lost != nil {
+			g.client.AllowRebalance()
+			return lost
 		}
 		fetches.EachPartition(func(ftp kgo.FetchTopicPartition) {
 			g.dispatch(partitionID{ftp.Topic, ftp.Partition}, ftp.Records, ftp.LastStableOffset)
