@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -136,7 +137,13 @@ func (e *engine) transact(ctx context.Context, t *tx, items []*item) ([]Outcome,
 		e.queueWaiting(t, waiting)
 		// Now, and not with the handler's statements: see ownError.
 		if err := t.flush(ctx); err != nil {
-			return nil, &ownError{fmt.Errorf("store what waits: %w", err)}
+			err = fmt.Errorf("store what waits: %w", err)
+			if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "23505" {
+				// Another event waits at this offset already: the topic was made anew.
+				// The message is parked, bytes and all; no waiting would mend it.
+				return nil, err
+			}
+			return nil, &ownError{err}
 		}
 	}
 	if err := e.deliver(ctx, t, deliveries); err != nil {

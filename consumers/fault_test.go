@@ -101,6 +101,24 @@ func TestFailureOfOurOwnStatementParksNothing(t *testing.T) {
 	}
 }
 
+// A topic that was made anew counts its offsets from 0 again, where an event of
+// the old one may still wait.
+func TestOffsetThatWaitsAlready(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 1}, effectConsumer())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	got, err := in.Process(ctx, message(t, 0, "a", "poison"), message(t, 1, "a", "old"), message(t, 1, "a", "new"))
+	if err != nil {
+		t.Fatalf("process: %v", err)
+	}
+	// Together none of them can wait; singly the first one does.
+	if want := []consumers.Outcome{consumers.Parked, consumers.Waiting, consumers.Parked}; !slices.Equal(got, want) {
+		t.Errorf("outcomes %v, want %v", got, want)
+	}
+}
+
 // A handler that is deployed before its migration, or its grants.
 func TestHandlerBeforeItsMigrationWaits(t *testing.T) {
 	t.Parallel()

@@ -211,11 +211,14 @@ func (l *lane) single(ctx context.Context, it *item, recordFirst bool) error {
 			err = l.waitAgain(ctx, pauses, err)
 		case hold:
 			l.engine.metrics.retry("held")
-			state, message := StateHeld, "dependency is down, partition waits"
-			if !IsUnavailable(err) {
-				state, message = StateDatabase, "schema or grants do not fit the handler, partition waits"
+			log := l.engine.log.With("topic", it.Topic, "partition", it.Partition, "offset", it.Offset, "error", public(err))
+			state := StateHeld
+			if IsUnavailable(err) {
+				log.Warn("dependency is down, partition waits")
+			} else {
+				state = StateDatabase
+				log.Warn("schema or grants do not fit the handler, partition waits")
 			}
-			l.engine.log.Warn(message, "topic", it.Topic, "partition", it.Partition, "offset", it.Offset, "error", public(err))
 			err = l.rest(ctx, state, err, backoff(holdBase, holdLimit, pauses))
 		default:
 			l.engine.metrics.failed(it)
