@@ -53,6 +53,9 @@
 //   - A table, column, function or grant that a handler's statement misses (42P01, 42703,
 //     42883, 3F000, 42501): the handler was deployed before its migration, and
 //     the partition waits for that as it waits for a dependency.
+//   - A prepared statement that a pooler's other server session does not know: the same
+//     transaction again. Behind one that keeps none, set the pool's QueryExecMode to
+//     exec or simple_protocol: the statements here run in every mode.
 //   - [Unavailable]: what comes before the message is applied, then the partition
 //     waits and tries again, however long. No attempt is counted.
 //   - [Poison]: parked at once.

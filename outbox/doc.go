@@ -26,6 +26,8 @@
 //   - Trace context and correlation ids of ctx ([WithHeaders]) go into the
 //     row's headers; what the event itself carries wins.
 //
+// Every QueryExecMode of pgx will do, so a pooler in transaction mode will too.
+//
 // # Order
 //
 // Neither id nor created_at is commit order. Whoever needs order for an
