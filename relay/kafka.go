@@ -166,9 +166,16 @@ func promise(r *kgo.Record, err error) {
 // wireSize bounds what the record takes in a batch of its own, from above.
 func wireSize(r *format.Record) int { return r.Size() + 12*len(r.Headers) + 128 }
 
+// errRefused keeps what comes later from landing before what was refused: the
+// client has given up everything of that partition, and would take more.
+var errRefused = errors.New("records sent before were refused")
+
 func (k *KafkaSink) ready(topic string) (*kgo.Client, int, *span, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if len(k.ailing) > 0 {
+		return nil, 0, nil, errRefused
+	}
 	if k.client == nil {
 		client, err := kgo.NewClient(k.options()...)
 		if err != nil {

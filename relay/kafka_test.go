@@ -19,6 +19,7 @@ import (
 	"github.com/gapless/gapless/internal/kafkaserver"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/relay/format"
 )
 
 func kafkaSink(t testing.TB, brokers []string) *relay.KafkaSink {
@@ -302,6 +303,60 @@ func TestKafkaConfig(t *testing.T) {
 	} {
 		if _, err := relay.NewKafkaSink(cfg); err == nil {
 			t.Errorf("%+v: no error", cfg)
+		}
+	}
+}
+
+// Between a refusal and Reset nothing may be sent: it would land before what was
+// refused and is sent again.
+func TestKafkaSendsNothingBehindARefusal(t *testing.T) {
+	t.Parallel()
+	cluster := kafkaserver.Fake(t)
+	topic := kafkaserver.Topic(t, cluster.ListenAddrs(), "refused.", 1)
+	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: cluster.ListenAddrs(), Linger: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close(t.Context())
+	refused := false
+	cluster.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		refused = true
+		produce := request.(*kmsg.ProduceRequest)
+		response := produce.ResponseKind().(*kmsg.ProduceResponse)
+		for _, rt := range produce.Topics {
+			topicResponse := kmsg.ProduceResponseTopic{Topic: rt.Topic, TopicID: rt.TopicID}
+			for _, rp := range rt.Partitions {
+				p := kmsg.NewProduceResponseTopicPartition()
+				p.Partition, p.ErrorCode = rp.Partition, kerr.TopicAuthorizationFailed.Code
+				topicResponse.Partitions = append(topicResponse.Partitions, p)
+			}
+			response.Topics = append(response.Topics, topicResponse)
+		}
+		return response, nil, true
+	})
+	acks := make(chan error, 4)
+	ack := func(_ *format.Record, err error) { acks <- err }
+	record := func(value string) *format.Record {
+		return &format.Record{Topic: topic, Key: []byte("k"), Value: []byte(value)}
+	}
+	if err := sink.Send(record("1"), ack); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-acks; err == nil || !refused {
+		t.Fatalf("the first record was not refused: %v, %t", err, refused)
+	}
+	if err := sink.Send(record("2"), ack); err == nil {
+		t.Fatal("a record was taken behind a refused one")
+	}
+	if err := sink.Reset(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"1", "2"} {
+		if err := sink.Send(record(value), ack); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-acks; err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -154,6 +154,13 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed bool) 
 		return 0, err
 	}
 	r.reconnecting(ctx, "postgres", postgresReason(err), err)
+	if streamed {
+		// What is still in flight comes again in the next session. A failure of it
+		// that nobody hears of any more would let later rows land first.
+		if reset := r.cfg.Sink.Reset(ctx); reset != nil && ctx.Err() == nil {
+			r.log.WarnContext(ctx, "reset sink", "error", reset)
+		}
+	}
 	return r.backoff(tries), nil
 }
 
