@@ -317,7 +317,11 @@ func TestKafkaSendsNothingBehindARefusal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sink.Close(t.Context())
+	t.Cleanup(func() {
+		if err := sink.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	refused := false
 	cluster.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		refused = true
