@@ -50,6 +50,11 @@ func TestRecordsProducedAgainHaveNoSecondEffect(t *testing.T) {
 	admin := kadm.NewClient(client)
 	drained(t, admin)
 	before := fingerprints(t, pool)
+	// The relay may have repeated some itself, when the broker made it begin anew.
+	first, err := verify.Run(t.Context(), verify.Config{Pool: pool, Brokers: brokers, Consumers: pipeline.Judged(), Young: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	records := readAll(t, admin, brokers)
 	if len(records) < 100 {
@@ -71,12 +76,12 @@ func TestRecordsProducedAgainHaveNoSecondEffect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Broken() || report.Cut.Repeats != int64(2*len(records)) {
+	if report.Broken() || report.Cut.Repeats != first.Cut.Repeats+int64(2*len(records)) {
 		var text strings.Builder
 		if err := report.WriteText(&text); err != nil {
 			t.Fatal(err)
 		}
-		t.Errorf("after %d repeats:\n%s", 2*len(records), text.String())
+		t.Errorf("after %d repeats, and %d of the relay's own:\n%s", 2*len(records), first.Cut.Repeats, text.String())
 	}
 	d.end(t)
 }
