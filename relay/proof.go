@@ -36,20 +36,29 @@ func (s *store) prove(ctx context.Context, system string, timeline int32, now ti
 	defer cancel()
 	// The fingerprint is read before and after: a publication changed between
 	// would otherwise be vouched for.
-	if err := s.pool.QueryRow(ctx, sql.RelayFingerprint, s.publication).Scan(&p.Fingerprint); err != nil {
-		return p, fmt.Errorf("fingerprint publication: %w", err)
+	var err error
+	if p.Fingerprint, err = s.fingerprint(ctx); err != nil {
+		return p, err
 	}
 	if err := s.pool.QueryRow(ctx, sql.RelayProof).Scan(&p.Snapshot, &p.LSN); err != nil {
 		return p, fmt.Errorf("take proof: %w", err)
 	}
-	var after string
-	if err := s.pool.QueryRow(ctx, sql.RelayFingerprint, s.publication).Scan(&after); err != nil {
-		return p, fmt.Errorf("fingerprint publication: %w", err)
+	after, err := s.fingerprint(ctx)
+	if err != nil {
+		return p, err
 	}
 	if after != p.Fingerprint {
 		return p, errors.New("publication changed while a proof was taken")
 	}
 	return p, nil
+}
+
+// fingerprint is the publication's identity at this moment.
+func (s *store) fingerprint(ctx context.Context) (text string, err error) {
+	if err := s.pool.QueryRow(ctx, sql.RelayFingerprint, s.publication).Scan(&text); err != nil {
+		return "", fmt.Errorf("fingerprint publication: %w", err)
+	}
+	return text, nil
 }
 
 // addProof appends p and forgets the oldest beyond the bound.

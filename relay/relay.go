@@ -38,10 +38,10 @@ type place struct {
 
 // New checks cfg and registers the metrics. It does no I/O.
 func New(cfg Config) (*Relay, error) {
-	if err := cfg.validateDefaulted(); err != nil {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	cfg = cfg.withDefaults()
 	m, err := newMetrics(cfg.Registerer, cfg.Slot)
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
@@ -49,13 +49,6 @@ func New(cfg Config) (*Relay, error) {
 	r := &Relay{cfg: cfg, log: cfg.Logger.With("slot", cfg.Slot), metrics: m, poison: map[place]*format.Fault{}}
 	r.board.s = Status{State: Starting, Slot: cfg.Slot, Since: time.Now()}
 	return r, nil
-}
-
-func (c Config) validateDefaulted() error {
-	if err := c.withDefaults().validate(); err != nil {
-		return err
-	}
-	return nil
 }
 
 // Status tells what the relay is doing. Safe for concurrent use.
@@ -144,9 +137,7 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed bool) 
 	case errors.As(err, &sink):
 		r.reconnecting(ctx, "sink", sink.reason(), err)
 		pause := r.backoff(tries)
-		if reset := r.cfg.Sink.Reset(ctx); reset != nil && ctx.Err() == nil {
-			r.log.WarnContext(ctx, "reset sink", "error", reset)
-		} else if sink.fault != nil {
+		if r.resetSink(ctx) && sink.fault != nil {
 			pause = 0 // the row is known now and will be parked
 		}
 		return pause, nil
@@ -157,11 +148,19 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed bool) 
 	if streamed {
 		// What is still in flight comes again in the next session. A failure of it
 		// that nobody hears of any more would let later rows land first.
-		if reset := r.cfg.Sink.Reset(ctx); reset != nil && ctx.Err() == nil {
-			r.log.WarnContext(ctx, "reset sink", "error", reset)
-		}
+		r.resetSink(ctx)
 	}
 	return r.backoff(tries), nil
+}
+
+// resetSink tells whether it went well, or was cut off by the end of ctx.
+func (r *Relay) resetSink(ctx context.Context) bool {
+	err := r.cfg.Sink.Reset(ctx)
+	if err != nil && ctx.Err() == nil {
+		r.log.WarnContext(ctx, "reset sink", "error", err)
+		return false
+	}
+	return true
 }
 
 func (r *Relay) reconnecting(ctx context.Context, peer, reason string, err error) {

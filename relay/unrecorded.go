@@ -56,9 +56,9 @@ func (r *Relay) refuseChanged(ctx context.Context, s start, record *progress) er
 	if len(record.proofs) == 0 {
 		return nil
 	}
-	var fingerprint string
-	if err := r.store.pool.QueryRow(ctx, sql.RelayFingerprint, r.cfg.Publication).Scan(&fingerprint); err != nil {
-		return fmt.Errorf("fingerprint publication: %w", err)
+	fingerprint, err := r.store.fingerprint(ctx)
+	if err != nil {
+		return err
 	}
 	last := record.proofs[len(record.proofs)-1].Fingerprint
 	if onlyGrew(last, fingerprint) {

@@ -7,7 +7,7 @@ import "time"
 func (m *Machine) Step(now time.Duration) Effects {
 	var e Effects
 	if m.wantsWrite() && (m.finishing || now-m.lastWrite >= m.cfg.ProgressEvery) {
-		m.writing, m.pending, m.dirtyThen = true, m.done, false
+		m.writing, m.pending = true, m.done
 		m.dirtyThen, m.dirty = m.dirty, false
 		m.proofWrite = m.proof != 0 && m.done.Resume >= m.proof
 		m.lastWrite = now
