@@ -89,7 +89,7 @@ func (c *consumeRun) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	return together(ctx, door.then(p.Run), ops.Run)
+	return pipeline.Together(ctx, door.then(p.Run), ops.Run)
 }
 
 // parseSMTP reads the URL of a mail server; "" is none.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"text/tabwriter"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gapless/gapless/ops/health"
 	"github.com/gapless/gapless/ops/inspect"
+	"github.com/gapless/gapless/ops/pipeline"
 	"github.com/gapless/gapless/ops/topics"
 	"github.com/gapless/gapless/relay"
 )
@@ -75,11 +75,11 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	wanted := topics.Config{Brokers: seeds}
-	pipeline, err := c.pipelineInstalled(ctx)
+	withShop, err := c.pipelineInstalled(ctx)
 	if err != nil {
 		return err
 	}
-	if pipeline {
+	if withShop {
 		wanted = relayTopics(seeds)
 	}
 	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: seeds, MaxRecordBytes: recordBytes, Logger: e.log})
@@ -107,7 +107,7 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	return together(ctx, door.then(r.Run), ops.Run)
+	return pipeline.Together(ctx, door.then(r.Run), ops.Run)
 }
 
 // pipelineInstalled tells whether the topics of the order pipeline are needed.
@@ -125,8 +125,8 @@ func (c *relayRun) pipelineInstalled(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	defer pool.Close()
-	pipeline, _, err := installed(ctx, pool)
-	return pipeline, err
+	withShop, _, err := installed(ctx, pool)
+	return withShop, err
 }
 
 func relayChecks(s relay.Status) []health.Check {
@@ -135,21 +135,4 @@ func relayChecks(s relay.Status) []health.Check {
 		detail += ": " + s.Reason
 	}
 	return []health.Check{{Name: "relay", OK: s.Ready(), Detail: detail}}
-}
-
-// together runs the functions until the first returns or ctx ends, then ends
-// the others, and returns the first error.
-func together(ctx context.Context, runs ...func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var wg sync.WaitGroup
-	errs := make([]error, len(runs))
-	for i, run := range runs {
-		wg.Go(func() {
-			defer cancel()
-			errs[i] = run(ctx)
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
 }

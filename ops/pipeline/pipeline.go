@@ -136,9 +136,14 @@ func (c Config) consumer(name string) (_ consumers.Consumer, beside func(context
 // every part has ended.
 func (p *Pipeline) Run(ctx context.Context) error {
 	defer p.close()
+	return Together(ctx, append(slices.Clone(p.beside), p.runner.Run)...)
+}
+
+// Together runs the functions until the first returns or ctx ends, then ends
+// the others, waits for them, and returns their errors joined.
+func Together(ctx context.Context, runs ...func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	runs := append(slices.Clone(p.beside), p.runner.Run)
 	errs := make([]error, len(runs))
 	var wg sync.WaitGroup
 	for i, run := range runs {
