@@ -21,8 +21,8 @@ import (
 type KafkaConfig struct {
 	Brokers []string // host:port; needed unless Options has seed brokers
 
-	// Linger is how long a record waits for company. Default 1 ms; negative is
-	// none.
+	// Linger is how long a record waits for company, besides the answer to the
+	// request before it. Default none.
 	Linger time.Duration
 	// MaxRecordBytes bounds a record, and with it a batch; keep it at or below
 	// the broker's message.max.bytes. Default 1000012. A topic whose
@@ -58,9 +58,6 @@ const batchDefault = 1_000_012
 
 // NewKafkaSink checks cfg. It does no I/O: the client is made by the first Send.
 func NewKafkaSink(cfg KafkaConfig) (*KafkaSink, error) {
-	if cfg.Linger == 0 {
-		cfg.Linger = time.Millisecond
-	}
 	cfg.MaxRecordBytes = cmp.Or(cfg.MaxRecordBytes, batchDefault)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -87,6 +84,12 @@ func (k *KafkaSink) options() []kgo.Opt {
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2, as the Java client
 		kgo.ProducerLinger(max(k.cfg.Linger, 0)),
+		// What comes while a request is out goes with the next one: no wait while
+		// there is little, large batches while there is much.
+		kgo.MaxProduceRequestsInflightPerBroker(1),
+		// A topic that was made a moment ago, or a leader that has moved, is found
+		// again after this, not after the client's 5 s.
+		kgo.MetadataMinAge(250*time.Millisecond),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytes(k.batch),
 		// Our own bound on what is in flight is the lower one: Produce must

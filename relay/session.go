@@ -229,16 +229,16 @@ func (s *session) consume() (more bool, err error) {
 			s.machine.Keepalive(f.End, f.Reply)
 			continue
 		}
-		if err := s.receive(f.Data); err != nil {
+		if err := s.receive(&f); err != nil {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-func (s *session) receive(data []byte) error {
+func (s *session) receive(f *replication.Frame) error {
 	m := &s.message
-	if err := pgoutput.Decode(data, m); err != nil {
+	if err := pgoutput.Decode(f.Data, m); err != nil {
 		return err
 	}
 	switch m.Kind {
@@ -246,6 +246,8 @@ func (s *session) receive(data []byte) error {
 		s.place = format.Position{
 			Timeline: s.system.Timeline, Commit: core.LSN(m.Begin.CommitLSN), CommitTime: m.Begin.CommitTime,
 		}
+		// Both times are the server's: no clock has to agree with another.
+		s.conn.Behind(time.Duration(f.Sent-m.Begin.CommitTime) * time.Microsecond)
 		err := s.machine.Begin(s.place.Commit, s.place.CommitTime)
 		crashpoint.Hit("relay.after_begin")
 		return err

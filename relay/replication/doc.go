@@ -18,9 +18,9 @@
 // The walsender writes each message by itself, and on loopback the sender's
 // core pays for waking the reader. While messages come faster than a few
 // thousand a second, a TCP connection asks the kernel (SO_RCVLOWAT) to wake it
-// for tens of kilobytes at once, or after two milliseconds. With a slower
-// stream, with TLS, on a Unix-domain socket and on other systems than Linux it
-// reads what is there.
+// for tens of kilobytes at once, or after two milliseconds; told that it is a
+// second behind, for hundreds, or after twelve. With a slower stream, with TLS,
+// on a Unix-domain socket and on other systems than Linux it reads what is there.
 //
 // A peer that vanished without a word is found by TCP_USER_TIMEOUT and TCP
 // keepalives, in 15 s.

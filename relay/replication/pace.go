@@ -13,6 +13,11 @@ const (
 	bulkBytes = 96 << 10
 	// bulkWait bounds what gathering adds to an event's latency.
 	bulkWait = 2 * time.Millisecond
+	// A stream that is farBehind has nothing left to be quick about: it gathers
+	// farFactor times as much for farFactor times as long, and whoever takes the
+	// records gets larger batches of them.
+	farBehind = time.Second
+	farFactor = 6
 	// window reads in less than windowTime turn bulk mode on; fewer than
 	// quietBytes in one bulkWait turn it off.
 	window     = 32
@@ -24,6 +29,8 @@ const (
 type pace struct {
 	raw   syscall.RawConn // nil where gathering is not possible
 	bulk  bool
+	far   bool // farBehind, as told last
+	low   int  // SO_RCVLOWAT as set
 	reads int
 	since time.Time
 
@@ -43,9 +50,13 @@ func (p *pace) attach(conn net.Conn) {
 	if err != nil || setReceiveLow(raw, 1) != nil {
 		return
 	}
-	p.raw = raw
+	p.raw, p.low = raw, 1
 	p.readRaw = func(fd uintptr) { p.got, p.gotErr = readNow(fd, p.into) }
 }
+
+// Behind tells the connection how late what it reads is, so that it may gather
+// more where that cannot be noticed.
+func (c *Conn) Behind(d time.Duration) { c.pace.far = d >= farBehind }
 
 func (p *pace) read(c *Conn, wait time.Duration) (int, error) {
 	into := c.buf[c.w:]
@@ -61,9 +72,7 @@ func (p *pace) read(c *Conn, wait time.Duration) (int, error) {
 		return n, err
 	}
 	if p.reads++; p.reads == window {
-		if now.Sub(p.since) < windowTime && setReceiveLow(p.raw, bulkBytes) == nil {
-			p.bulk = true
-		}
+		p.bulk = now.Sub(p.since) < windowTime
 		p.reads, p.since = 0, now
 	}
 	return n, err
@@ -72,7 +81,14 @@ func (p *pace) read(c *Conn, wait time.Duration) (int, error) {
 // gather waits until bulkBytes have come, or for bulkWait, and takes what is
 // there.
 func (p *pace) gather(c *Conn, into []byte, wait time.Duration) (int, error) {
-	if err := c.deadline(time.Now().Add(min(wait, bulkWait))); err != nil {
+	low, limit := bulkBytes, bulkWait
+	if p.far {
+		low, limit = farFactor*bulkBytes, farFactor*bulkWait
+	}
+	if err := p.setLow(low); err != nil {
+		return 0, err
+	}
+	if err := c.deadline(time.Now().Add(min(wait, limit))); err != nil {
 		return 0, err
 	}
 	n, err := c.conn.Read(into)
@@ -87,11 +103,19 @@ func (p *pace) gather(c *Conn, into []byte, wait time.Duration) (int, error) {
 	p.into = nil
 	if p.got < quietBytes {
 		p.bulk, p.reads, p.since = false, 0, time.Now()
-		if err := setReceiveLow(p.raw, 1); err != nil {
+		if err := p.setLow(1); err != nil {
 			return p.got, err
 		}
 	}
 	return p.got, p.gotErr
+}
+
+func (p *pace) setLow(n int) error {
+	if n == p.low {
+		return nil
+	}
+	p.low = n
+	return setReceiveLow(p.raw, n)
 }
 
 // deadline is set before interrupted is looked at: Interrupt does it the other
