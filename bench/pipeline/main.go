@@ -1,24 +1,24 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/gapless/gapless/bench/internal/bed"
 	"github.com/gapless/gapless/internal/pgserver"
 	"github.com/gapless/gapless/internal/process"
 	"github.com/gapless/gapless/ops/load"
@@ -32,6 +32,7 @@ type options struct {
 	partitions int
 	binary     string
 	logs       string
+	statements int
 }
 
 func main() {
@@ -43,6 +44,7 @@ func main() {
 	flag.IntVar(&o.partitions, "partitions", 4, "partitions of each topic")
 	flag.StringVar(&o.binary, "binary", "", "gapless; empty builds it")
 	flag.StringVar(&o.logs, "logs", "", "directory for the processes' logs; empty keeps none")
+	flag.IntVar(&o.statements, "statements", 0, "print that many of Postgres' dearest statements (needs pg_stat_statements)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -62,18 +64,19 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if o.logs == "" {
-		o.logs = dir
-	}
+	o.logs = cmp.Or(o.logs, dir)
 	if o.binary == "" {
-		o.binary = filepath.Join(dir, "gapless")
-		if err := command(ctx, os.Environ(), "go", "build", "-o", o.binary, "."); err != nil {
+		if o.binary, err = bed.Build(ctx, dir); err != nil {
 			return err
 		}
 	}
-	pg, err := pgserver.Start(ctx, pgserver.Config{Durable: true, Settings: map[string]string{
+	settings := map[string]string{
 		"max_connections": "200", "shared_buffers": "512MB", "max_wal_size": "4GB", "wal_compression": "on",
-	}})
+	}
+	if o.statements > 0 {
+		settings["shared_preload_libraries"] = "pg_stat_statements"
+	}
+	pg, err := pgserver.Start(ctx, pgserver.Config{Durable: true, Settings: settings})
 	if err != nil {
 		return err
 	}
@@ -82,72 +85,123 @@ func run(ctx context.Context, o options) (err error) {
 			fmt.Fprintln(os.Stderr, "pipeline: stop Postgres:", err)
 		}
 	}()
-	env := append(os.Environ(), "GAPLESS_DATABASE_URL="+pg.SuperuserURL(), "GAPLESS_BROKERS="+o.brokers, "GAPLESS_LOG_LEVEL=warn")
-	for _, args := range [][]string{
-		{"migrate", "up"},
-		{"topics", "apply", "--partitions", strconv.Itoa(o.partitions)},
-		{"catalog", "import", "ops/catalog/sample.csv"},
-	} {
-		if err := command(ctx, env, o.binary, args...); err != nil {
-			return err
-		}
-	}
-	base, children, err := services(ctx, o, env)
-	defer func() {
-		for _, c := range children {
-			_ = c.proc.Signal(syscall.SIGTERM) // it may have ended by itself; Done tells
-		}
-		for _, c := range children {
-			<-c.proc.Done()
-		}
-	}()
-	if err != nil {
-		return err
-	}
 	pool, err := pgxpool.New(ctx, pg.SuperuserURL())
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	return measure(ctx, o, pool, base, children)
+	s := &scene{options: o, pg: pg, pool: pool}
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	defer s.stop()
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	return s.measure(ctx)
 }
 
-type child struct {
+// scene is a pipeline that runs.
+type scene struct {
+	options
+	pg       *pgserver.Server
+	pool     *pgxpool.Pool // the superuser's
+	base     string        // URL of the API
+	services []service
+}
+
+type service struct {
 	name string
 	proc *process.Process
 }
 
-// services starts api, relay and consumers, each a process of its own.
-func services(ctx context.Context, o options, env []string) (string, []child, error) {
+// logins of the services, each in one group role, as an installation has them.
+var logins = map[string]string{
+	"api": "IN ROLE gapless_app", "relay": "REPLICATION IN ROLE gapless_relay", "consume": "IN ROLE gapless_consumer",
+}
+
+const password = "for-one-run"
+
+func (s *scene) prepare(ctx context.Context) error {
+	env := s.env(s.pg.SuperuserURL())
+	for _, args := range [][]string{
+		{"migrate", "up"},
+		{"topics", "apply", "--partitions", strconv.Itoa(s.partitions)},
+		{"catalog", "import", "ops/catalog/sample.csv"},
+	} {
+		if err := bed.Command(ctx, env, s.binary, args...); err != nil {
+			return err
+		}
+	}
+	for name, role := range logins {
+		if _, err := s.pool.Exec(ctx, "CREATE ROLE "+name+" LOGIN PASSWORD '"+password+"' "+role); err != nil {
+			return fmt.Errorf("create login %s: %w", name, err)
+		}
+	}
+	if s.statements > 0 {
+		if _, err := s.pool.Exec(ctx, "CREATE EXTENSION pg_stat_statements"); err != nil {
+			return fmt.Errorf("create extension: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *scene) env(url string) []string {
+	return append(os.Environ(), "GAPLESS_DATABASE_URL="+url, "GAPLESS_BROKERS="+s.brokers, "GAPLESS_LOG_LEVEL=warn")
+}
+
+// start runs api, relay and consumers, each a process of its own.
+func (s *scene) start(ctx context.Context) error {
 	var addrs []string
 	for range 4 {
 		port, err := process.FreePort(ctx)
 		if err != nil {
-			return "", nil, err
+			return err
 		}
 		addrs = append(addrs, fmt.Sprintf("127.0.0.1:%d", port))
 	}
-	var children []child
+	s.base = "http://" + addrs[3]
 	for i, args := range [][]string{
 		{"api", "--listen", addrs[3], "--ops-listen", addrs[0]},
 		{"relay", "run", "--ops-listen", addrs[1]},
 		{"consume", "--ops-listen", addrs[2]},
 	} {
-		log, err := os.Create(filepath.Join(o.logs, args[0]+".log"))
+		log, err := os.Create(filepath.Join(s.logs, args[0]+".log"))
 		if err != nil {
-			return "", children, err
+			return err
 		}
-		p, err := process.Start(process.Command{Path: o.binary, Args: args, Env: env, Output: log})
+		p, err := process.Start(process.Command{
+			Path: s.binary, Args: args, Env: s.env(s.pg.UserURL(args[0], password, "postgres")), Output: log,
+		})
 		if err != nil {
-			return "", children, fmt.Errorf("start %s: %w", args[0], err)
+			return fmt.Errorf("start %s: %w", args[0], err)
 		}
-		children = append(children, child{args[0], p})
-		if err := waitReady(ctx, "http://"+addrs[i]+"/readyz", p); err != nil {
+		s.services = append(s.services, service{args[0], p})
+		if err := bed.WaitReady(ctx, "http://"+addrs[i]+"/readyz", p); err != nil {
 			text, readErr := os.ReadFile(log.Name())
-			return "", children, fmt.Errorf("%s: %w\n%s", args[0], errors.Join(err, readErr), text)
+			return fmt.Errorf("%s: %w\n%s", args[0], errors.Join(err, readErr), text)
 		}
 	}
-	return "http://" + addrs[3], children, nil
+	return nil
+}
+
+func (s *scene) stop() {
+	for _, c := range s.services {
+		_ = c.proc.Signal(syscall.SIGTERM) // it may have ended by itself; Done tells
+	}
+	for _, c := range s.services {
+		<-c.proc.Done()
+	}
+}
+
+// cpu is what each process has used so far, this one as "load".
+func (s *scene) cpu() map[string]time.Duration {
+	times := bed.ServerCPU()
+	for _, c := range s.services {
+		times[c.name] = bed.CPU(c.proc.Pid())
+	}
+	times["load"] = bed.CPU(os.Getpid())
+	return times
 }
 
 // sample is the state at one moment.
@@ -158,19 +212,19 @@ type sample struct {
 	cpu    map[string]time.Duration
 }
 
-func measure(ctx context.Context, o options, pool *pgxpool.Pool, base string, children []child) error {
+func (s *scene) measure(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	total := o.warm + o.window
+	total := s.warm + s.window
 	// Only kinds that end by themselves: a person who decides would be measured
 	// too.
-	mix := slices.DeleteFunc(load.Mix(), func(s load.Scenario) bool { return s.Then != "" })
+	mix := slices.DeleteFunc(load.Mix(), func(kind load.Scenario) bool { return kind.Then != "" })
 	done := make(chan error, 1)
 	var report *load.Report
 	go func() {
 		var err error
 		report, err = load.Run(ctx, load.Config{
-			BaseURL: base, Orders: int(o.rate * total.Seconds()), Rate: o.rate, Concurrency: 64, Mix: mix,
+			BaseURL: s.base, Orders: int(s.rate * total.Seconds()), Rate: s.rate, Concurrency: 64, Mix: mix,
 		})
 		done <- err
 	}()
@@ -188,16 +242,17 @@ func measure(ctx context.Context, o options, pool *pgxpool.Pool, base string, ch
 			}
 			done = nil
 		case <-tick.C:
-			s := sample{at: time.Since(start), cpu: make(map[string]time.Duration)}
-			err := pool.QueryRow(ctx, "select count(*), count(*) filter (where status in ('confirmed', 'cancelled')) from checkout.orders").Scan(&s.placed, &s.ended)
+			now := sample{at: time.Since(start)}
+			err := s.pool.QueryRow(ctx, "select count(*), count(*) filter (where status in ('confirmed', 'cancelled')) from checkout.orders").Scan(&now.placed, &now.ended)
 			if err != nil {
 				return fmt.Errorf("count orders: %w", err)
 			}
-			for _, c := range children {
-				s.cpu[c.name] = cpuTime(c.proc.Pid())
+			isFirst := now.at >= s.warm && samples[len(samples)-1].at < s.warm
+			if isFirst || now.at+time.Second > total {
+				now.cpu = s.cpu()
 			}
-			samples = append(samples, s)
-			fmt.Printf("%6.1f s  placed %7d  ended %7d  backlog %6d\n", s.at.Seconds(), s.placed, s.ended, s.placed-s.ended)
+			samples = append(samples, now)
+			fmt.Printf("%6.1f s  placed %7d  ended %7d  backlog %6d\n", now.at.Seconds(), now.placed, now.ended, now.placed-now.ended)
 		}
 	}
 	if done != nil {
@@ -205,7 +260,7 @@ func measure(ctx context.Context, o options, pool *pgxpool.Pool, base string, ch
 			return err
 		}
 	}
-	return summary(ctx, o, pool, samples, report)
+	return s.summary(ctx, samples, report)
 }
 
 // result is what is kept.
@@ -224,26 +279,29 @@ type result struct {
 	CPUPerOrderMS map[string]float64 `json:"cpu_ms_per_order"`
 }
 
-func summary(ctx context.Context, o options, pool *pgxpool.Pool, samples []sample, report *load.Report) error {
-	i := slices.IndexFunc(samples, func(s sample) bool { return s.at >= o.warm })
+func (s *scene) summary(ctx context.Context, samples []sample, report *load.Report) error {
+	i := slices.IndexFunc(samples, func(one sample) bool { return one.cpu != nil })
 	if i < 0 || i == len(samples)-1 {
 		return errors.New("the window is too short to judge")
 	}
 	a, b := samples[i], samples[len(samples)-1]
+	if b.cpu == nil {
+		return errors.New("the last sample came too late: the machine is overloaded")
+	}
 	secs := (b.at - a.at).Seconds()
 	r := result{
-		Rate: o.rate, Placed: float64(b.placed-a.placed) / secs, Ended: float64(b.ended-a.ended) / secs, Seconds: secs,
+		Rate: s.rate, Placed: float64(b.placed-a.placed) / secs, Ended: float64(b.ended-a.ended) / secs, Seconds: secs,
 		BacklogStart: a.placed - a.ended, BacklogEnd: b.placed - b.ended,
 		PostP50: load.Quantile(report.Post, 0.5).String(), PostP99: load.Quantile(report.Post, 0.99).String(),
 		CPUPerOrderMS: make(map[string]float64),
 	}
-	for _, s := range samples[i:] {
-		r.BacklogMax = max(r.BacklogMax, s.placed-s.ended)
+	for _, one := range samples[i:] {
+		r.BacklogMax = max(r.BacklogMax, one.placed-one.ended)
 	}
 	for name, cpu := range b.cpu {
-		r.CPUPerOrderMS[name] = (cpu - a.cpu[name]).Seconds() * 1000 / float64(b.ended-a.ended)
+		r.CPUPerOrderMS[name] = (cpu - a.cpu[name]).Seconds() * 1000 / float64(max(1, b.ended-a.ended))
 	}
-	err := pool.QueryRow(ctx, `
+	err := s.pool.QueryRow(ctx, `
 		select percentile_cont(0.5) within group (order by d), percentile_cont(0.99) within group (order by d)
 		from (select extract(epoch from updated_at - created_at)::float8 as d from checkout.orders where status in ('confirmed', 'cancelled')) as t`).
 		Scan(&r.EndP50, &r.EndP99)
@@ -255,14 +313,29 @@ func summary(ctx context.Context, o options, pool *pgxpool.Pool, samples []sampl
 		return err
 	}
 	fmt.Println(string(out))
-	return nil
+	return s.dearest(ctx)
 }
 
-func command(ctx context.Context, env []string, name string, args ...string) error {
-	c := exec.CommandContext(ctx, name, args...)
-	c.Env = env
-	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
+// dearest prints the statements that took Postgres longest.
+func (s *scene) dearest(ctx context.Context) error {
+	if s.statements <= 0 {
+		return nil
 	}
-	return nil
+	rows, err := s.pool.Query(ctx, `
+		select r.rolname, q.calls, q.total_exec_time, q.rows, q.wal_bytes::bigint, left(regexp_replace(regexp_replace(q.query, '--[^\n]*', '', 'g'), '\s+', ' ', 'g'), 110)
+		from pg_stat_statements q join pg_roles r on r.oid = q.userid order by q.total_exec_time desc limit $1`, s.statements)
+	if err != nil {
+		return fmt.Errorf("read statements: %w", err)
+	}
+	var (
+		role, text          string
+		calls, count, bytes int64
+		took                float64
+	)
+	_, err = pgx.ForEachRow(rows, []any{&role, &calls, &took, &count, &bytes, &text}, func() error {
+		fmt.Printf("%-10s %8d calls %9.0f ms %6.3f ms each %6.1f rows each %8.0f B WAL each  %s\n",
+			role, calls, took, took/float64(calls), float64(count)/float64(calls), float64(bytes)/float64(calls), text)
+		return nil
+	})
+	return err
 }

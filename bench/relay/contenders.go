@@ -96,6 +96,8 @@ func dropChild(ctx context.Context, s settings) error {
 			return err
 		}
 		switch m.Kind {
+		case pgoutput.KindBegin:
+			conn.Behind(time.Duration(f.Sent-m.Begin.CommitTime) * time.Microsecond)
 		case pgoutput.KindInsert:
 			rows++
 		case pgoutput.KindCommit:
