@@ -2,7 +2,7 @@ package sql
 
 import _ "embed"
 
-// PaymentRead reads one payment without a lock.
+// PaymentRead reads payments without a lock.
 //
 //go:embed payment_read.sql
 var PaymentRead string

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/gapless/gapless/consumers"
+	"github.com/gapless/gapless/consumers/internal/combine"
 	"github.com/gapless/gapless/consumers/internal/participant"
 	"github.com/gapless/gapless/contracts"
 	"github.com/gapless/gapless/contracts/gaplessv1"
@@ -58,7 +59,10 @@ type Config struct {
 }
 
 // service is a Config with its defaults.
-type service struct{ Config }
+type service struct {
+	Config
+	payments *combine.Combiner[uuid.UUID, payment]
+}
 
 // New returns the participant. It does no I/O. It panics when DB or Gateway is
 // missing.
@@ -68,7 +72,8 @@ func New(c Config) consumers.Consumer {
 	}
 	c.Attempts = max(cmp.Or(c.Attempts, 5), 1)
 	c.Backoff = max(cmp.Or(c.Backoff, 50*time.Millisecond), 0)
-	s := &service{c}
+	s := &service{Config: c}
+	s.payments = combine.New(2, 256, s.read)
 	return consumers.Consumer{
 		Name:       Name,
 		Topics:     []string{contracts.Topic(contracts.PaymentCommand)},
@@ -83,7 +88,7 @@ func (s *service) prepare(ctx context.Context, m *consumers.Message) (any, error
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.read(ctx, order)
+	p, err := s.payments.Do(ctx, order)
 	if err != nil {
 		return nil, err
 	}
@@ -104,19 +109,24 @@ func decode(m *consumers.Message) (proto.Message, uuid.UUID, error) {
 	return command, order, nil
 }
 
-func (s *service) read(ctx context.Context, order uuid.UUID) (payment, error) {
-	rows, err := s.DB.Query(ctx, sql.PaymentRead, [16]byte(order))
+// read returns the payments as they are; one that is not there yet is empty.
+func (s *service) read(ctx context.Context, orders []uuid.UUID) []combine.Answer[payment] {
+	answers := make([]combine.Answer[payment], len(orders))
+	rows, err := s.DB.Query(ctx, sql.PaymentRead, participant.Raw(participant.SortIDs(slices.Clone(orders))))
+	var list []payment
+	if err == nil {
+		list, err = pgx.CollectRows(rows, pgx.RowToStructByName[payment])
+	}
 	if err != nil {
-		return payment{}, fmt.Errorf("read payment of order %s: %w", order, err)
+		err = fmt.Errorf("read payments: %w", err)
 	}
-	p, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[payment])
-	if errors.Is(err, pgx.ErrNoRows) {
-		return payment{OrderID: order}, nil
+	for i, order := range orders {
+		answers[i] = combine.Answer[payment]{Value: payment{OrderID: order}, Err: err}
+		if n := slices.IndexFunc(list, func(p payment) bool { return p.OrderID == order }); n >= 0 {
+			answers[i].Value = list[n]
+		}
 	}
-	if err != nil {
-		return payment{}, fmt.Errorf("read payment of order %s: %w", order, err)
-	}
-	return p, nil
+	return answers
 }
 
 // call makes the call that the command needs, the payment being p.

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/gapless/gapless/consumers/internal/combine"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -28,14 +29,37 @@ const FlaggedPostalCode = "00000"
 const slowness = 2 * time.Second
 
 // Sandbox is a provider that moves no money: its ledger is sandbox.charges, and
-// sandbox.requests remembers every idempotency key. Each call is one
-// transaction on the pool it was given, which is never a handler's.
+// sandbox.requests remembers every idempotency key. Calls made at the same time
+// share a transaction on the pool it was given, which is never a handler's.
 type Sandbox struct {
-	pool *pgxpool.Pool
+	pool   *pgxpool.Pool
+	ledger *combine.Combiner[entry, result]
+}
+
+// entry is what a call writes into the ledger: statements that return a count of
+// calls and an outcome in the last.
+type entry struct {
+	key        string
+	statements []statement
+}
+
+type statement struct {
+	sql  string
+	args []any
+}
+
+type result struct {
+	calls   int
+	outcome string
 }
 
 // NewSandbox returns a provider on a pool of its own. It does no I/O.
-func NewSandbox(pool *pgxpool.Pool) *Sandbox { return &Sandbox{pool: pool} }
+func NewSandbox(pool *pgxpool.Pool) *Sandbox {
+	s := &Sandbox{pool: pool}
+	// One transaction at a time: two could wait for each other's rows.
+	s.ledger = combine.New(1, 64, s.write)
+	return s
+}
 
 // Authorize implements [Gateway].
 func (s *Sandbox) Authorize(ctx context.Context, key string, r AuthorizeRequest) (Authorization, error) {
@@ -53,16 +77,18 @@ func (s *Sandbox) Authorize(ctx context.Context, key string, r AuthorizeRequest)
 	}
 	// Of the key, so that a key makes one charge and two keys would show as two.
 	charge := "ch_" + uuid.NewSHA1(uuid.NameSpaceOID, []byte(key)).String()
-	calls, outcome, err := s.call(ctx, sql.SandboxAuthorize, key, charge, first, r.OrderID, r.Token, r.Currency, r.AmountMinor)
+	done, err := s.ledger.Do(ctx, entry{key, []statement{
+		{sql.SandboxAuthorize, []any{key, charge, first, r.OrderID, r.Token, r.Currency, r.AmountMinor}},
+	}})
 	if err != nil {
 		return Authorization{}, err
 	}
 	switch {
-	case outcome == "transient":
+	case done.outcome == "transient":
 		return Authorization{}, ErrTransient
-	case outcome != "authorized":
-		return Authorization{}, &DeclinedError{Code: "card_" + outcome}
-	case r.Token == TokenLost && calls == 1:
+	case done.outcome != "authorized":
+		return Authorization{}, &DeclinedError{Code: "card_" + done.outcome}
+	case r.Token == TokenLost && done.calls == 1:
 		return Authorization{}, ErrUnknownOutcome
 	}
 	return Authorization{ChargeID: charge, Flagged: r.PostalCode == FlaggedPostalCode}, nil
@@ -70,50 +96,70 @@ func (s *Sandbox) Authorize(ctx context.Context, key string, r AuthorizeRequest)
 
 // Capture implements [Gateway].
 func (s *Sandbox) Capture(ctx context.Context, key, chargeID string) error {
-	return s.settle(ctx, sql.SandboxCapture, "captured", key, chargeID)
+	return s.settle(ctx, "captured", entry{key, []statement{{sql.SandboxCapture, []any{key, chargeID}}}})
 }
 
 // Void implements [Gateway].
 func (s *Sandbox) Void(ctx context.Context, key, authorization string) error {
-	var (
-		batch   pgx.Batch // without BEGIN, a batch is one transaction
-		outcome string
-	)
-	batch.Queue(sql.SandboxAuthorizationSpend, authorization)
-	batch.Queue(sql.SandboxVoid, key, authorization).QueryRow(func(row pgx.Row) error { return row.Scan(new(int), &outcome) })
-	if err := s.pool.SendBatch(ctx, &batch).Close(); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
-	}
-	return check(outcome, "voided")
+	return s.settle(ctx, "voided", entry{key, []statement{
+		{sql.SandboxAuthorizationSpend, []any{authorization}},
+		{sql.SandboxVoid, []any{key, authorization}},
+	}})
 }
 
 // Refund implements [Gateway].
 func (s *Sandbox) Refund(ctx context.Context, key, chargeID string) error {
-	return s.settle(ctx, sql.SandboxRefund, "refunded", key, chargeID)
+	return s.settle(ctx, "refunded", entry{key, []statement{{sql.SandboxRefund, []any{key, chargeID}}}})
 }
 
-func (s *Sandbox) settle(ctx context.Context, statement, want, key, subject string) error {
-	_, outcome, err := s.call(ctx, statement, key, subject)
+func (s *Sandbox) settle(ctx context.Context, want string, e entry) error {
+	done, err := s.ledger.Do(ctx, e)
 	if err != nil {
 		return err
 	}
-	return check(outcome, want)
-}
-
-func check(outcome, want string) error {
-	if outcome != want {
-		return &DeclinedError{Code: outcome}
+	if done.outcome != want {
+		return &DeclinedError{Code: done.outcome}
 	}
 	return nil
 }
 
-// call runs one statement. A failure on the way back may hide a commit, so that
-// every error is of unknown outcome; the caller's key finds out.
-func (s *Sandbox) call(ctx context.Context, statement string, args ...any) (calls int, outcome string, err error) {
-	if err := s.pool.QueryRow(ctx, statement, args...).Scan(&calls, &outcome); err != nil {
-		return 0, "", fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+// write makes the entries in one transaction, or, where that fails, each in its
+// own: one call's fault is not another's.
+func (s *Sandbox) write(ctx context.Context, entries []entry) []combine.Answer[result] {
+	answers := make([]combine.Answer[result], len(entries))
+	err := s.transact(ctx, entries, answers)
+	if err == nil || len(entries) == 1 {
+		return answers
 	}
-	return calls, outcome, nil
+	for i := range entries {
+		_ = s.transact(ctx, entries[i:i+1], answers[i:i+1]) // the error is in the answer
+	}
+	return answers
+}
+
+// transact answers each entry with the same error if it fails. A failure on the
+// way back may hide a commit, so that every error is of unknown outcome; the
+// caller's key finds out.
+func (s *Sandbox) transact(ctx context.Context, entries []entry, answers []combine.Answer[result]) error {
+	var batch pgx.Batch // without BEGIN, a batch is one transaction
+	for i, e := range entries {
+		answers[i] = combine.Answer[result]{}
+		last := len(e.statements) - 1
+		for n, st := range e.statements {
+			q := batch.Queue(st.sql, st.args...)
+			if n == last {
+				q.QueryRow(func(row pgx.Row) error { return row.Scan(&answers[i].Value.calls, &answers[i].Value.outcome) })
+			}
+		}
+	}
+	err := s.pool.SendBatch(ctx, &batch).Close()
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+		for i := range answers {
+			answers[i].Err = err
+		}
+	}
+	return err
 }
 
 // wait sleeps, or returns early with ctx.

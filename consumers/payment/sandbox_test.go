@@ -136,3 +136,30 @@ func TestSandboxSettles(t *testing.T) {
 	_, err = s.Authorize(ctx, "never seen", request("tok_ok"))
 	declined("authorisation after its void", err)
 }
+
+// Calls share a transaction; one that the ledger cannot hold fails alone.
+func TestSandboxFaultIsItsOwn(t *testing.T) {
+	t.Parallel()
+	s, pool := sandbox(t)
+	var g errgroup.Group
+	for i := range 40 {
+		r := request("tok_ok")
+		key := uuid.NewString()
+		if i%10 == 3 {
+			r.Currency = "E\x00R"
+		}
+		g.Go(func() error {
+			_, err := s.Authorize(t.Context(), key, r)
+			if bad := r.Currency != "EUR"; bad != errors.Is(err, payment.ErrUnknownOutcome) {
+				t.Errorf("currency %q: %v", r.Currency, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, pool, "select count(*) from sandbox.charges"); n != 36 {
+		t.Errorf("%d charges, want 36", n)
+	}
+}
