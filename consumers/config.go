@@ -55,7 +55,7 @@ type Config struct {
 	// Default 2.
 	Concurrency int
 	// PrepareConcurrency is how many Prepare of one consumer run at once.
-	// Default 16.
+	// Default 64.
 	PrepareConcurrency int
 
 	// MaxAttempts at a message before it is parked. Default 5.
@@ -91,7 +91,7 @@ func (c Config) withDefaults() Config {
 	c.Generation = cmp.Or(c.Generation, 1)
 	c.BatchSize = cmp.Or(c.BatchSize, 500)
 	c.Concurrency = cmp.Or(c.Concurrency, 2)
-	c.PrepareConcurrency = cmp.Or(c.PrepareConcurrency, 16)
+	c.PrepareConcurrency = cmp.Or(c.PrepareConcurrency, 64)
 	c.MaxAttempts = cmp.Or(c.MaxAttempts, 5)
 	c.RetryFor = cmp.Or(c.RetryFor, 30*time.Second)
 	c.RetryMessages = cmp.Or(c.RetryMessages, 1000)

@@ -130,7 +130,7 @@ func (e *engine) transact(ctx context.Context, t *tx, items []*item) ([]Outcome,
 			waiting = append(waiting, it)
 		default:
 			outcomes[i] = Applied
-			deliveries = append(deliveries, Delivery{Message: it.Message, Prepared: it.prepared})
+			deliveries = append(deliveries, Delivery{Message: it.Message, Prepared: it.prepared()})
 		}
 	}
 	if len(waiting) > 0 {

@@ -20,8 +20,6 @@ type Inbox struct {
 	lane   *lane
 	pool   *pgxpool.Pool
 	isOurs bool
-
-	settled []*item
 }
 
 // NewInbox returns an Inbox. It opens a pool when given a DatabaseURL, which
@@ -50,9 +48,10 @@ func NewInbox(c Config, consumer Consumer) (*Inbox, error) {
 	e := newEngine(&c, consumer, in.pool, m, newTrials())
 	in.lane = &lane{
 		engine: e, commit: e.apply, alone: e.apply, stop: make(chan struct{}), tried: map[partitionID]int64{},
-		behind:  func() int { return 0 },
-		state:   func(string, error) {},
-		settled: func(items []*item) { in.settled = append(in.settled, items...) },
+		behind:   func() int { return 0 },
+		state:    func(string, error) {},
+		prepared: func() {},
+		settled:  func(items []*item) int64 { return items[len(items)-1].Offset },
 	}
 	return in, nil
 }
@@ -70,8 +69,11 @@ func (in *Inbox) Process(ctx context.Context, messages ...*Message) ([]Outcome, 
 		m.complete()
 		items[i] = in.lane.engine.newItem(m, -1)
 	}
-	in.settled = in.settled[:0]
-	err := in.lane.settle(ctx, items)
+	defer in.lane.calls.Wait()
+	var err error
+	for left := items; len(left) > 0 && err == nil; {
+		left, err = in.lane.settle(ctx, left)
+	}
 	outcomes := make([]Outcome, len(items))
 	for i, it := range items {
 		outcomes[i] = it.outcome

@@ -37,7 +37,7 @@ func newDatabase(t *testing.T) *database {
 	d := &database{DB: pgtest.NewDB(t)}
 	d.admin = d.DB.Pool(t)
 	_, err := d.admin.Exec(t.Context(), `
-		CREATE TABLE effect (event_id uuid NOT NULL, key text, n bigserial);
+		CREATE TABLE effect (event_id uuid NOT NULL, key text, value bytea, n bigserial);
 		GRANT SELECT, INSERT, UPDATE ON effect TO gapless_consumer;
 		GRANT USAGE ON SEQUENCE effect_n_seq TO gapless_consumer`)
 	if err != nil {
@@ -78,7 +78,7 @@ func applyEffect(_ context.Context, tx consumers.Tx, d consumers.Delivery) error
 	if v := string(d.Value); strings.HasPrefix(v, "poison") {
 		return consumers.Poison("undecodable", errors.New("the value is poison"))
 	}
-	tx.Queue("INSERT INTO effect (event_id, key) VALUES ($1, $2)", d.ID, string(d.Key))
+	tx.Queue("INSERT INTO effect (event_id, key, value) VALUES ($1, $2, $3)", d.ID, string(d.Key), d.Value)
 	return nil
 }
 

@@ -25,9 +25,9 @@ type item struct {
 	ignored bool   // a type that the consumer does not take
 	poison  string // why it can never be applied, known before any handler runs
 
-	prepared   any
-	isPrepared bool
-	outcome    Outcome // "" until its transaction has committed
+	preparation *preparation // nil until Prepare is called
+	outcome     Outcome      // "" until its transaction has committed
+	isSettled   bool         // partition's: it has an outcome, earlier ones may not
 }
 
 // Reasons of dead letters that the runtime itself gives. [Poison] gives others.

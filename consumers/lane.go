@@ -3,6 +3,7 @@ package consumers
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -21,10 +22,18 @@ type lane struct {
 	stop <-chan struct{}
 	// behind is how many messages wait while one is being tried.
 	behind func() int
-	// settled is called after each group of items that has outcomes, in order.
-	settled func(items []*item)
+	// settled is called after each group of items that has outcomes. It returns the
+	// offset up to which all have.
+	settled func(items []*item) int64
 	// state says what the lane waits for; "" is nothing.
 	state func(state string, err error)
+
+	// patience is how long a batch waits for the slowest of its Prepares before it
+	// goes without that message. Zero is however long.
+	patience time.Duration
+	// prepared is called when a Prepare is over, from its goroutine.
+	prepared func()
+	calls    sync.WaitGroup // of Prepare
 
 	// suspects is how many new messages are still tried singly, each attempt
 	// recorded first, because the process that worked on them died.
@@ -55,27 +64,34 @@ const (
 	StateDatabase = "database" // the database is away, refuses transactions, or lacks a table, column or grant
 )
 
-// settle brings every item to an outcome, in order. It returns early only with
-// errStopping or ctx's error; settled has then been called for what is done.
-func (l *lane) settle(ctx context.Context, items []*item) error {
+// settle brings the items to outcomes, in order within each key. It returns those
+// that it left, because a Prepare takes longer than the lane's patience: they are
+// to be given again, in their order, before what comes after them. It returns
+// early only with errStopping or ctx's error; settled has then been called for
+// what is done.
+func (l *lane) settle(ctx context.Context, items []*item) ([]*item, error) {
+	late := newLateness()
 	for len(items) > 0 {
 		n := untilPoison(items, l.engine.config.BatchSize)
 		var err error
 		switch {
+		case n == 0 && late.holds(items[0]):
+			n = 1
+			late.add(items[0]) // or its block would go before what it blocks
 		case n == 0:
 			n = 1
 			err = l.parkNow(ctx, items[0])
 		case l.suspects > 0:
-			err = l.suspect(ctx, items[:n])
+			err = l.suspect(ctx, items[:n], late)
 		default:
-			err = l.batch(ctx, items[:n])
+			err = l.batch(ctx, items[:n], late)
 		}
 		if err != nil {
-			return err
+			return late.items, err
 		}
 		items = items[n:]
 	}
-	return nil
+	return late.items, nil
 }
 
 // untilPoison is how many items, at most limit, come before one that is parked
@@ -90,42 +106,34 @@ func untilPoison(items []*item, limit int) int {
 	return n
 }
 
-// batch tries the items together and, if that fails, one by one.
-func (l *lane) batch(ctx context.Context, items []*item) error {
+// batch tries the items together and, if that fails, one by one. Those that are
+// late it leaves.
+func (l *lane) batch(ctx context.Context, items []*item, late *lateness) error {
 	commit := l.commit
-	for n := 1; ; n++ {
-		err := l.prepare(ctx, items)
-		if err == nil {
-			err = commit(ctx, items)
+	for n := 1; len(items) > 0; n++ {
+		ready, err := l.prepare(ctx, items, late)
+		if err == nil && len(ready) > 0 {
+			err = commit(ctx, ready)
 		}
 		switch {
 		case err == nil:
-			l.done(ctx, items)
+			l.done(ctx, ready)
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, errTogether):
 			commit = l.alone // another lane's message may be at fault
-			continue
 		case judge(err) != again:
 			l.engine.metrics.retry("singly")
-			return l.singles(ctx, items)
+			return l.singles(ctx, ready)
+		default:
+			if err := l.waitAgain(ctx, n, err); err != nil {
+				return err
+			}
 		}
-		if err := l.waitAgain(ctx, n, err); err != nil {
-			return err
-		}
+		items = ready // what is late stays so
 	}
-}
-
-func (l *lane) prepare(ctx context.Context, items []*item) error {
-	if l.engine.consumer.Prepare == nil {
-		return nil
-	}
-	pending, err := l.engine.pendingOf(ctx, items)
-	if err != nil {
-		return err
-	}
-	return l.engine.prepare(ctx, pending)
+	return nil
 }
 
 func (l *lane) singles(ctx context.Context, items []*item) error {
@@ -140,8 +148,8 @@ func (l *lane) singles(ctx context.Context, items []*item) error {
 // suspect works on what a dead process left behind. Everything that it had
 // committed is found in the inbox and costs no try, so its last batch, the one
 // that may have killed it, is among the first BatchSize new messages.
-func (l *lane) suspect(ctx context.Context, items []*item) error {
-	var pending []*item
+func (l *lane) suspect(ctx context.Context, items []*item, late *lateness) error {
+	var pending map[*item]struct{}
 	err := l.insist(ctx, func() (err error) {
 		pending, err = l.engine.pendingOf(ctx, items)
 		return err
@@ -149,20 +157,16 @@ func (l *lane) suspect(ctx context.Context, items []*item) error {
 	if err != nil {
 		return err
 	}
-	isPending := make(map[*item]struct{}, len(pending))
-	for _, it := range pending {
-		isPending[it] = struct{}{}
-	}
 	for len(items) > 0 {
 		n := 0
 		for n < len(items) {
-			if _, ok := isPending[items[n]]; ok {
+			if _, ok := pending[items[n]]; ok {
 				break
 			}
 			n++
 		}
 		if n > 0 {
-			err = l.batch(ctx, items[:n])
+			err = l.batch(ctx, items[:n], late)
 		} else {
 			n = 1
 			err = l.single(ctx, items[0], true)
@@ -222,7 +226,7 @@ func (l *lane) single(ctx context.Context, it *item, recordFirst bool) error {
 			err = l.rest(ctx, state, err, backoff(holdBase, holdLimit, pauses))
 		default:
 			l.engine.metrics.failed(it)
-			it.prepared, it.isPrepared = nil, false
+			it.preparation = nil
 			count := 1
 			if isRecorded {
 				count = 0
@@ -282,7 +286,7 @@ func (l *lane) try(ctx context.Context, it *item, recordFirst bool, history *att
 	if l.isStopping() {
 		return errStopping
 	}
-	if err := l.prepare(ctx, []*item{it}); err != nil {
+	if err := l.prepareAlone(ctx, it); err != nil {
 		return err
 	}
 	return l.alone(ctx, []*item{it})
@@ -312,7 +316,7 @@ func (l *lane) park(ctx context.Context, it *item, reason string, cause error, a
 // parkNow parks an item that no handler ever sees, or puts it behind its key if
 // that is blocked: what comes later in a key's order must not be told first.
 func (l *lane) parkNow(ctx context.Context, it *item) error {
-	var pending []*item
+	var pending map[*item]struct{}
 	err := l.insist(ctx, func() (err error) {
 		pending, err = l.engine.pendingOf(ctx, []*item{it})
 		return err
@@ -321,25 +325,27 @@ func (l *lane) parkNow(ctx context.Context, it *item) error {
 		return err
 	}
 	if len(pending) == 0 {
-		return l.batch(ctx, []*item{it}) // claims it as a duplicate, or as waiting
+		return l.batch(ctx, []*item{it}, newLateness()) // claims it as a duplicate, or as waiting
 	}
 	return l.park(ctx, it, it.poison, errors.New("the record does not say what it is"), attempts{count: 1})
 }
 
 // done reports settled items and forgets their attempts.
 func (l *lane) done(ctx context.Context, items []*item) {
-	last := items[len(items)-1]
-	id := partitionID{last.Topic, last.Partition}
-	if offset, ok := l.tried[id]; ok && last.Offset >= offset {
+	if len(items) == 0 {
+		return
+	}
+	l.state(StateRunning, nil)
+	through := l.settled(items)
+	id := partitionID{items[0].Topic, items[0].Partition}
+	if offset, ok := l.tried[id]; ok && through >= offset {
 		// Left behind, a row only waits for the partition's next owner.
-		if err := l.engine.clearAttempts(ctx, id.topic, id.partition, last.Offset); err != nil {
+		if err := l.engine.clearAttempts(ctx, id.topic, id.partition, through); err != nil {
 			l.engine.log.Debug("attempts not cleared", "error", err)
 		} else {
 			delete(l.tried, id)
 		}
 	}
-	l.state(StateRunning, nil)
-	l.settled(items)
 }
 
 // insist calls do until it returns nil or the lane ends. Every error is the

@@ -28,7 +28,7 @@ type partition struct {
 	mu     sync.Mutex
 	queue  []*item // received and not taken by the worker
 	size   int     // bytes in queue
-	taken  []*item // being settled
+	taken  []*item // the worker's, from the first that is not settled on
 	paused bool    // fetching is paused until the queue is short again
 	lost   bool    // no longer ours: nothing may be marked
 	next   int64   // offset after the last settled message, -1 before the first
@@ -45,10 +45,13 @@ func newPartition(g *group, id partitionID, member string) *partition {
 	}
 	p.lane = &lane{
 		engine: g.engine, commit: g.committer.commit, alone: g.committer.alone, stop: p.stop, tried: map[partitionID]int64{},
-		behind: p.behind, settled: p.settled, state: p.setState,
+		behind: p.behind, settled: p.settled, state: p.setState, patience: patience, prepared: p.nudge,
 	}
 	return p
 }
+
+// patience is how long the messages of a batch wait for its slowest Prepare.
+const patience = 20 * time.Millisecond
 
 // run is the worker. It ends when the partition is given up, or with ctx.
 func (p *partition) run(ctx context.Context) {
@@ -56,9 +59,15 @@ func (p *partition) run(ctx context.Context) {
 	if err := p.assign(ctx); err != nil {
 		return // given up before the first message
 	}
+	work, cancel := context.WithCancel(ctx)
+	defer p.lane.calls.Wait()
+	defer cancel()
 	for {
 		select {
 		case <-p.stop:
+			// A call of Prepare that is under way is made again by the next owner.
+			cancel()
+			p.lane.calls.Wait()
 			p.unassign(ctx)
 			return
 		case <-ctx.Done():
@@ -66,8 +75,12 @@ func (p *partition) run(ctx context.Context) {
 		case <-p.wake:
 		}
 		for items := p.take(); len(items) > 0; items = p.take() {
-			if err := p.lane.settle(ctx, items); err != nil {
+			late, err := p.lane.settle(work, items)
+			if err != nil {
 				break // stop or ctx is done
+			}
+			if len(late) == len(items) {
+				break // until one is over, or more has come
 			}
 		}
 	}
@@ -131,6 +144,11 @@ func (p *partition) put(items []*item, end int64) {
 		p.paused = true
 		p.group.client.PauseFetchPartitions(map[string][]int32{p.topic: {p.partition}})
 	}
+	p.nudge()
+}
+
+// nudge makes the worker look again.
+func (p *partition) nudge() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -144,7 +162,9 @@ func (p *partition) high() int {
 	return max(2*c.BatchSize, c.RetryMessages)
 }
 
-// take moves the head of the queue to the worker.
+// take returns what the worker has not settled yet, and as many from the head of
+// the queue as make it a batch. So what was under way when a process died is
+// always among the first BatchSize messages that have no claim.
 func (p *partition) take() []*item {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -153,17 +173,25 @@ func (p *partition) take() []*item {
 		return nil
 	default:
 	}
-	n := min(len(p.queue), p.group.engine.config.BatchSize)
-	p.taken = p.queue[:n:n]
-	p.queue = p.queue[n:]
+	items := make([]*item, 0, len(p.taken)+len(p.queue))
 	for _, it := range p.taken {
+		if !it.isSettled {
+			items = append(items, it)
+		}
+	}
+	// A message that is late keeps those behind it in memory, settled or not.
+	n := min(len(p.queue), max(0, p.group.engine.config.BatchSize-len(items)), max(0, p.high()-len(p.taken)))
+	items = append(items, p.queue[:n]...)
+	p.taken = append(p.taken, p.queue[:n]...)
+	for _, it := range p.queue[:n] {
 		p.size -= len(it.Value)
 	}
+	p.queue = p.queue[n:]
 	if p.paused && len(p.queue) < p.high()/2 && p.size < queueBytes/2 {
 		p.paused = false
 		p.group.client.ResumeFetchPartitions(map[string][]int32{p.topic: {p.partition}})
 	}
-	return p.taken
+	return items
 }
 
 func (p *partition) behind() int {
@@ -172,18 +200,27 @@ func (p *partition) behind() int {
 	return len(p.queue)
 }
 
-// settled is lane.settled: what is committed in the database may be committed
-// in Kafka.
-func (p *partition) settled(items []*item) {
-	last := items[len(items)-1]
+// settled is lane.settled: what is committed in the database, and all before it,
+// may be committed in Kafka.
+func (p *partition) settled(items []*item) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.next = last.Offset + 1
-	p.taken = p.taken[len(items):]
 	p.rate.add(len(items))
-	if !p.lost {
-		p.group.mark(p.partitionID, last)
+	for _, it := range items {
+		it.isSettled = true
 	}
+	n := 0
+	for n < len(p.taken) && p.taken[n].isSettled {
+		n++
+	}
+	if n > 0 {
+		last := p.taken[n-1]
+		p.next, p.taken = last.Offset+1, p.taken[n:]
+		if !p.lost {
+			p.group.mark(p.partitionID, last)
+		}
+	}
+	return p.next - 1
 }
 
 func (p *partition) setState(state string, err error) {

@@ -266,7 +266,7 @@ func TestPostgresDiesAndComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	if _, err := pool.Exec(t.Context(), "CREATE TABLE effect (event_id uuid NOT NULL, key text, n bigserial)"); err != nil {
+	if _, err := pool.Exec(t.Context(), "CREATE TABLE effect (event_id uuid NOT NULL, key text, value bytea, n bigserial)"); err != nil {
 		t.Fatal(err)
 	}
 	d := &database{admin: pool, pool: pool}
