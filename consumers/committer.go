@@ -16,6 +16,7 @@ type committer struct {
 	engine *engine
 	ready  chan *share   // unbuffered: those who wait in a send are those who are ready
 	places chan struct{} // of capacity Concurrency: of each transaction, also those of one lane
+	freed  chan struct{} // of capacity 1: a place was given back
 }
 
 // share is a lane's part of a transaction.
@@ -25,7 +26,18 @@ type share struct {
 }
 
 func newCommitter(e *engine) *committer {
-	return &committer{engine: e, ready: make(chan *share), places: make(chan struct{}, e.config.Concurrency)}
+	return &committer{engine: e, ready: make(chan *share), places: make(chan struct{}, e.config.Concurrency), freed: make(chan struct{}, 1)}
+}
+
+// isFull tells whether as many transactions run as may.
+func (c *committer) isFull() bool { return len(c.places) == cap(c.places) }
+
+func (c *committer) leave() {
+	<-c.places
+	select {
+	case c.freed <- struct{}{}:
+	default:
+	}
 }
 
 // commit is lane.commit: it waits for a place and for the transaction's end. An
@@ -61,7 +73,7 @@ func (c *committer) run(ctx context.Context) {
 func (c *committer) alone(ctx context.Context, items []*item) error {
 	select {
 	case c.places <- struct{}{}:
-		defer func() { <-c.places }()
+		defer c.leave()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -71,7 +83,7 @@ func (c *committer) alone(ctx context.Context, items []*item) error {
 func (c *committer) transaction(ctx context.Context, first *share) {
 	select {
 	case c.places <- struct{}{}: // before the others are gathered: who waits meanwhile comes along
-		defer func() { <-c.places }()
+		defer c.leave()
 	case <-ctx.Done():
 		first.done <- ctx.Err()
 		return

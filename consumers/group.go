@@ -143,6 +143,26 @@ func (g *group) poll(ctx context.Context) error {
 		})
 		crashpoint.Hit("consumer.after_fetch")
 		g.client.AllowRebalance()
+		g.breathe(ctx)
+	}
+}
+
+// breath is the longest pause between two polls.
+const breath = 10 * time.Millisecond
+
+// breathe waits while as many transactions run as may: what is polled then could
+// only queue, and the client gathers meanwhile. Fetches get fewer and larger, and
+// a fetch costs the broker about the same whatever is in it.
+func (g *group) breathe(ctx context.Context) {
+	if !g.committer.isFull() {
+		return
+	}
+	timer := time.NewTimer(breath)
+	defer timer.Stop()
+	select {
+	case <-g.committer.freed:
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

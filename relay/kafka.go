@@ -89,7 +89,7 @@ func (k *KafkaSink) options() []kgo.Opt {
 		kgo.MaxProduceRequestsInflightPerBroker(1),
 		// A topic that was made a moment ago, or a leader that has moved, is found
 		// again after this, not after the client's 5 s.
-		kgo.MetadataMinAge(250*time.Millisecond),
+		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytes(k.batch),
 		// Our own bound on what is in flight is the lower one: Produce must

@@ -26,6 +26,7 @@ import (
 
 type options struct {
 	brokers    string
+	registry   string
 	rate       float64
 	window     time.Duration
 	warm       time.Duration
@@ -38,6 +39,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.brokers, "brokers", os.Getenv("GAPLESS_TEST_BROKERS"), "bootstrap servers of a real Kafka without outbox topics")
+	flag.StringVar(&o.registry, "registry", os.Getenv("GAPLESS_TEST_REGISTRY_URL"), "schema registry: events are Protobuf; empty: JSON")
 	flag.Float64Var(&o.rate, "rate", 500, "orders a second")
 	flag.DurationVar(&o.window, "for", 2*time.Minute, "measured window")
 	flag.DurationVar(&o.warm, "warm", 10*time.Second, "time before the window")
@@ -124,11 +126,15 @@ const password = "for-one-run"
 
 func (s *scene) prepare(ctx context.Context) error {
 	env := s.env(s.pg.SuperuserURL())
-	for _, args := range [][]string{
+	commands := [][]string{
 		{"migrate", "up"},
 		{"topics", "apply", "--partitions", strconv.Itoa(s.partitions)},
 		{"catalog", "import", "ops/catalog/sample.csv"},
-	} {
+	}
+	if s.registry != "" {
+		commands = append(commands, []string{"schema", "register", "--registry-url", s.registry})
+	}
+	for _, args := range commands {
 		if err := bed.Command(ctx, env, s.binary, args...); err != nil {
 			return err
 		}
@@ -147,7 +153,11 @@ func (s *scene) prepare(ctx context.Context) error {
 }
 
 func (s *scene) env(url string) []string {
-	return append(os.Environ(), "GAPLESS_DATABASE_URL="+url, "GAPLESS_BROKERS="+s.brokers, "GAPLESS_LOG_LEVEL=warn")
+	env := append(os.Environ(), "GAPLESS_DATABASE_URL="+url, "GAPLESS_BROKERS="+s.brokers, "GAPLESS_LOG_LEVEL=warn")
+	if s.registry != "" {
+		env = append(env, "GAPLESS_ENCODING=protobuf")
+	}
+	return env
 }
 
 // start runs api, relay and consumers, each a process of its own.

@@ -21,6 +21,7 @@ type apiCommand struct {
 }
 
 func (c *apiCommand) Run(ctx context.Context, e *env) error {
+	e.spareGC()
 	if c.Auth == "" || c.Auth == api.AuthNone {
 		if err := loopbackOnly(c.Listen); err != nil {
 			return err

@@ -33,6 +33,7 @@ type consumeRun struct {
 }
 
 func (c *consumeRun) Run(ctx context.Context, e *env) error {
+	e.spareGC()
 	for _, name := range c.Names {
 		if !slices.Contains(pipeline.Names(), name) {
 			return usage("there is no consumer %q; choose from %s", name, strings.Join(pipeline.Names(), ", "))

@@ -13,8 +13,9 @@ CREATE TABLE gapless.outbox (
     created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     xid               xid8        NOT NULL DEFAULT pg_current_xact_id(),
     CONSTRAINT outbox_pkey PRIMARY KEY (id, created_at),
-    -- The broker's rules for a topic name; `outbox.event.` takes 13 of its 249.
-    CONSTRAINT outbox_aggregatetype_check CHECK (aggregatetype ~ '^[A-Za-z0-9._-]{1,236}$'),
+    -- The broker's rules for a topic name; `outbox.event.` takes 13 of its 249. A
+    -- counted repetition in the pattern would cost a third of the whole insert.
+    CONSTRAINT outbox_aggregatetype_check CHECK (aggregatetype !~ '[^A-Za-z0-9._-]' AND octet_length(aggregatetype) BETWEEN 1 AND 236),
     CONSTRAINT outbox_aggregateid_check CHECK (octet_length(aggregateid) BETWEEN 1 AND 1024),
     CONSTRAINT outbox_aggregate_version_check CHECK (aggregate_version > 0),
     CONSTRAINT outbox_type_check CHECK (octet_length(type) BETWEEN 1 AND 255),

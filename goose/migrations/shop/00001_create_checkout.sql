@@ -57,7 +57,7 @@ CREATE TABLE checkout.order_items (
     CONSTRAINT order_items_order_id_fkey FOREIGN KEY (order_id) REFERENCES checkout.orders ON DELETE CASCADE,
     CONSTRAINT order_items_quantity_check CHECK (quantity BETWEEN 1 AND 10000),
     CONSTRAINT order_items_unit_price_minor_check CHECK (unit_price_minor >= 0)
-);
+) WITH (fillfactor = 60); -- its status changes soon and some times: room for HOT updates
 
 -- API keys: only the SHA-256 of a key is kept.
 CREATE TABLE checkout.api_keys (

@@ -25,7 +25,7 @@ CREATE TABLE inventory.reservations (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT reservations_status_check CHECK (status IN ('reserved', 'rejected', 'released'))
-);
+) WITH (fillfactor = 50); -- room for HOT updates
 
 COMMENT ON COLUMN inventory.reservations.items IS 'Array of {"sku", "quantity"}, as asked for.';
 
@@ -40,7 +40,7 @@ CREATE TABLE inventory.stock_movements (
     CONSTRAINT stock_movements_kind_check CHECK (kind IN ('reserve', 'release', 'adjust')),
     -- One movement for each line of an order and direction, whatever happens.
     CONSTRAINT stock_movements_order_id_sku_kind_key UNIQUE (order_id, sku, kind)
-);
+) WITH (fillfactor = 70); -- room for HOT updates
 
 CREATE INDEX stock_movements_sku_idx ON inventory.stock_movements (sku);
 
@@ -62,7 +62,7 @@ CREATE TABLE payment.payments (
     updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT payments_status_check CHECK (status IN ('authorized', 'declined', 'captured', 'voided', 'refunded')),
     CONSTRAINT payments_amounts_check CHECK (amount_minor >= 0 AND captured_minor BETWEEN 0 AND amount_minor AND refunded_minor BETWEEN 0 AND captured_minor)
-);
+) WITH (fillfactor = 60); -- room for HOT updates
 
 COMMENT ON COLUMN payment.payments.step_ids IS 'Saga step id by command type: what has been answered already.';
 
@@ -82,7 +82,7 @@ CREATE TABLE sandbox.charges (
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT charges_status_check CHECK (status IN ('authorized', 'captured', 'voided', 'refunded'))
-);
+) WITH (fillfactor = 70); -- room for HOT updates
 
 -- Not unique: a gateway does not know what an order is. One charge an order
 -- is what Gapless has to bring about, and what verify counts.
@@ -110,7 +110,7 @@ CREATE TABLE fulfillment.shipments (
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT shipments_status_check CHECK (status IN ('created', 'failed', 'cancelled'))
-);
+) WITH (fillfactor = 80); -- room for HOT updates
 
 CREATE SCHEMA notification;
 
