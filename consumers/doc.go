@@ -29,6 +29,12 @@
 // that are ready when a transaction begins share it, so that batches grow under
 // load instead of commits.
 //
+// Where there is a Prepare, it is called before the transaction, for several
+// messages at once, but of each key only for the first that is not settled. A
+// batch waits for its calls a few milliseconds; a message whose call takes longer,
+// and what comes after it in its key, stay behind and go with a later batch. The
+// offset that is marked stays before the first message without an outcome.
+//
 // # Invariants
 //
 //  1. The claim is in the transaction of the effect. Nothing else decides whether
@@ -40,7 +46,9 @@
 //     partition is revoked, and never when it was lost. An offset that is behind
 //     costs duplicates; one that is ahead would cost events.
 //  4. No savepoints and READ COMMITTED.
-//  5. What is received and not settled is bounded for each partition, by messages
+//  5. An offset in the database is stored after COMMIT of what it speaks of, and
+//     only on the timeline on which that was.
+//  6. What is received and not settled is bounded for each partition, by messages
 //     and by bytes; a full queue pauses the partition's fetches and nothing else.
 //
 // # When it goes wrong
@@ -103,11 +111,15 @@
 //   - A tombstone with a type: delivered with a nil Value.
 //   - A value that cannot be decoded: the handler says [Poison].
 //
-// # What it stands on
+// # When the database goes back
 //
-// A COMMIT that is answered is durable. With synchronous_commit off, a server that
-// dies forgets its last transactions, and the offsets of their messages may be
-// committed in Kafka by then. (Attempts are written that way on purpose.)
+// A standby is promoted without the last transactions, a backup is restored, a
+// server that runs with synchronous_commit off dies: the effects of messages are
+// gone whose offsets are committed in Kafka. So how far each partition is
+// settled stands in gapless.inbox_offset too, and a partition begins at the lesser
+// of the two. A process that runs on meanwhile notices within a second, at its
+// next write there, by the server's timeline or by the offset itself, and joins
+// its groups anew. What comes again and kept its effect is a duplicate.
 //
 // # What it does not do
 //

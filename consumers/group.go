@@ -30,6 +30,8 @@ type group struct {
 	cutOff  context.CancelFunc
 	wg      sync.WaitGroup
 
+	offsets *offsets // in the database
+
 	mu          sync.Mutex
 	partitions  map[partitionID]*partition
 	assignments int
@@ -75,14 +77,35 @@ func (g *group) options() []kgo.Opt {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.AutoCommitMarks(),
 		kgo.BlockRebalanceOnPoll(),
+		kgo.AdjustFetchOffsetsFn(g.begin),
 		kgo.OnPartitionsAssigned(g.assigned),
 		kgo.OnPartitionsRevoked(g.revoked),
 		kgo.OnPartitionsLost(g.lost),
 	)
 }
 
-// run consumes until ctx ends, then finishes what is under way.
+// run consumes until ctx ends. When the database has gone back it joins anew,
+// and begins where the database is.
 func (g *group) run(ctx context.Context) error {
+	for {
+		err := g.session(ctx)
+		if !errors.Is(err, errWentBack) {
+			return err
+		}
+		g.engine.log.Warn("joining again", "reason", err)
+		timer := time.NewTimer(backoff(time.Second, time.Second, 1))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+}
+
+// session consumes until ctx ends, then finishes what is under way.
+func (g *group) session(ctx context.Context) error {
+	g.offsets = newOffsets(g.engine)
 	g.workers, g.cutOff = context.WithCancel(context.WithoutCancel(ctx))
 	defer g.cutOff()
 	client, err := kgo.NewClient(g.options()...)
@@ -95,7 +118,7 @@ func (g *group) run(ctx context.Context) error {
 	}
 	eg, egCtx := errgroup.WithContext(ctx)
 	eg.Go(func() error { return g.poll(egCtx) })
-	eg.Go(func() error { g.observe(egCtx); return nil })
+	eg.Go(func() error { return g.observe(egCtx) })
 	err = eg.Wait()
 	g.close(ctx)
 	return err
@@ -202,10 +225,42 @@ func (g *group) assigned(_ context.Context, client *kgo.Client, topics map[strin
 	}
 }
 
+// begin corrects the offsets at which partitions are about to be read.
+func (g *group) begin(ctx context.Context, at map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	var list []partitionID
+	for topic, partitions := range at {
+		for n := range partitions {
+			list = append(list, partitionID{topic, n})
+		}
+	}
+	if err := g.offsets.load(ctx, list); err != nil {
+		return nil, err // the client asks again
+	}
+	for _, id := range list {
+		committed := at[id.topic][id.partition]
+		begin := g.offsets.begin(id, committed)
+		if begin != committed {
+			g.engine.log.Warn("the database is behind the group's committed offset, going back", "topic", id.topic, "partition", id.partition,
+				"committed", committed.EpochOffset().Offset, "begin", begin.EpochOffset().Offset)
+		}
+		at[id.topic][id.partition] = begin
+	}
+	return at, nil
+}
+
+// save stores how far the partitions are settled.
+func (g *group) save(ctx context.Context, list []*partition) error {
+	next := make(map[partitionID]int64, len(list))
+	for _, p := range list {
+		next[p.partitionID] = p.settledTo()
+	}
+	return g.offsets.save(ctx, next)
+}
+
 // revoked finishes the transactions under way, commits what they settled, and
 // only then lets the group go on.
 func (g *group) revoked(_ context.Context, client *kgo.Client, topics map[string][]int32) {
-	g.giveUp(topics, g.engine.config.DrainTimeout)
+	g.saveLast(g.giveUp(topics, g.engine.config.DrainTimeout))
 	g.commitMarked(client)
 	g.engine.log.Info("partitions revoked", "partitions", len(ids(topics)))
 }
@@ -226,8 +281,9 @@ func (g *group) lost(_ context.Context, _ *kgo.Client, topics map[string][]int32
 }
 
 // giveUp ends the workers of the partitions. After the timeout it leaves them
-// to end by themselves, without the right to mark an offset.
-func (g *group) giveUp(topics map[string][]int32, timeout time.Duration) {
+// to end by themselves, without the right to mark an offset. It returns the
+// partitions.
+func (g *group) giveUp(topics map[string][]int32, timeout time.Duration) []*partition {
 	var leaving []*partition
 	g.mu.Lock()
 	for _, id := range ids(topics) {
@@ -257,11 +313,21 @@ func (g *group) giveUp(topics map[string][]int32, timeout time.Duration) {
 		p.disown()
 		g.engine.metrics.forget(p.topic, p.partition)
 	}
+	return leaving
 }
 
 // farewell bounds each last word to the brokers, so that a stop with no broker
 // in reach is still a quick one.
 const farewell = 2 * time.Second
+
+func (g *group) saveLast(list []*partition) {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), farewell, errors.New("store offsets: timeout"))
+	defer cancel()
+	if err := g.save(ctx, list); err != nil {
+		// The next owner begins a second earlier and finds duplicates.
+		g.engine.log.Debug("store offsets", "error", err)
+	}
+}
 
 func (g *group) commitMarked(client *kgo.Client) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), farewell, errors.New("commit offsets: timeout"))
@@ -280,7 +346,7 @@ func (g *group) close(ctx context.Context) {
 		all[id.topic] = append(all[id.topic], id.partition)
 	}
 	g.mu.Unlock()
-	g.giveUp(all, g.engine.config.DrainTimeout)
+	g.saveLast(g.giveUp(all, g.engine.config.DrainTimeout))
 	g.cutOff()
 	g.commitMarked(g.client)
 	leaving, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), farewell, errors.New("leave group: timeout"))
@@ -293,8 +359,9 @@ func (g *group) close(ctx context.Context) {
 	g.engine.log.Info("consumer stopped", "cause", context.Cause(ctx))
 }
 
-// observe keeps gauges and rates.
-func (g *group) observe(ctx context.Context) {
+// observe keeps gauges, rates and the offsets in the database. Its error is
+// errWentBack.
+func (g *group) observe(ctx context.Context) error {
 	const interval, look = time.Second, 15 * time.Second
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -312,6 +379,11 @@ func (g *group) observe(ctx context.Context) {
 			g.engine.metrics.partition(p.status(now))
 		}
 		last = now
+		if err := g.save(ctx, list); errors.Is(err, errWentBack) {
+			return err
+		} else if err != nil {
+			g.engine.log.Debug("store offsets", "error", err)
+		}
 		if now.Sub(looked) >= look {
 			looked = now
 			if s, err := g.engine.standing(ctx); err == nil {
@@ -323,7 +395,7 @@ func (g *group) observe(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-ticker.C:
 		}
 	}

@@ -223,6 +223,14 @@ func (p *partition) settled(items []*item) int64 {
 	return p.next - 1
 }
 
+// settledTo is the offset before which every message has its outcome, -1 where
+// that is not known yet.
+func (p *partition) settledTo() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.next
+}
+
 func (p *partition) setState(state string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -67,6 +67,16 @@ var InboxAssign string
 //go:embed inbox_unassign.sql
 var InboxUnassign string
 
+// InboxOffsetLoad tells how far partitions are settled in the database.
+//
+//go:embed inbox_offset_load.sql
+var InboxOffsetLoad string
+
+// InboxOffsetSave stores how far partitions are settled.
+//
+//go:embed inbox_offset_save.sql
+var InboxOffsetSave string
+
 // InboxPartitionsCreate keeps daily partitions of the inbox ready.
 //
 //go:embed inbox_partitions_create.sql

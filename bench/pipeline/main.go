@@ -73,7 +73,7 @@ func run(ctx context.Context, o options) (err error) {
 		}
 	}
 	settings := map[string]string{
-		"max_connections": "200", "shared_buffers": "512MB", "max_wal_size": "4GB", "wal_compression": "on",
+		"max_connections": "200", "shared_buffers": "2GB", "max_wal_size": "16GB", "checkpoint_timeout": "15min",
 	}
 	if o.statements > 0 {
 		settings["shared_preload_libraries"] = "pg_stat_statements"

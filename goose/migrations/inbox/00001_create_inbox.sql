@@ -181,14 +181,31 @@ CREATE TABLE gapless.inbox_assignment (
 
 COMMENT ON TABLE gapless.inbox_assignment IS 'Partitions being worked on; a row left behind tells of an unclean death.';
 
+-- How far each partition is settled in this database. Kafka's committed offset
+-- says the same of another moment: after a failover that lost transactions, or
+-- after a restore, it is ahead, and what lies between would never come again.
+CREATE TABLE gapless.inbox_offset (
+    consumer    text NOT NULL,
+    generation  int NOT NULL DEFAULT 1,
+    topic       text NOT NULL,
+    partition   int NOT NULL,
+    next_offset bigint NOT NULL,
+    updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT inbox_offset_pkey PRIMARY KEY (consumer, generation, topic, partition),
+    CONSTRAINT inbox_offset_next_offset_check CHECK (next_offset >= 0)
+) WITH (fillfactor = 50); -- few hot rows: leave room for HOT updates
+
+COMMENT ON TABLE gapless.inbox_offset IS 'Every message before next_offset has its outcome in this database. A consumer begins at this or at Kafka''s committed offset, whichever is less.';
+
 -- +goose StatementBegin
 DO $$
 DECLARE
     r text;
 BEGIN
-    PERFORM gapless.grant_if_role('SELECT', 'TABLE gapless.inbox, gapless.dead_letter, gapless.key_block, gapless.key_block_message, gapless.inbox_attempt, gapless.inbox_assignment', x)
+    PERFORM gapless.grant_if_role('SELECT', 'TABLE gapless.inbox, gapless.inbox_offset, gapless.dead_letter, gapless.key_block, gapless.key_block_message, gapless.inbox_attempt, gapless.inbox_assignment', x)
     FROM unnest(ARRAY['gapless_app', 'gapless_relay', 'gapless_consumer', 'gapless_readonly']) AS x;
     PERFORM gapless.grant_if_role('INSERT', 'TABLE gapless.inbox', 'gapless_consumer');
+    PERFORM gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.inbox_offset', 'gapless_consumer');
     PERFORM gapless.grant_if_role('UPDATE (outcome)', 'TABLE gapless.inbox', 'gapless_consumer');
     PERFORM gapless.grant_if_role('INSERT', 'TABLE gapless.dead_letter', 'gapless_consumer');
     PERFORM gapless.grant_if_role('UPDATE (status)', 'TABLE gapless.dead_letter', 'gapless_consumer');
@@ -203,6 +220,7 @@ $$;
 -- +goose Down
 
 ALTER PUBLICATION gapless DROP TABLE gapless.dead_letter;
+DROP TABLE gapless.inbox_offset;
 DROP TABLE gapless.inbox_assignment;
 DROP TABLE gapless.inbox_attempt;
 DROP TABLE gapless.key_block_message;
