@@ -4,6 +4,6 @@
 DELETE FROM gapless.idempotency_key
 WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM gapless.idempotency_key
-    WHERE created_at < clock_timestamp() - $1::interval
+    WHERE created_at < statement_timestamp() - $1::interval
     ORDER BY created_at
     LIMIT $2))

@@ -7,7 +7,7 @@ SET attempts = m.attempts + 1, next_try_at = clock_timestamp() + $2::float8 * in
 FROM (
     SELECT message_id
     FROM notification.messages
-    WHERE status = 'pending' AND next_try_at <= clock_timestamp()
+    WHERE status = 'pending' AND next_try_at <= statement_timestamp()
     ORDER BY next_try_at
     LIMIT $1
     FOR UPDATE SKIP LOCKED

@@ -3,7 +3,7 @@
 -- Index: saga_deadline_idx. Locks: the rows FOR UPDATE, without waiting.
 SELECT saga_id, status, step, coalesce(reason, '') AS reason, data, cancel_wanted, command_seq, coalesce(traceparent, '') AS traceparent
 FROM gapless.saga
-WHERE deadline <= clock_timestamp()
+WHERE deadline <= statement_timestamp() -- clock_timestamp is volatile: no index could be asked
 ORDER BY deadline
 LIMIT $1
 FOR UPDATE SKIP LOCKED

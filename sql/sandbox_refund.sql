@@ -17,4 +17,4 @@ VALUES ($1, 'refund', $2, CASE WHEN (SELECT status FROM charge) IN ('captured', 
                                ELSE coalesce((SELECT status FROM charge), 'no_such_charge') END)
 ON CONFLICT (idempotency_key) DO UPDATE
 SET calls = r.calls + 1
-RETURNING r.calls, r.outcome
+RETURNING r.idempotency_key, r.calls, r.outcome

@@ -19,4 +19,4 @@ SELECT $1, 'void', (SELECT charge_id FROM charge), CASE WHEN s.status = 'authori
 FROM (SELECT coalesce((SELECT status FROM charge), 'voided') AS status) AS s
 ON CONFLICT (idempotency_key) DO UPDATE
 SET calls = r.calls + 1
-RETURNING r.calls, r.outcome
+RETURNING r.idempotency_key, r.calls, r.outcome

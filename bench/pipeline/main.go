@@ -214,6 +214,9 @@ func (s *scene) cpu() map[string]time.Duration {
 	return times
 }
 
+// every is the time between two looks: the count reads all orders.
+const every = 5 * time.Second
+
 // sample is the state at one moment.
 type sample struct {
 	at     time.Duration
@@ -240,7 +243,7 @@ func (s *scene) measure(ctx context.Context) error {
 	}()
 	start := time.Now()
 	var samples []sample
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for time.Since(start) < total {
 		select {
@@ -257,8 +260,8 @@ func (s *scene) measure(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("count orders: %w", err)
 			}
-			isFirst := now.at >= s.warm && samples[len(samples)-1].at < s.warm
-			if isFirst || now.at+time.Second > total {
+			isFirst := now.at >= s.warm && (len(samples) == 0 || samples[len(samples)-1].at < s.warm)
+			if isFirst || now.at+every > total {
 				now.cpu = s.cpu()
 			}
 			samples = append(samples, now)

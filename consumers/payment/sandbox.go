@@ -3,6 +3,8 @@ package payment
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,17 +38,23 @@ type Sandbox struct {
 	ledger *combine.Combiner[entry, result]
 }
 
-// entry is what a call writes into the ledger: statements that return a count of
-// calls and an outcome in the last.
+// entry is one call of the gateway.
 type entry struct {
-	key        string
-	statements []statement
+	operation operation
+	key       string
+	subject   string // a charge; for a void, the key that was authorised
+	outcome   string // of an authorisation that is new
+	request   AuthorizeRequest
 }
 
-type statement struct {
-	sql  string
-	args []any
-}
+type operation int
+
+const (
+	authorize operation = iota
+	capture
+	void
+	refund
+)
 
 type result struct {
 	calls   int
@@ -77,9 +85,7 @@ func (s *Sandbox) Authorize(ctx context.Context, key string, r AuthorizeRequest)
 	}
 	// Of the key, so that a key makes one charge and two keys would show as two.
 	charge := "ch_" + uuid.NewSHA1(uuid.NameSpaceOID, []byte(key)).String()
-	done, err := s.ledger.Do(ctx, entry{key, []statement{
-		{sql.SandboxAuthorize, []any{key, charge, first, r.OrderID, r.Token, r.Currency, r.AmountMinor}},
-	}})
+	done, err := s.ledger.Do(ctx, entry{operation: authorize, key: key, subject: charge, outcome: first, request: r})
 	if err != nil {
 		return Authorization{}, err
 	}
@@ -96,20 +102,17 @@ func (s *Sandbox) Authorize(ctx context.Context, key string, r AuthorizeRequest)
 
 // Capture implements [Gateway].
 func (s *Sandbox) Capture(ctx context.Context, key, chargeID string) error {
-	return s.settle(ctx, "captured", entry{key, []statement{{sql.SandboxCapture, []any{key, chargeID}}}})
+	return s.settle(ctx, "captured", entry{operation: capture, key: key, subject: chargeID})
 }
 
 // Void implements [Gateway].
 func (s *Sandbox) Void(ctx context.Context, key, authorization string) error {
-	return s.settle(ctx, "voided", entry{key, []statement{
-		{sql.SandboxAuthorizationSpend, []any{authorization}},
-		{sql.SandboxVoid, []any{key, authorization}},
-	}})
+	return s.settle(ctx, "voided", entry{operation: void, key: key, subject: authorization})
 }
 
 // Refund implements [Gateway].
 func (s *Sandbox) Refund(ctx context.Context, key, chargeID string) error {
-	return s.settle(ctx, "refunded", entry{key, []statement{{sql.SandboxRefund, []any{key, chargeID}}}})
+	return s.settle(ctx, "refunded", entry{operation: refund, key: key, subject: chargeID})
 }
 
 func (s *Sandbox) settle(ctx context.Context, want string, e entry) error {
@@ -124,11 +127,10 @@ func (s *Sandbox) settle(ctx context.Context, want string, e entry) error {
 }
 
 // write makes the entries in one transaction, or, where that fails, each in its
-// own: one call's fault is not another's.
+// own: one call's fault is not another's, and a statement takes no key twice.
 func (s *Sandbox) write(ctx context.Context, entries []entry) []combine.Answer[result] {
 	answers := make([]combine.Answer[result], len(entries))
-	err := s.transact(ctx, entries, answers)
-	if err == nil || len(entries) == 1 {
+	if err := s.transact(ctx, entries, answers); err == nil || len(entries) == 1 {
 		return answers
 	}
 	for i := range entries {
@@ -141,25 +143,71 @@ func (s *Sandbox) write(ctx context.Context, entries []entry) []combine.Answer[r
 // way back may hide a commit, so that every error is of unknown outcome; the
 // caller's key finds out.
 func (s *Sandbox) transact(ctx context.Context, entries []entry, answers []combine.Answer[result]) error {
+	results := make(map[string]result, len(entries))
+	read := func(rows pgx.Rows) error {
+		var key string
+		var r result
+		_, err := pgx.ForEachRow(rows, []any{&key, &r.calls, &r.outcome}, func() error {
+			results[key] = r
+			return nil
+		})
+		return err
+	}
 	var batch pgx.Batch // without BEGIN, a batch is one transaction
-	for i, e := range entries {
-		answers[i] = combine.Answer[result]{}
-		last := len(e.statements) - 1
-		for n, st := range e.statements {
-			q := batch.Queue(st.sql, st.args...)
-			if n == last {
-				q.QueryRow(func(row pgx.Row) error { return row.Scan(&answers[i].Value.calls, &answers[i].Value.outcome) })
-			}
+	for _, e := range entries {
+		switch e.operation {
+		case void:
+			batch.Queue(sql.SandboxAuthorizationSpend, e.subject)
+			batch.Queue(sql.SandboxVoid, e.key, e.subject).Query(read)
+		case refund:
+			batch.Queue(sql.SandboxRefund, e.key, e.subject).Query(read)
 		}
+	}
+	if list := only(entries, authorize); len(list) > 0 {
+		queueAuthorize(&batch, list).Query(read)
+	}
+	if list := only(entries, capture); len(list) > 0 {
+		queueCapture(&batch, list).Query(read)
 	}
 	err := s.pool.SendBatch(ctx, &batch).Close()
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
-		for i := range answers {
-			answers[i].Err = err
-		}
+	}
+	for i, e := range entries {
+		answers[i] = combine.Answer[result]{Value: results[e.key], Err: err}
 	}
 	return err
+}
+
+// only returns the entries of one operation, sorted by key.
+func only(entries []entry, o operation) []entry {
+	var list []entry
+	for _, e := range entries {
+		if e.operation == o {
+			list = append(list, e)
+		}
+	}
+	slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.key, b.key) })
+	return list
+}
+
+func queueAuthorize(batch *pgx.Batch, list []entry) *pgx.QueuedQuery {
+	n := len(list)
+	keys, charges, outcomes, orders := make([]string, n), make([]string, n), make([]string, n), make([][16]byte, n)
+	tokens, currencies, amounts := make([]string, n), make([]string, n), make([]int64, n)
+	for i, e := range list {
+		keys[i], charges[i], outcomes[i], orders[i] = e.key, e.subject, e.outcome, e.request.OrderID
+		tokens[i], currencies[i], amounts[i] = e.request.Token, e.request.Currency, e.request.AmountMinor
+	}
+	return batch.Queue(sql.SandboxAuthorize, keys, charges, outcomes, orders, tokens, currencies, amounts)
+}
+
+func queueCapture(batch *pgx.Batch, list []entry) *pgx.QueuedQuery {
+	keys, charges := make([]string, len(list)), make([]string, len(list))
+	for i, e := range list {
+		keys[i], charges[i] = e.key, e.subject
+	}
+	return batch.Queue(sql.SandboxCapture, keys, charges)
 }
 
 // wait sleeps, or returns early with ctx.

@@ -27,7 +27,7 @@ func (c *apiCommand) Run(ctx context.Context, e *env) error {
 			return err
 		}
 	}
-	pool, err := c.pool(ctx, max(16, 8*runtime.GOMAXPROCS(0)))
+	pool, err := c.servicePool(ctx, max(16, 8*runtime.GOMAXPROCS(0)))
 	if err != nil {
 		return err
 	}

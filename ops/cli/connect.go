@@ -39,6 +39,16 @@ func (d database) url() (string, error) {
 // pool connects, so that a wrong URL is found before any work is done. It has
 // room for at least conns connections, unless the URL says how many.
 func (d database) pool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
+	return d.open(ctx, conns, sql.SessionBegin)
+}
+
+// servicePool is pool for the statements of a service.
+func (d database) servicePool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
+	return d.open(ctx, conns, sql.SessionBegin, sql.SessionServe)
+}
+
+// open connects; each connection begins with the session's statements.
+func (d database) open(ctx context.Context, conns int, session ...string) (*pgxpool.Pool, error) {
 	url, err := d.url()
 	if err != nil {
 		return nil, err
@@ -58,8 +68,12 @@ func (d database) pool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
 	}
 	// Not a startup parameter: poolers refuse those that they do not know.
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, sql.SessionBegin)
-		return err
+		for _, statement := range session {
+			if _, err := conn.Exec(ctx, statement); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

@@ -49,7 +49,7 @@ func (c *consumeRun) Run(ctx context.Context, e *env) error {
 	}
 	// Two transactions a consumer, and as many again for what it prepares, sends
 	// and looks after.
-	pool, err := c.pool(ctx, 4*len(pipeline.Names()))
+	pool, err := c.servicePool(ctx, 4*len(pipeline.Names()))
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (c *consumeRun) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	gateway, err := c.pool(ctx, 4)
+	gateway, err := c.servicePool(ctx, 4)
 	if err != nil {
 		return err
 	}

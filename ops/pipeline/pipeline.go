@@ -101,7 +101,7 @@ func New(c Config) (*Pipeline, error) {
 		}
 	}
 	runner, err := consumers.New(consumers.Config{
-		Pool: c.Pool, Brokers: c.Brokers, Consumers: list, Concurrency: 1, Instance: c.Instance, Encoder: c.Encoder, Logger: c.Logger, Registerer: c.Registerer,
+		Pool: c.Pool, Brokers: c.Brokers, Consumers: list, Instance: c.Instance, Encoder: c.Encoder, Logger: c.Logger, Registerer: c.Registerer,
 	})
 	if err != nil {
 		return nil, err
