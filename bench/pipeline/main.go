@@ -31,6 +31,7 @@ type options struct {
 	window     time.Duration
 	warm       time.Duration
 	partitions int
+	socket     bool
 	binary     string
 	logs       string
 	statements int
@@ -42,8 +43,9 @@ func main() {
 	flag.StringVar(&o.registry, "registry", os.Getenv("GAPLESS_TEST_REGISTRY_URL"), "schema registry: events are Protobuf; empty: JSON")
 	flag.Float64Var(&o.rate, "rate", 500, "orders a second")
 	flag.DurationVar(&o.window, "for", 2*time.Minute, "measured window")
-	flag.DurationVar(&o.warm, "warm", 10*time.Second, "time before the window")
+	flag.DurationVar(&o.warm, "warm", 20*time.Second, "time before the window, at half the rate")
 	flag.IntVar(&o.partitions, "partitions", 4, "partitions of each topic")
+	flag.BoolVar(&o.socket, "socket", true, "services reach Postgres by its Unix-domain socket, not by TCP")
 	flag.StringVar(&o.binary, "binary", "", "gapless; empty builds it")
 	flag.StringVar(&o.logs, "logs", "", "directory for the processes' logs; empty keeps none")
 	flag.IntVar(&o.statements, "statements", 0, "print that many of Postgres' dearest statements (needs pg_stat_statements)")
@@ -181,7 +183,7 @@ func (s *scene) start(ctx context.Context) error {
 			return err
 		}
 		p, err := process.Start(process.Command{
-			Path: s.binary, Args: args, Env: s.env(s.pg.UserURL(args[0], password, "postgres")), Output: log,
+			Path: s.binary, Args: args, Env: s.env(s.url(args[0])), Output: log,
 		})
 		if err != nil {
 			return fmt.Errorf("start %s: %w", args[0], err)
@@ -193,6 +195,13 @@ func (s *scene) start(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (s *scene) url(login string) string {
+	if s.socket {
+		return s.pg.UserSocketURL(login, password, "postgres")
+	}
+	return s.pg.UserURL(login, password, "postgres")
 }
 
 func (s *scene) stop() {
@@ -228,17 +237,22 @@ type sample struct {
 func (s *scene) measure(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	total := s.warm + s.window
+	total := s.window
 	// Only kinds that end by themselves: a person who decides would be measured
 	// too.
 	mix := slices.DeleteFunc(load.Mix(), func(kind load.Scenario) bool { return kind.Then != "" })
+	place := func(rate float64, d time.Duration) (*load.Report, error) {
+		return load.Run(ctx, load.Config{BaseURL: s.base, Orders: int(rate * d.Seconds()), Rate: rate, Concurrency: 64, Mix: mix})
+	}
+	// At half the rate, while the broker's code is compiled and statements are planned.
+	if _, err := place(s.rate/2, s.warm); err != nil {
+		return err
+	}
 	done := make(chan error, 1)
 	var report *load.Report
 	go func() {
 		var err error
-		report, err = load.Run(ctx, load.Config{
-			BaseURL: s.base, Orders: int(s.rate * total.Seconds()), Rate: s.rate, Concurrency: 64, Mix: mix,
-		})
+		report, err = place(s.rate, total)
 		done <- err
 	}()
 	start := time.Now()
@@ -260,8 +274,7 @@ func (s *scene) measure(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("count orders: %w", err)
 			}
-			isFirst := now.at >= s.warm && (len(samples) == 0 || samples[len(samples)-1].at < s.warm)
-			if isFirst || now.at+every > total {
+			if len(samples) == 0 || now.at+every > total {
 				now.cpu = s.cpu()
 			}
 			samples = append(samples, now)

@@ -218,9 +218,14 @@ func (s *Server) UserURL(login, password, database string) string {
 // SocketURL is [Server.URL] over the Unix-domain socket. Only this account (and
 // root) can open it.
 func (s *Server) SocketURL(database string) string {
+	return s.UserSocketURL(superuser, s.password, database)
+}
+
+// UserSocketURL is [Server.UserURL] over the Unix-domain socket.
+func (s *Server) UserSocketURL(login, password, database string) string {
 	q := url.Values{
 		"host": {s.run.socketDir()}, "port": {strconv.Itoa(s.port)},
-		"user": {superuser}, "password": {s.password}, "sslmode": {"disable"},
+		"user": {login}, "password": {password}, "sslmode": {"disable"},
 	}
 	return (&url.URL{Scheme: "postgres", Path: "/" + database, RawQuery: q.Encode()}).String()
 }
