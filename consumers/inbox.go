@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/gapless/gapless/internal/deadpeer"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -102,6 +103,7 @@ func poolConfig(url string, transactions int) (*pgxpool.Config, error) {
 	if !strings.Contains(url, "pool_max_conns") {
 		c.MaxConns = max(c.MaxConns, int32(transactions+2))
 	}
+	c.ConnConfig.DialFunc = deadpeer.Dial
 	if c.ConnConfig.RuntimeParams["application_name"] == "" {
 		c.ConnConfig.RuntimeParams["application_name"] = "gapless consume"
 	}

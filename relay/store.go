@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/gapless/gapless/internal/deadpeer"
 	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/sql"
 )
@@ -40,6 +41,7 @@ func openStore(ctx context.Context, cfg Config) (*store, error) {
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = connectTimeout
 	}
+	c.ConnConfig.DialFunc = deadpeer.Dial
 	c.ConnConfig.RuntimeParams["application_name"] = "gapless relay " + cfg.Slot
 	// A record that a server's crash takes back would be behind the slot.
 	c.ConnConfig.RuntimeParams["synchronous_commit"] = "on"

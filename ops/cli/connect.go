@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/gapless/gapless/internal/deadpeer"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -66,6 +67,7 @@ func (d database) open(ctx context.Context, conns int, session ...string) (*pgxp
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "gapless"
 	}
+	config.ConnConfig.DialFunc = deadpeer.Dial
 	// Not a startup parameter: poolers refuse those that they do not know.
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		for _, statement := range session {

@@ -13,10 +13,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gapless/gapless/contracts"
+	"github.com/gapless/gapless/ops/topics"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -154,7 +154,7 @@ func Consume(ctx context.Context, db DB, c ConsumeConfig) ([]ConsumerStatus, err
 }
 
 // readGroup fills in offsets and members.
-func (s *ConsumerStatus) readGroup(ctx context.Context, admin *kadm.Client, topics []string) error {
+func (s *ConsumerStatus) readGroup(ctx context.Context, admin *kadm.Client, names []string) error {
 	described, err := admin.DescribeGroups(ctx, s.Group)
 	if err != nil {
 		return fmt.Errorf("describe group %s: %w", s.Group, err)
@@ -176,19 +176,19 @@ func (s *ConsumerStatus) readGroup(ctx context.Context, admin *kadm.Client, topi
 			}
 		}
 	}
-	committed, err := admin.FetchOffsets(ctx, s.Group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // it has never committed
-		return fmt.Errorf("fetch offsets of group %s: %w", s.Group, err)
+	committed, err := topics.Committed(ctx, admin, s.Group)
+	if err != nil {
+		return err
 	}
 	s.at = time.Now()
-	if len(topics) == 0 { // which Kafka would take for all
+	if len(names) == 0 { // which Kafka would take for all
 		return nil
 	}
-	ends, err := admin.ListCommittedOffsets(ctx, topics...)
+	ends, err := admin.ListCommittedOffsets(ctx, names...)
 	if err != nil {
 		return fmt.Errorf("list ends of topics: %w", err)
 	}
-	starts, err := admin.ListStartOffsets(ctx, topics...)
+	starts, err := admin.ListStartOffsets(ctx, names...)
 	if err != nil {
 		return fmt.Errorf("list starts of topics: %w", err)
 	}

@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gapless/gapless/contracts"
+	"github.com/gapless/gapless/ops/topics"
 )
 
 // kafka reads topics up to where they ended at one moment.
@@ -125,9 +125,9 @@ func put[V any](m map[string]map[int32]V, topic string, partition int32, v V) {
 func (k *kafka) readOffsets(ctx context.Context, consumers []Consumer) error {
 	for i, consumer := range consumers {
 		group := contracts.Group(consumer.Name, consumer.Generation)
-		offsets, err := k.admin.FetchOffsets(ctx, group)
-		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // it has never committed
-			return fmt.Errorf("fetch offsets of group %s: %w", group, err)
+		offsets, err := topics.Committed(ctx, k.admin, group)
+		if err != nil {
+			return err
 		}
 		for _, topic := range consumer.Topics {
 			for partition := range k.parts[topic] {

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/gapless/gapless/internal/deadpeer"
 	"github.com/gapless/gapless/relay/core"
 )
 
@@ -49,14 +50,7 @@ const writeTimeout = 10 * time.Second
 func Dial(ctx context.Context, cfg *pgconn.Config) (*Conn, error) {
 	cfg = cfg.Copy()
 	cfg.RuntimeParams["replication"] = "database"
-	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 2}}
-	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dialer.DialContext(ctx, network, addr)
-		if err == nil {
-			setUserTimeout(conn, 15*time.Second)
-		}
-		return conn, err
-	}
+	cfg.DialFunc = deadpeer.Dial
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connect for replication: %w", err)

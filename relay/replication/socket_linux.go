@@ -2,30 +2,9 @@ package replication
 
 import (
 	"io"
-	"net"
 	"os"
 	"syscall"
-	"time"
 )
-
-// tcpUserTimeout is TCP_USER_TIMEOUT of linux/tcp.h, which package syscall does not have.
-const tcpUserTimeout = 18
-
-// setUserTimeout makes the kernel give up on a peer that does not acknowledge.
-// Where it cannot be set, TCP's own and slower timeouts remain.
-func setUserTimeout(conn net.Conn, d time.Duration) {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) {
-		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(d.Milliseconds()))
-	})
-}
 
 // setReceiveLow sets how many bytes must have come before the poller is told.
 func setReceiveLow(raw syscall.RawConn, n int) error {

@@ -4,12 +4,8 @@ package replication
 
 import (
 	"errors"
-	"net"
 	"syscall"
-	"time"
 )
-
-func setUserTimeout(net.Conn, time.Duration) {}
 
 func setReceiveLow(syscall.RawConn, int) error { return errors.ErrUnsupported }
 
