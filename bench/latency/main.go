@@ -7,9 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gapless/gapless/bench/internal/bed"
 	"github.com/gapless/gapless/internal/pgserver"
 	"github.com/gapless/gapless/internal/process"
 	"github.com/gapless/gapless/outbox"
@@ -79,8 +78,7 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if o.binary == "" {
-		o.binary = filepath.Join(dir, "gapless")
-		if err := command(ctx, os.Environ(), "go", "build", "-o", o.binary, "."); err != nil {
+		if o.binary, err = bed.Build(ctx, dir); err != nil {
 			return err
 		}
 	}
@@ -97,7 +95,7 @@ func run(ctx context.Context, o options) (err error) {
 	b.env = append(os.Environ(), "GAPLESS_DATABASE_URL="+pg.SuperuserURL(), "GAPLESS_BROKERS="+o.brokers,
 		"GAPLESS_LOG_LEVEL=warn", "GAPLESS_OPS_LISTEN=127.0.0.1:0")
 	for _, args := range [][]string{{"migrate", "up"}, {"topics", "apply", "--partitions", "4"}} {
-		if err := command(ctx, b.env, o.binary, args...); err != nil {
+		if err := bed.Command(ctx, b.env, o.binary, args...); err != nil {
 			return err
 		}
 	}
@@ -302,13 +300,4 @@ func median(list []time.Duration) time.Duration {
 
 func ms(d time.Duration) float64 {
 	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
-}
-
-func command(ctx context.Context, env []string, name string, args ...string) error {
-	c := exec.CommandContext(ctx, name, args...)
-	c.Env = env
-	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
-	}
-	return nil
 }
