@@ -56,8 +56,8 @@ func main() {
 	}
 }
 
-// bed is what both measurements stand on.
-type bed struct {
+// stage is what both measurements stand on.
+type stage struct {
 	options
 	env      []string
 	pool     *pgxpool.Pool
@@ -91,7 +91,7 @@ func run(ctx context.Context, o options) (err error) {
 			fmt.Fprintln(os.Stderr, "latency: stop Postgres:", err)
 		}
 	}()
-	b := &bed{options: o, arrived: make(map[uuid.UUID]time.Time), news: make(chan struct{}, 1)}
+	b := &stage{options: o, arrived: make(map[uuid.UUID]time.Time), news: make(chan struct{}, 1)}
 	b.env = append(os.Environ(), "GAPLESS_DATABASE_URL="+pg.SuperuserURL(), "GAPLESS_BROKERS="+o.brokers,
 		"GAPLESS_LOG_LEVEL=warn", "GAPLESS_OPS_LISTEN=127.0.0.1:0")
 	for _, args := range [][]string{{"migrate", "up"}, {"topics", "apply", "--partitions", "4"}} {
@@ -118,7 +118,7 @@ func run(ctx context.Context, o options) (err error) {
 	return errors.Join(err, g.Wait())
 }
 
-func (b *bed) consume(ctx context.Context) error {
+func (b *stage) consume(ctx context.Context) error {
 	for {
 		fetches := b.consumer.PollFetches(ctx)
 		err := fetches.Err()
@@ -150,7 +150,7 @@ func (b *bed) consume(ctx context.Context) error {
 }
 
 // wait returns when the record of id has arrived.
-func (b *bed) wait(ctx context.Context, id uuid.UUID) (time.Time, error) {
+func (b *stage) wait(ctx context.Context, id uuid.UUID) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
@@ -170,7 +170,7 @@ func (b *bed) wait(ctx context.Context, id uuid.UUID) (time.Time, error) {
 
 // write commits one event of about 480 bytes and returns when COMMIT had
 // returned.
-func (b *bed) write(ctx context.Context, n int) (uuid.UUID, time.Time, error) {
+func (b *stage) write(ctx context.Context, n int) (uuid.UUID, time.Time, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return id, time.Time{}, err
@@ -186,7 +186,7 @@ func (b *bed) write(ctx context.Context, n int) (uuid.UUID, time.Time, error) {
 
 var payload = []byte(`{"filler":"` + strings.Repeat("x", 460) + `"}`)
 
-func (b *bed) relay() (*process.Process, error) {
+func (b *stage) relay() (*process.Process, error) {
 	return process.Start(process.Command{Path: b.binary, Args: []string{"relay", "run"}, Env: b.env, Output: os.Stderr})
 }
 
@@ -198,7 +198,7 @@ func stop(p *process.Process) error {
 	return p.Err()
 }
 
-func (b *bed) measure(ctx context.Context) error {
+func (b *stage) measure(ctx context.Context) error {
 	var firsts []time.Duration
 	for i := range b.starts {
 		id, _, err := b.write(ctx, i)
@@ -248,7 +248,7 @@ func (b *bed) measure(ctx context.Context) error {
 }
 
 // run writes at the rate for the window and returns the sorted times.
-func (b *bed) run(ctx context.Context) ([]time.Duration, error) {
+func (b *stage) run(ctx context.Context) ([]time.Duration, error) {
 	total := int(float64(b.rate) * b.window.Seconds())
 	type commit struct {
 		id uuid.UUID
