@@ -101,7 +101,7 @@ gather:
 		}
 	}
 	err := c.engine.apply(ctx, items)
-	if err != nil && len(shares) > 1 && judge(err) != again {
+	if err != nil && len(shares) > 1 && judge(err) != again && !errors.Is(err, errWentBack) {
 		err = errTogether
 	}
 	for _, s := range shares {

@@ -84,7 +84,7 @@ type Config struct {
 	Trace func(ctx context.Context, consumer string, batch []*Message) (context.Context, func(error))
 }
 
-// queueBytes bounds the values queued for one partition.
+// queueBytes bounds what is received for one partition and not settled.
 const queueBytes = 16 << 20
 
 func (c Config) withDefaults() Config {

@@ -55,7 +55,9 @@
 //
 //   - Serialization failure, deadlock, lock or statement timeout, a lost connection, a
 //     database that is away: the same transaction again after a jittered pause. No attempt
-//     is counted, nothing is ever parked for it.
+//     is counted, nothing is ever parked for it. A batch that a handler's statement fails
+//     in this way three times goes on message by message, so that a message which is
+//     always too slow holds what comes after it in its partition, not what came before.
 //   - A statement of the runtime's own that fails, for whatever reason: the same, and
 //     the status says so.
 //   - A table, column, function or grant that a handler's statement misses (42P01, 42703,
@@ -113,13 +115,18 @@
 //
 // # When the database goes back
 //
-// A standby is promoted without the last transactions, a backup is restored, a
-// server that runs with synchronous_commit off dies: the effects of messages are
-// gone whose offsets are committed in Kafka. So how far each partition is
-// settled stands in gapless.inbox_offset too, and a partition begins at the lesser
-// of the two. A process that runs on meanwhile notices within a second, at its
-// next write there, by the server's timeline or by the offset itself, and joins
-// its groups anew. What comes again and kept its effect is a duplicate.
+// A standby is promoted without the last transactions, a backup is restored: the
+// effects of messages are gone whose offsets are committed in Kafka. So how far
+// each partition is settled stands in gapless.inbox_offset too, and a partition
+// begins at the lesser of the two. A process that runs on meanwhile finds another
+// timeline in its next transaction, which it then does not commit, or within a
+// second when nothing comes, and joins its groups anew. What comes again and kept
+// its effect is a duplicate. A copy of a stopped server's files keeps the timeline:
+// put under a running process, it is noticed within a second by the offsets alone,
+// and effects of that second may come before those that are missing.
+//
+// A server that dies is no such case: a batch's transaction waits for its COMMIT
+// to be durable, also where synchronous_commit is off.
 //
 // # What it does not do
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,6 +32,8 @@ type engine struct {
 	metrics    *consumerMetrics
 	prepareSem chan struct{}
 	trials     *trials // of the whole process
+	// timeline on which the group's offsets are; 0: there are none to compare with.
+	timeline atomic.Int32
 }
 
 func newEngine(config *Config, consumer Consumer, pool *pgxpool.Pool, m *metrics, t *trials) *engine {
@@ -98,11 +101,20 @@ func (e *engine) abandon(ctx context.Context, conn *pgx.Conn, cause error) error
 			e.log.Debug("roll back", "error", err)
 		}
 	}
+	dropDemoted(ctx, conn, cause)
 	timeout := errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, context.Canceled)
 	if conn.IsClosed() && !timeout {
 		return &lostError{cause}
 	}
 	return cause
+}
+
+// dropDemoted closes a connection to a server that takes no writes any more: in
+// the pool it would be the next one taken. A new one looks for the primary anew.
+func dropDemoted(ctx context.Context, conn *pgx.Conn, cause error) {
+	if pg, ok := errors.AsType[*pgconn.PgError](cause); ok && pg.Code == "25006" {
+		_ = conn.Close(ctx) // the cause is told, not this
+	}
 }
 
 // transact does everything of a batch's transaction but its COMMIT.
@@ -172,6 +184,8 @@ func (e *engine) claim(ctx context.Context, t *tx, items []*item) (map[uuid.UUID
 	blocked := map[keyOf]struct{}{}
 	var batch pgx.Batch
 	batch.Queue(sql.InboxBegin)
+	var timeline int32
+	batch.Queue(sql.InboxGround).QueryRow(func(row pgx.Row) error { return row.Scan(&timeline, nil) })
 	batch.Queue(sql.InboxClaim, e.consumer.Name, e.generation, ids, outcomes, topics, partitions, offsets, positions).
 		Query(func(rows pgx.Rows) error {
 			var claimed pgtype.UUID
@@ -186,6 +200,10 @@ func (e *engine) claim(ctx context.Context, t *tx, items []*item) (map[uuid.UUID
 	}
 	if err := t.conn.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, nil, &ownError{fmt.Errorf("claim batch: %w", err)}
+	}
+	if want := e.timeline.Load(); want != 0 && want != timeline {
+		// What came before may be lost and has to come again first.
+		return nil, nil, errWentBack
 	}
 	return fresh, blocked, nil
 }
@@ -212,7 +230,8 @@ func (e *engine) queueWaiting(t *tx, items []*item) {
 		ids[i], types[i], times[i] = id(it.ID), nullText(it.Type), stamp(it.Timestamp)
 		values[i], headers[i] = it.Value, encodeHeaders(it.Headers)
 	}
-	t.Queue(sql.InboxWait, e.consumer.Name, e.generation, topics, keys, partitions, offsets, ids, types, times, values, headers)
+	least, most := span(items)
+	t.Queue(sql.InboxWait, e.consumer.Name, e.generation, topics, keys, partitions, offsets, ids, types, times, values, headers, least, most)
 }
 
 // deliver calls the handler. A panic is a failure like any other.

@@ -31,6 +31,9 @@ func Unavailable(err error) error {
 type LostError struct {
 	Group, Topic string
 	Partition    int32
+
+	consumer   string
+	generation int
 }
 
 func (e *LostError) Error() string {
@@ -40,7 +43,9 @@ func (e *LostError) Error() string {
 // Refusal says what to do.
 func (e *LostError) Refusal() string {
 	return "bring about what is missing (gapless verify names the events that have no effect), then move the group on: " +
-		"kafka-consumer-groups.sh --group " + e.Group + " --topic " + fmt.Sprintf("%s:%d", e.Topic, e.Partition) + " --reset-offsets --to-earliest --execute"
+		"kafka-consumer-groups.sh --group " + e.Group + " --topic " + fmt.Sprintf("%s:%d", e.Topic, e.Partition) + " --reset-offsets --to-earliest --execute; " +
+		fmt.Sprintf("psql: DELETE FROM gapless.inbox_offset WHERE consumer = '%s' AND generation = %d AND topic = '%s' AND partition = %d",
+			e.consumer, e.generation, e.Topic, e.Partition)
 }
 
 type poisonError struct {

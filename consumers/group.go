@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
@@ -30,7 +31,8 @@ type group struct {
 	cutOff  context.CancelFunc
 	wg      sync.WaitGroup
 
-	offsets *offsets // in the database
+	offsets *offsets   // in the database
+	failed  chan error // of capacity 1: ends the session
 
 	mu          sync.Mutex
 	partitions  map[partitionID]*partition
@@ -106,6 +108,8 @@ func (g *group) run(ctx context.Context) error {
 // session consumes until ctx ends, then finishes what is under way.
 func (g *group) session(ctx context.Context) error {
 	g.offsets = newOffsets(g.engine)
+	g.engine.timeline.Store(0)
+	g.failed = make(chan error, 1)
 	g.workers, g.cutOff = context.WithCancel(context.WithoutCancel(ctx))
 	defer g.cutOff()
 	client, err := kgo.NewClient(g.options()...)
@@ -119,6 +123,14 @@ func (g *group) session(ctx context.Context) error {
 	eg, egCtx := errgroup.WithContext(ctx)
 	eg.Go(func() error { return g.poll(egCtx) })
 	eg.Go(func() error { return g.observe(egCtx) })
+	eg.Go(func() error {
+		select {
+		case err := <-g.failed:
+			return err
+		case <-egCtx.Done():
+			return nil
+		}
+	})
 	err = eg.Wait()
 	g.close(ctx)
 	return err
@@ -141,7 +153,7 @@ func (g *group) poll(ctx context.Context) error {
 				return
 			}
 			if errors.Is(err, kerr.OffsetOutOfRange) {
-				lost = &LostError{Group: g.name(), Topic: topic, Partition: partition}
+				lost = &LostError{Group: g.name(), Topic: topic, Partition: partition, consumer: g.engine.consumer.Name, generation: g.engine.generation}
 				return
 			}
 			if loss, ok := errors.AsType[*kgo.ErrDataLoss](err); ok {
@@ -233,19 +245,45 @@ func (g *group) begin(ctx context.Context, at map[string]map[int32]kgo.Offset) (
 			list = append(list, partitionID{topic, n})
 		}
 	}
-	if err := g.offsets.load(ctx, list); err != nil {
+	stored, err := g.offsets.load(ctx, list)
+	if err != nil {
 		return nil, err // the client asks again
 	}
+	floors := make(map[partitionID]int64) // what was reached before, of those that begin at the start
 	for _, id := range list {
 		committed := at[id.topic][id.partition]
-		begin := g.offsets.begin(id, committed)
+		begin := beginAt(committed, stored[id])
+		if reached := max(committed.EpochOffset().Offset, stored[id]); begin.EpochOffset().Offset < 0 && reached > 0 {
+			floors[id] = reached
+		}
 		if begin != committed {
 			g.engine.log.Warn("the database is behind the group's committed offset, going back", "topic", id.topic, "partition", id.partition,
 				"committed", committed.EpochOffset().Offset, "begin", begin.EpochOffset().Offset)
 		}
 		at[id.topic][id.partition] = begin
 	}
-	return at, nil
+	return at, g.missed(ctx, floors)
+}
+
+// missed ends the session when records are gone that a partition, which is about
+// to begin at the log's start, has not reached yet.
+func (g *group) missed(ctx context.Context, reached map[partitionID]int64) error {
+	if len(reached) == 0 {
+		return nil
+	}
+	starts, err := kadm.NewClient(g.client).ListStartOffsets(ctx, g.engine.consumer.Topics...)
+	if err != nil {
+		return fmt.Errorf("list starts of topics: %w", err)
+	}
+	for id, n := range reached {
+		if start, ok := starts.Lookup(id.topic, id.partition); ok && start.Err == nil && start.Offset > n {
+			select {
+			case g.failed <- &LostError{Group: g.name(), Topic: id.topic, Partition: id.partition, consumer: g.engine.consumer.Name, generation: g.engine.generation}:
+			default:
+			}
+		}
+	}
+	return nil
 }
 
 // save stores how far the partitions are settled.
@@ -276,7 +314,9 @@ func (g *group) lost(_ context.Context, _ *kgo.Client, topics map[string][]int32
 			p.disown()
 		}
 	}
-	g.giveUp(topics, g.engine.config.DrainTimeout)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), farewell, errors.New("forget offsets: timeout"))
+	defer cancel()
+	g.offsets.forget(ctx, g.giveUp(topics, g.engine.config.DrainTimeout))
 	g.engine.log.Warn("partitions lost", "partitions", len(ids(topics)))
 }
 
@@ -327,6 +367,7 @@ func (g *group) saveLast(list []*partition) {
 		// The next owner begins a second earlier and finds duplicates.
 		g.engine.log.Debug("store offsets", "error", err)
 	}
+	g.offsets.forget(ctx, list)
 }
 
 func (g *group) commitMarked(client *kgo.Client) {

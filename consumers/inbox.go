@@ -104,6 +104,10 @@ func poolConfig(url string, transactions int) (*pgxpool.Config, error) {
 		c.MaxConns = max(c.MaxConns, int32(transactions+2))
 	}
 	c.ConnConfig.DialFunc = deadpeer.Dial
+	c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, sql.SessionBegin)
+		return err
+	}
 	if c.ConnConfig.RuntimeParams["application_name"] == "" {
 		c.ConnConfig.RuntimeParams["application_name"] = "gapless consume"
 	}

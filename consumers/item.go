@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // Outcome is what became of a message.
@@ -30,6 +31,15 @@ type item struct {
 	isSettled   bool         // partition's: it has an outcome, earlier ones may not
 }
 
+// bytes of the record.
+func (it *item) bytes() int {
+	n := len(it.Key) + len(it.Value)
+	for _, h := range it.Headers {
+		n += len(h.Name) + len(h.Value)
+	}
+	return n
+}
+
 // Reasons of dead letters that the runtime itself gives. [Poison] gives others.
 const (
 	ReasonFailed = "failed"       // the handler's error lasted for all tries
@@ -51,6 +61,20 @@ func (e *engine) newItem(m *Message, epoch int32) *item {
 		it.ignored = true
 	}
 	return it
+}
+
+// span is the least and the greatest event id of the items.
+func span(items []*item) (least, most pgtype.UUID) {
+	first, last := items[0].ID, items[0].ID
+	for _, it := range items {
+		if slices.Compare(it.ID[:], first[:]) < 0 {
+			first = it.ID
+		}
+		if slices.Compare(it.ID[:], last[:]) > 0 {
+			last = it.ID
+		}
+	}
+	return id(first), id(last)
 }
 
 // keyOf is a key within a topic.

@@ -109,8 +109,11 @@ func untilPoison(items []*item, limit int) int {
 // batch tries the items together and, if that fails, one by one. Those that are
 // late it leaves.
 func (l *lane) batch(ctx context.Context, items []*item, late *lateness) error {
-	commit := l.commit
-	for n := 1; len(items) > 0; n++ {
+	commit, before := l.commit, late.clone()
+	for n := 1; ; n++ {
+		// Each try finds out anew what is late: an item that was ready must not find
+		// itself behind one that comes after it.
+		*late = *before.clone()
 		ready, err := l.prepare(ctx, items, late)
 		if err == nil && len(ready) > 0 {
 			err = commit(ctx, ready)
@@ -121,9 +124,13 @@ func (l *lane) batch(ctx context.Context, items []*item, late *lateness) error {
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, errWentBack):
+			return err
 		case errors.Is(err, errTogether):
 			commit = l.alone // another lane's message may be at fault
-		case judge(err) != again:
+		case judge(err) != again, n > triesTogether && isStatements(err):
+			// The latter may be one message's doing, such as a statement that is always
+			// too slow: what comes before it should not wait with it.
 			l.engine.metrics.retry("singly")
 			return l.singles(ctx, ready)
 		default:
@@ -131,9 +138,7 @@ func (l *lane) batch(ctx context.Context, items []*item, late *lateness) error {
 				return err
 			}
 		}
-		items = ready // what is late stays so
 	}
-	return nil
 }
 
 func (l *lane) singles(ctx context.Context, items []*item) error {
@@ -204,7 +209,7 @@ func (l *lane) single(ctx context.Context, it *item, recordFirst bool) error {
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, errStopping):
+		case errors.Is(err, errStopping), errors.Is(err, errWentBack):
 			return err
 		case errors.Is(err, errDied):
 			history.count = c.MaxAttempts

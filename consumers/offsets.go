@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,8 +25,8 @@ import (
 type offsets struct {
 	engine *engine
 
-	mu       sync.Mutex
-	timeline int32
+	turn     chan struct{}         // of capacity 1: held by who reads or writes what is below, and the database
+	timeline int32                 // 0: nothing was loaded yet
 	stored   map[partitionID]int64 // as it is in the database; -1: no row
 }
 
@@ -34,28 +34,71 @@ type offsets struct {
 // settled.
 var errWentBack = errors.New("the database has gone back to an earlier state, or another member has this partition")
 
-func newOffsets(e *engine) *offsets { return &offsets{engine: e, stored: make(map[partitionID]int64)} }
+func newOffsets(e *engine) *offsets {
+	return &offsets{engine: e, turn: make(chan struct{}, 1), stored: make(map[partitionID]int64)}
+}
 
-// load reads what the database has of the partitions.
-func (o *offsets) load(ctx context.Context, list []partitionID) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+// enter waits for the turn, and bounds what is done in it: a database that does
+// not answer must not hold up a rebalance.
+func (o *offsets) enter(ctx context.Context) (context.Context, func(), error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, offsetsTimeout, errors.New("the database does not answer"))
+	select {
+	case o.turn <- struct{}{}:
+		return ctx, func() { <-o.turn; cancel() }, nil
+	case <-ctx.Done():
+		defer cancel()
+		return nil, nil, fmt.Errorf("wait for the offsets: %w", context.Cause(ctx))
+	}
+}
+
+const offsetsTimeout = 5 * time.Second
+
+// load returns what the database has of the partitions. On another timeline than
+// what was loaded before, it is refused: the partitions of before have to go back.
+func (o *offsets) load(ctx context.Context, list []partitionID) (map[partitionID]int64, error) {
+	ctx, leave, err := o.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	found, current := make(map[partitionID]int64, len(list)), o.timeline
 	var batch pgx.Batch
 	o.queueLoad(&batch, list, func(id partitionID, timeline int32, next int64) {
-		o.timeline, o.stored[id] = timeline, next
+		current, found[id] = timeline, next
 	})
 	if err := o.engine.send(ctx, &batch); err != nil {
-		return fmt.Errorf("load offsets: %w", err)
+		return nil, fmt.Errorf("load offsets: %w", err)
 	}
-	return nil
+	if o.timeline != 0 && current != o.timeline {
+		return nil, errWentBack // what is saved next finds it too, and joins anew
+	}
+	o.timeline = current
+	o.engine.timeline.Store(current)
+	maps.Copy(o.stored, found)
+	return found, nil
+}
+
+// forget leaves partitions to others. One that comes back is loaded again.
+func (o *offsets) forget(ctx context.Context, list []*partition) {
+	_, leave, err := o.enter(ctx)
+	if err != nil {
+		return // it looks later as if the database had gone back, and we join anew
+	}
+	defer leave()
+	for _, p := range list {
+		delete(o.stored, p.partitionID)
+	}
 }
 
 // save stores how far partitions are settled, and looks whether the database
 // still has what was stored before. A partition that was not loaded, or of which
 // nothing is known yet, it leaves.
 func (o *offsets) save(ctx context.Context, next map[partitionID]int64) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	ctx, leave, err := o.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	want := make(map[partitionID]int64, len(next))
 	var all, changed []partitionID
 	var expected, values []int64
@@ -106,16 +149,15 @@ func (o *offsets) queueLoad(batch *pgx.Batch, list []partitionID, each func(id p
 	})
 }
 
-// begin is where a partition begins, Kafka's committed offset being at.
-func (o *offsets) begin(id partitionID, at kgo.Offset) kgo.Offset {
+// beginAt is where a partition begins, Kafka's committed offset being at and the
+// database's stored.
+func beginAt(at kgo.Offset, stored int64) kgo.Offset {
 	committed := at.EpochOffset().Offset
 	if committed < 0 {
 		return at // none: from the start
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	switch stored := o.stored[id]; {
-	case stored < 0:
+	switch {
+	case stored < 0: // restored to a time before it was first run, perhaps
 		return kgo.NewOffset().AtStart()
 	case stored < committed:
 		return kgo.NewOffset().At(stored)

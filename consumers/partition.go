@@ -27,7 +27,7 @@ type partition struct {
 
 	mu     sync.Mutex
 	queue  []*item // received and not taken by the worker
-	size   int     // bytes in queue
+	size   int     // bytes in queue and taken
 	taken  []*item // the worker's, from the first that is not settled on
 	paused bool    // fetching is paused until the queue is short again
 	lost   bool    // no longer ours: nothing may be marked
@@ -138,7 +138,7 @@ func (p *partition) put(items []*item, end int64) {
 	}
 	p.queue = append(p.queue, items...)
 	for _, it := range items {
-		p.size += len(it.Value)
+		p.size += it.bytes()
 	}
 	if !p.paused && (len(p.queue) >= p.high() || p.size >= queueBytes) {
 		p.paused = true
@@ -183,15 +183,17 @@ func (p *partition) take() []*item {
 	n := min(len(p.queue), max(0, p.group.engine.config.BatchSize-len(items)), max(0, p.high()-len(p.taken)))
 	items = append(items, p.queue[:n]...)
 	p.taken = append(p.taken, p.queue[:n]...)
-	for _, it := range p.queue[:n] {
-		p.size -= len(it.Value)
-	}
 	p.queue = p.queue[n:]
+	p.resume()
+	return items
+}
+
+// resume fetches again when there is room for it.
+func (p *partition) resume() {
 	if p.paused && len(p.queue) < p.high()/2 && p.size < queueBytes/2 {
 		p.paused = false
 		p.group.client.ResumeFetchPartitions(map[string][]int32{p.topic: {p.partition}})
 	}
-	return items
 }
 
 func (p *partition) behind() int {
@@ -208,7 +210,10 @@ func (p *partition) settled(items []*item) int64 {
 	p.rate.add(len(items))
 	for _, it := range items {
 		it.isSettled = true
+		p.size -= it.bytes()
+		it.Message = &Message{Topic: it.Topic, Partition: it.Partition, Offset: it.Offset} // the rest is not needed any more
 	}
+	p.resume()
 	n := 0
 	for n < len(p.taken) && p.taken[n].isSettled {
 		n++

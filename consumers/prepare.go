@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -44,6 +45,11 @@ type lateness struct {
 	items []*item
 	keys  map[keyOf]struct{}
 	ids   map[uuid.UUID]struct{}
+}
+
+// clone is a copy to which more may be added.
+func (l *lateness) clone() *lateness {
+	return &lateness{items: slices.Clone(l.items), keys: maps.Clone(l.keys), ids: maps.Clone(l.ids)}
 }
 
 func newLateness() *lateness {
@@ -207,18 +213,12 @@ func (e *engine) pendingOf(ctx context.Context, items []*item) (map[*item]struct
 func (e *engine) lookUp(ctx context.Context, items []*item, seen map[uuid.UUID]struct{}) (map[keyOf]struct{}, error) {
 	blocked := map[keyOf]struct{}{}
 	ids := make([]pgtype.UUID, len(items))
-	least, most := items[0].ID, items[0].ID
 	for i, it := range items {
 		ids[i] = id(it.ID)
-		if slices.Compare(it.ID[:], least[:]) < 0 {
-			least = it.ID
-		}
-		if slices.Compare(it.ID[:], most[:]) > 0 {
-			most = it.ID
-		}
 	}
+	least, most := span(items)
 	var batch pgx.Batch
-	batch.Queue(sql.InboxSeen, e.consumer.Name, e.generation, ids, id(least), id(most)).Query(func(rows pgx.Rows) error {
+	batch.Queue(sql.InboxSeen, e.consumer.Name, e.generation, ids, least, most).Query(func(rows pgx.Rows) error {
 		var claimed pgtype.UUID
 		_, err := pgx.ForEachRow(rows, []any{&claimed}, func() error {
 			seen[claimed.Bytes] = struct{}{}
@@ -243,6 +243,7 @@ func (e *engine) send(ctx context.Context, batch *pgx.Batch) error {
 	}
 	defer conn.Release()
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+		dropDemoted(ctx, conn.Conn(), err)
 		if conn.Conn().IsClosed() {
 			return &lostError{err}
 		}

@@ -118,6 +118,19 @@ const (
 	retryLimit            = 10 * time.Second
 )
 
+// triesTogether is how often a batch is tried that a statement of its handlers
+// times out in, or waits too long for a lock.
+const triesTogether = 3
+
+// isStatements tells whether the server answered a handler's statement: it is
+// there, and takes transactions.
+func isStatements(err error) bool {
+	_, isOwn := errors.AsType[*ownError](err)
+	_, isLost := errors.AsType[*lostError](err)
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && !isOwn && !isLost && (pg.Code == "57014" || pg.Code == "55P03" || pg.Code == "40P01" || pg.Code == "40001")
+}
+
 // triesAtLeast come before RetryMessages counts.
 const triesAtLeast = 3
 

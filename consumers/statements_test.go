@@ -24,7 +24,7 @@ func TestStatementsPrepare(t *testing.T) {
 		"wait": sql.InboxWait, "commit": sql.InboxCommit, "rollback": sql.InboxRollback, "seen": sql.InboxSeen, "park": sql.InboxPark,
 		"attempt_record": sql.InboxAttemptRecord, "attempt_clear": sql.InboxAttemptClear, "assign": sql.InboxAssign,
 		"unassign": sql.InboxUnassign, "partitions_create": sql.InboxPartitionsCreate, "standing": sql.InboxStanding,
-		"offset_load": sql.InboxOffsetLoad, "offset_save": sql.InboxOffsetSave,
+		"ground": sql.InboxGround, "offset_load": sql.InboxOffsetLoad, "offset_save": sql.InboxOffsetSave,
 	} {
 		if _, err := conn.Prepare(t.Context(), name, statement); err != nil {
 			t.Errorf("prepare %s: %v", name, err)

@@ -7,6 +7,11 @@ import _ "embed"
 //go:embed inbox_begin.sql
 var InboxBegin string
 
+// InboxGround tells on which timeline a batch is, and makes it durable.
+//
+//go:embed inbox_ground.sql
+var InboxGround string
+
 // InboxClaim claims a batch's events for a consumer; it returns the new ones.
 //
 //go:embed inbox_claim.sql

@@ -8,3 +8,4 @@ WITH waiting AS (
 )
 UPDATE gapless.inbox SET outcome = 'waiting'
 WHERE consumer = $1 AND generation = $2 AND event_id = ANY ($7::uuid[])
+  AND event_id BETWEEN $12 AND $13 -- the least and the greatest: else every partition is looked into

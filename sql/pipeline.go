@@ -12,9 +12,4 @@ var (
 	//
 	//go:embed session_begin.sql
 	SessionBegin string
-
-	// SessionServe is for connections of services, after SessionBegin.
-	//
-	//go:embed session_serve.sql
-	SessionServe string
 )

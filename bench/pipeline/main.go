@@ -248,6 +248,11 @@ func (s *scene) measure(ctx context.Context) error {
 	if _, err := place(s.rate/2, s.warm); err != nil {
 		return err
 	}
+	// As autovacuum does in the first minute: until then the plans are those of
+	// empty tables.
+	if _, err := s.pool.Exec(ctx, "ANALYZE"); err != nil {
+		return fmt.Errorf("analyze: %w", err)
+	}
 	done := make(chan error, 1)
 	var report *load.Report
 	go func() {

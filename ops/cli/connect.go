@@ -40,16 +40,6 @@ func (d database) url() (string, error) {
 // pool connects, so that a wrong URL is found before any work is done. It has
 // room for at least conns connections, unless the URL says how many.
 func (d database) pool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
-	return d.open(ctx, conns, sql.SessionBegin)
-}
-
-// servicePool is pool for the statements of a service.
-func (d database) servicePool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
-	return d.open(ctx, conns, sql.SessionBegin, sql.SessionServe)
-}
-
-// open connects; each connection begins with the session's statements.
-func (d database) open(ctx context.Context, conns int, session ...string) (*pgxpool.Pool, error) {
 	url, err := d.url()
 	if err != nil {
 		return nil, err
@@ -70,12 +60,8 @@ func (d database) open(ctx context.Context, conns int, session ...string) (*pgxp
 	config.ConnConfig.DialFunc = deadpeer.Dial
 	// Not a startup parameter: poolers refuse those that they do not know.
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		for _, statement := range session {
-			if _, err := conn.Exec(ctx, statement); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err := conn.Exec(ctx, sql.SessionBegin)
+		return err
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
@@ -86,6 +72,19 @@ func (d database) open(ctx context.Context, conns int, session ...string) (*pgxp
 		return nil, fmt.Errorf("connect to Postgres: %w", err)
 	}
 	return pool, nil
+}
+
+// servicePool is pool for a service. Its statements need the types that a server
+// tells of them, so the modes of pgx that ask for none are refused.
+func (d database) servicePool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
+	if c, err := pgxpool.ParseConfig(d.DatabaseURL); err == nil {
+		switch mode := c.ConnConfig.DefaultQueryExecMode; mode {
+		case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
+			return nil, usage("--database-url: default_query_exec_mode=%s does not work here; behind a pooler let it keep prepared statements, "+
+				"or use its session mode", strings.ReplaceAll(mode.String(), " ", "_"))
+		}
+	}
+	return d.pool(ctx, conns)
 }
 
 // errNoSchema is a service's reason not to start.
