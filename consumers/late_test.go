@@ -7,8 +7,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gapless/gapless/consumers"
 	"github.com/gapless/gapless/internal/testkit"
@@ -202,5 +205,37 @@ func TestLateMessagesAtRandom(t *testing.T) {
 		if got := strings.Fields(d.valuesOf(t, key)); !slices.Equal(got, want) {
 			t.Errorf("effects of %s out of order: %v", key, got)
 		}
+	}
+}
+
+// A transaction that is tried again keeps each key's order, and is tried again:
+// what was ready does not find itself behind what comes after it.
+func TestRetriedTransactionKeepsOrder(t *testing.T) {
+	t.Parallel()
+	flaky := func(failures int32) consumers.Consumer {
+		consumer := effectConsumer()
+		consumer.Prepare = func(context.Context, *consumers.Message) (any, error) { return "ready", nil }
+		apply := consumer.Apply
+		var n atomic.Int32
+		consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
+			if n.Add(1) <= failures {
+				return &pgconn.PgError{Code: "40001", Message: "planted"}
+			}
+			return apply(ctx, tx, m)
+		}
+		return consumer
+	}
+	d := newDatabase(t)
+	in := newInbox(t, consumers.Config{Pool: d.pool}, flaky(1))
+	process(t, in, message(t, 0, "a", "a1"), message(t, 1, "a", "a2"))
+	if got := d.valuesOf(t, "a"); got != "a1 a2" {
+		t.Errorf("effects of the key: %q", got)
+	}
+	d, c := newDatabase(t), newCluster(t, 1)
+	c.produce(t, c.record(0, "a", "a1"), c.record(0, "a", "a2"))
+	run(t, c.config(d, flaky(3)))
+	d.waitForEffects(t, 2)
+	if got := d.valuesOf(t, "a"); got != "a1 a2" {
+		t.Errorf("effects of the key: %q", got)
 	}
 }

@@ -1,13 +1,21 @@
 package consumers_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/gapless/gapless/consumers"
+	"github.com/gapless/gapless/contracts"
+	"github.com/gapless/gapless/internal/pgserver"
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/sql"
 )
@@ -88,13 +96,8 @@ func TestRunningConsumerFollowsTheDatabaseBack(t *testing.T) {
 // a new timeline, as a promoted standby does.
 func TestNewTimelineGetsItsEffectsAgain(t *testing.T) {
 	t.Parallel()
-	server := pgtest.Server(t, nil)
-	pgtest.Migrate(t, server.SuperuserURL())
-	pool := pgtest.OpenPool(t, server.SuperuserURL())
-	d, c := &database{admin: pool, pool: pool}, newCluster(t, 1)
-	if _, err := pool.Exec(t.Context(), "CREATE TABLE effect (event_id uuid NOT NULL, key text, value bytea, n bigserial)"); err != nil {
-		t.Fatal(err)
-	}
+	d, server := ownServer(t, nil)
+	c := newCluster(t, 1)
 	timeline := func() int64 {
 		return d.int(t, "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int")
 	}
@@ -139,7 +142,7 @@ func TestNewTimelineGetsItsEffectsAgain(t *testing.T) {
 	must(server.Restart(t.Context()))
 	waitFor(t, func() error {
 		var n int64
-		if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM effect").Scan(&n); err != nil {
+		if err := d.pool.QueryRow(t.Context(), "SELECT count(*) FROM effect").Scan(&n); err != nil {
 			return err
 		}
 		if n < 200 {
@@ -176,4 +179,117 @@ func TestOffsetIsStoredOnlyWhereItWasSettled(t *testing.T) {
 			t.Errorf("step %d: stored offset %d, want %d", i, got, step.want)
 		}
 	}
+}
+
+// ownServer is a database on a server that the test may hurt.
+func ownServer(t *testing.T, settings map[string]string) (*database, *pgserver.Server) {
+	t.Helper()
+	server := pgtest.Server(t, settings)
+	pgtest.Migrate(t, server.SuperuserURL())
+	pool := pgtest.OpenPool(t, server.SuperuserURL())
+	if _, err := pool.Exec(t.Context(), "CREATE TABLE effect (event_id uuid NOT NULL, key text, value bytea, n bigserial)"); err != nil {
+		t.Fatal(err)
+	}
+	return &database{admin: pool, pool: pool}, server
+}
+
+// A server that promises no durability dies under a running consumer: what the
+// consumer counts as settled was durable all the same.
+func TestEffectsSurviveAServerWithoutSynchronousCommit(t *testing.T) {
+	t.Parallel()
+	d, server := ownServer(t, map[string]string{"synchronous_commit": "off", "wal_writer_delay": "10s", "fsync": "on", "full_page_writes": "on"})
+	c := newCluster(t, 1)
+	for i := range 105 {
+		c.produce(t, c.record(0, fmt.Sprintf("k%d", i%7), "good"))
+	}
+	run(t, c.config(d, effectConsumer()))
+	d.waitForEffects(t, 105)
+	if err := server.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() error {
+		var n int64
+		if err := d.pool.QueryRow(t.Context(), "SELECT count(*) FROM effect").Scan(&n); err != nil {
+			return err
+		}
+		if n != 105 {
+			t.Fatalf("%d effects of 105 after the crash", n)
+		}
+		return nil
+	})
+}
+
+// removed is a topic of 30 records of which a consumer has applied 10 and Kafka
+// removed 20.
+func removed(t *testing.T) (*database, *cluster) {
+	t.Helper()
+	d, c := newDatabase(t), newCluster(t, 1)
+	for range 10 {
+		c.produce(t, c.record(0, "k", "good"))
+	}
+	r := run(t, c.config(d, effectConsumer()))
+	d.waitForEffects(t, 10)
+	r.end()
+	for range 20 {
+		c.produce(t, c.record(0, "k", "good"))
+	}
+	var deleted kadm.Offsets
+	deleted.AddOffset(c.topic, 0, 20, -1)
+	if _, err := c.groups.DeleteRecords(t.Context(), deleted); err != nil {
+		t.Fatal(err)
+	}
+	return d, c
+}
+
+func (c *cluster) runUntilLost(t *testing.T, d *database) *consumers.LostError {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err := consumers.Run(ctx, c.config(d, effectConsumer()))
+	lost, ok := errors.AsType[*consumers.LostError](err)
+	if !ok {
+		t.Fatalf("run ended with %v, want the loss", err)
+	}
+	return lost
+}
+
+// Records that were removed before they were read are told of, whichever of the
+// two offsets is left.
+func TestLossIsToldByEitherOffset(t *testing.T) {
+	t.Parallel()
+	d, c := removed(t)
+	if _, err := d.admin.Exec(t.Context(), "DELETE FROM gapless.inbox_offset"); err != nil {
+		t.Fatal(err)
+	}
+	c.runUntilLost(t, d)
+
+	d, c = removed(t)
+	if _, err := c.groups.DeleteGroups(t.Context(), contracts.Group(c.name, 1)); err != nil {
+		t.Fatal(err)
+	}
+	c.runUntilLost(t, d)
+}
+
+// What the error tells a person to do is enough.
+func TestRemedyOfALoss(t *testing.T) {
+	t.Parallel()
+	d, c := removed(t)
+	remedy := c.runUntilLost(t, d).Refusal()
+	_, statement, ok := strings.Cut(remedy, "psql: ")
+	if !ok {
+		t.Fatalf("no statement in %q", remedy)
+	}
+	if tag, err := d.admin.Exec(t.Context(), statement); err != nil || tag.RowsAffected() != 1 {
+		t.Fatalf("%s: %v, %v", statement, tag, err)
+	}
+	var to kadm.Offsets // --reset-offsets --to-earliest
+	to.AddOffset(c.topic, 0, 20, -1)
+	if err := c.groups.CommitAllOffsets(t.Context(), contracts.Group(c.name, 1), to); err != nil {
+		t.Fatal(err)
+	}
+	run(t, c.config(d, effectConsumer()))
+	d.waitForEffects(t, 20)
 }
