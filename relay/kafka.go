@@ -21,9 +21,6 @@ import (
 type KafkaConfig struct {
 	Brokers []string // host:port; needed unless Options has seed brokers
 
-	// Linger is how long a record waits for company, besides the answer to the
-	// request before it. Default none.
-	Linger time.Duration
 	// MaxRecordBytes bounds a record, and with it a batch; keep it at or below
 	// the broker's message.max.bytes. Default 1000012. A topic whose
 	// max.message.bytes is lower is found out at its first refusal.
@@ -43,13 +40,16 @@ type KafkaSink struct {
 	cfg KafkaConfig
 	log *slog.Logger
 
+	drivers sync.WaitGroup
+
 	mu     sync.Mutex
 	client *kgo.Client
 	batch  int32            // bytes
 	limits map[string]int   // per topic, where lower than batch
 	spans  map[string]*span // of topics that refused a timestamp
 	solos  map[string]*solo // of topics that refused a record
-	topics map[string]bool  // sent to
+	rounds rounds
+	topics map[string]bool // sent to
 	ailing map[string]error
 }
 
@@ -83,10 +83,7 @@ func (k *KafkaSink) options() []kgo.Opt {
 		kgo.ClientID("gapless-relay"),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2, as the Java client
-		kgo.ProducerLinger(max(k.cfg.Linger, 0)),
-		// What comes while a request is out goes with the next one: no wait while
-		// there is little, large batches while there is much.
-		kgo.MaxProduceRequestsInflightPerBroker(1),
+		kgo.ManualFlushing(),                                 // see rounds
 		// A topic that was made a moment ago, or a leader that has moved, is found
 		// again after this, not after the client's 5 s.
 		kgo.MetadataMinAge(250 * time.Millisecond),
@@ -136,7 +133,7 @@ func (k *KafkaSink) Send(r *format.Record, ack func(*format.Record, error)) erro
 		t = &ticket{Context: context.Background()}
 		r.Sink = t
 	}
-	t.record, t.ack, t.sink = r, ack, k
+	t.record, t.ack, t.sink, t.alone = r, ack, k, false
 	t.headers = t.headers[:0]
 	for _, h := range r.Headers {
 		t.headers = append(t.headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
@@ -144,10 +141,12 @@ func (k *KafkaSink) Send(r *format.Record, ack func(*format.Record, error)) erro
 	t.kafka = kgo.Record{
 		Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: t.headers, Timestamp: r.Timestamp, Context: t,
 	}
-	if k.alone(t) {
-		return nil
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.client != client || len(k.ailing) > 0 {
+		return errRefused
 	}
-	client.Produce(t.Context, &t.kafka, promise)
+	k.enqueue(t)
 	return nil
 }
 
@@ -205,6 +204,7 @@ func (k *KafkaSink) failed(topic string, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.ailing[topic] = err
+	k.rounds.failed = true
 }
 
 // Reset implements Sink. It closes the client, so that nothing of it arrives
@@ -213,11 +213,12 @@ func (k *KafkaSink) Reset(ctx context.Context) error {
 	k.mu.Lock()
 	old, ailing := k.client, k.ailing
 	k.client, k.ailing = nil, map[string]error{}
-	k.forgetQueues()
+	k.rounds = rounds{}
 	k.mu.Unlock()
 	if old != nil {
 		old.Close()
 	}
+	k.drivers.Wait()
 	if len(ailing) == 0 {
 		return nil
 	}
@@ -329,6 +330,7 @@ func (k *KafkaSink) Close(context.Context) error {
 	if client != nil {
 		client.Close()
 	}
+	k.drivers.Wait()
 	return nil
 }
 

@@ -313,7 +313,7 @@ func TestKafkaSendsNothingBehindARefusal(t *testing.T) {
 	t.Parallel()
 	cluster := kafkaserver.Fake(t)
 	topic := kafkaserver.Topic(t, cluster.ListenAddrs(), "refused.", 1)
-	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: cluster.ListenAddrs(), Linger: -1})
+	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: cluster.ListenAddrs()})
 	if err != nil {
 		t.Fatal(err)
 	}

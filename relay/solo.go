@@ -16,9 +16,7 @@ const trial = 4096
 // solo sends a topic's records one by one, to find the one that the broker
 // refuses: for a batch it does not say which it was.
 type solo struct {
-	left  int       // records to go
-	queue []*ticket // behind the one that is out
-	out   bool
+	left int // records to go
 }
 
 // recordRefused tells whether the broker refused a batch for a record in it.
@@ -35,49 +33,19 @@ func (k *KafkaSink) suspect(topic string, cause error) {
 	k.log.Warn("batch refused for one of its records, sending one by one to find it", "topic", topic, "reason", cause)
 }
 
-// alone takes t over where its topic is on trial. queued tells that its turn
-// comes later; else it is to be sent now.
-func (k *KafkaSink) alone(t *ticket) (queued bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	s := k.solos[t.record.Topic]
-	t.alone = s != nil
-	if s == nil {
-		return false
-	}
-	if s.out {
-		s.queue = append(s.queue, t)
-		return true
-	}
-	s.out = true
-	return false
-}
-
-// soloDone judges the record that was out alone, and sends the next. After an
-// error none is sent: the relay is about to call Reset.
+// soloDone judges the record that was out alone.
 func (k *KafkaSink) soloDone(t *ticket, cause error) *format.Fault {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if recordRefused(cause) {
+		k.rounds.failed = true
 		return &format.Fault{Reason: format.Refused, Detail: cause.Error()}
 	}
-	s := k.solos[t.record.Topic]
-	if s == nil || cause != nil || k.client == nil {
-		return nil
+	if s := k.solos[t.record.Topic]; s != nil && cause == nil {
+		if s.left--; s.left <= 0 {
+			delete(k.solos, t.record.Topic) // the trial is over, together again
+		}
 	}
-	s.out = false
-	s.left--
-	n := min(len(s.queue), 1)
-	if s.left <= 0 {
-		n = len(s.queue) // the trial is over, together again
-		delete(k.solos, t.record.Topic)
-	}
-	for _, next := range s.queue[:n] {
-		// Under the lock, so that no Send comes between. Produce only buffers.
-		next.alone = s.left > 0
-		k.client.Produce(next.Context, &next.kafka, promise)
-	}
-	s.queue, s.out = s.queue[n:], n > 0
 	return nil
 }
 
@@ -86,11 +54,4 @@ func (k *KafkaSink) spanKnown(topic string) bool {
 	defer k.mu.Unlock()
 	_, ok := k.spans[topic]
 	return ok
-}
-
-// forgetQueues drops what waits for its turn; trials go on.
-func (k *KafkaSink) forgetQueues() {
-	for _, s := range k.solos {
-		s.queue, s.out = nil, false
-	}
 }

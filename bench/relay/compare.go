@@ -119,7 +119,7 @@ func one(ctx context.Context, conn *pgx.Conn, s settings, name string, i int) (r
 	if err != nil {
 		return r, err
 	}
-	cmd := exec.CommandContext(ctx, exe, "-child", name, "-url", s.url, "-slot", slot, "-brokers", s.brokers, "-events", strconv.Itoa(s.events), "-profile", s.profile, "-linger", s.linger.String())
+	cmd := exec.CommandContext(ctx, exe, "-child", name, "-url", s.url, "-slot", slot, "-brokers", s.brokers, "-events", strconv.Itoa(s.events), "-profile", s.profile)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	began := time.Now()
 	if err := cmd.Run(); err != nil {

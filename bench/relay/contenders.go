@@ -35,7 +35,7 @@ func relayChild(ctx context.Context, s settings) error {
 		defer pprof.StopCPUProfile()
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: strings.Split(s.brokers, ","), Linger: s.linger, Logger: log})
+	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: strings.Split(s.brokers, ","), Logger: log})
 	if err != nil {
 		return err
 	}

@@ -15,14 +15,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"time"
 )
 
 type settings struct {
 	events, batch, runs, partitions int
 	brokers, profile                string
-
-	linger time.Duration
 
 	child, url, slot string
 }
@@ -35,7 +32,6 @@ func main() {
 	flag.IntVar(&s.partitions, "partitions", 32, "partitions of the topic")
 	flag.StringVar(&s.brokers, "brokers", "", "brokers; empty: start an Apache Kafka")
 	flag.StringVar(&s.profile, "profile", "", "file for a CPU profile of the last relay run")
-	flag.DurationVar(&s.linger, "linger", 0, "linger of the relay's producer; 0: its default")
 	flag.StringVar(&s.child, "child", "", "for this program's own use")
 	flag.StringVar(&s.url, "url", "", "for this program's own use")
 	flag.StringVar(&s.slot, "slot", "", "for this program's own use")

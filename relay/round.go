@@ -1,0 +1,82 @@
+package relay
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// rounds sends what is queued: all of it, then waits for all the answers, then
+// what has come meanwhile.
+//
+// The client could have more on its way, but when the broker refuses a batch for
+// good, the client gives up everything of that partition and takes what is
+// produced next as if nothing had been: it would land before what was refused.
+// Here nothing is produced until it is known that nothing was refused, and a
+// round is handed over whole before any of it goes out (kgo.ManualFlushing). It
+// costs little: what waits makes the next batches larger.
+type rounds struct {
+	queue   []*ticket
+	spare   []*ticket // the other half of the pair that is swapped
+	running bool
+	failed  bool // nothing goes out before Reset
+}
+
+// enqueue sends the ticket with the next round. The lock is held.
+func (k *KafkaSink) enqueue(t *ticket) {
+	k.rounds.queue = append(k.rounds.queue, t)
+	if !k.rounds.running && !k.rounds.failed {
+		k.rounds.running = true
+		client := k.client
+		k.drivers.Go(func() { k.drive(client) })
+	}
+}
+
+// drive sends rounds until there is nothing to send, or something was refused, or
+// the client is not the one in use any more.
+func (k *KafkaSink) drive(client *kgo.Client) {
+	for {
+		next := k.take(client)
+		if len(next) == 0 {
+			return
+		}
+		for _, t := range next {
+			client.Produce(t.Context, &t.kafka, promise)
+		}
+		// It returns when each record's promise has been called. Closing the client
+		// ends it.
+		_ = client.Flush(context.Background())
+	}
+}
+
+// take composes a round: what is queued, but of a topic on trial only one record.
+func (k *KafkaSink) take(client *kgo.Client) []*ticket {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if client != k.client {
+		return nil // Reset has made a new beginning
+	}
+	r := &k.rounds
+	if r.failed || len(r.queue) == 0 {
+		r.running = false
+		return nil
+	}
+	if len(k.solos) == 0 {
+		r.queue, r.spare = r.spare[:0], r.queue
+		return r.spare
+	}
+	next, rest := r.spare[:0], r.queue[:0]
+	tried := make(map[string]bool)
+	for _, t := range r.queue {
+		topic := t.record.Topic
+		t.alone = k.solos[topic] != nil
+		if t.alone && tried[topic] {
+			rest = append(rest, t)
+			continue
+		}
+		tried[topic] = true
+		next = append(next, t)
+	}
+	r.queue, r.spare = rest, next
+	return next
+}
