@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -99,6 +100,17 @@ func unauthenticated(detail string) *problem {
 
 var crossOrigin = http.NewCrossOriginProtection()
 
+// isLoopback tells whether a Host header names this machine by a name that nobody
+// else can give it.
+func isLoopback(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	ip := net.ParseIP(strings.Trim(name, "[]"))
+	return name == "localhost" || ip != nil && ip.IsLoopback()
+}
+
 // authenticate puts the principal into the request's context.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -108,6 +120,10 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 			// too, and would be an operator.
 			if err := crossOrigin.Check(r); err != nil {
 				s.fail(w, r, problemf(kindForbidden, "the request comes from a page of another origin"))
+				return
+			}
+			if !isLoopback(r.Host) { // a name that was made to lead here
+				s.fail(w, r, problemf(kindForbidden, "the request is for host %q: without authentication only loopback addresses and localhost are served", r.Host))
 				return
 			}
 		}

@@ -208,7 +208,8 @@ func (c Config) validate() error {
 func (c Config) poolConfig() (*pgxpool.Config, error) {
 	pc, err := pgxpool.ParseConfig(c.DatabaseURL)
 	if err != nil {
-		return nil, &UsageError{Err: fmt.Errorf("DatabaseURL: %w", err)}
+		// The driver's error may hold the password.
+		return nil, &UsageError{Err: errors.New("DatabaseURL: no URL or keyword string that Postgres takes")}
 	}
 	if !strings.Contains(c.DatabaseURL, "pool_max_conns") {
 		pc.MaxConns = int32(min(c.MaxConns, 10_000))

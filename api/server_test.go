@@ -186,8 +186,8 @@ func TestASlowClientIsCut(t *testing.T) {
 		c.ReadHeaderTimeout, c.ReadTimeout = 100*time.Millisecond, 200*time.Millisecond
 	})
 	for name, c := range map[string]struct{ send, want string }{
-		"header": {"POST /v1/orders HTTP/1.1\r\nHost: x\r\nX-A: ", ""},
-		"body":   {"POST /v1/orders HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{", "408"},
+		"header": {"POST /v1/orders HTTP/1.1\r\nHost: localhost\r\nX-A: ", ""},
+		"body":   {"POST /v1/orders HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: k\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{", "408"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

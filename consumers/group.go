@@ -60,6 +60,8 @@ func (g *group) options() []kgo.Opt {
 		// A fetch should fit the queues: what is over is fetched again later.
 		kgo.FetchMaxPartitionBytes(256 << 10),
 		kgo.FetchMaxBytes(8 << 20),
+		// A few kilobytes may decompress to gigabytes.
+		kgo.MaxDecompressBatchBytes(64 << 20),
 	}
 	opts = append(opts, c.KafkaOptions...)
 	if c.Instance != "" {

@@ -1,4 +1,4 @@
--- One order as its principal (), or an operator ( true), sees it.
+-- One order as its principal, or an operator, sees it.
 -- Indexes: orders_pkey, order_items_pkey. Locks: ACCESS SHARE.
 SELECT o.order_id, o.customer_id, o.currency, o.total_minor, o.plan, o.shipping_address, o.status, o.reason, o.stock_status,
        o.version, o.created_at, o.updated_at, o.confirmed_at,

@@ -1,5 +1,6 @@
 -- Retention, one batch: keys older than $1, at most $2 of them, oldest first.
--- Rows that another API process is deleting are passed over.
+-- Waits for another API process that deletes the same rows, and then finds them
+-- gone.
 -- Index: idempotency_key_created_at_idx. Locks: ROW EXCLUSIVE.
 DELETE FROM gapless.idempotency_key
 WHERE ctid = ANY (ARRAY(

@@ -7,5 +7,5 @@ INSERT INTO gapless.inbox_attempt AS a (consumer, generation, topic, partition, 
 SELECT $1, $2, $3, $4, $5, $6, $7, $8
 FROM set_config('synchronous_commit', 'off', true)
 ON CONFLICT (consumer, generation, topic, partition, "offset") DO UPDATE
-SET attempts = a.attempts + EXCLUDED.attempts, error = EXCLUDED.error, last_failed_at = clock_timestamp()
+SET attempts = a.attempts + EXCLUDED.attempts, error = coalesce(nullif(EXCLUDED.error, ''), a.error), last_failed_at = clock_timestamp()
 RETURNING attempts, first_failed_at

@@ -22,5 +22,6 @@ WITH claim AS (
 ), attempt AS (
     DELETE FROM gapless.inbox_attempt
     WHERE consumer = $1 AND generation = $2 AND topic = $4 AND partition = $5 AND "offset" = $6
+      AND EXISTS (SELECT FROM claim)
 )
 SELECT dead_letter_id FROM letter

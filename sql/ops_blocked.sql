@@ -1,5 +1,5 @@
--- Keys that wait for a dead letter, oldest first, and how much waits behind each:
--- key_block_message_pkey. Locks: ACCESS SHARE.
+-- Keys that wait for a dead letter, oldest first, and how much waits behind each.
+-- Index: key_block_message_pkey. Locks: ACCESS SHARE.
 SELECT b.consumer, b.generation, b.topic, coalesce(encode(b.key, 'escape'), '') AS key,
        b.dead_letter_id, b.blocked_at, d.partition, d.reason,
        (SELECT count(*)

@@ -16,7 +16,7 @@ FROM (
     SELECT p.updated_at, 'payment', format('%s, %s %s (captured %s, refunded %s)', p.status, p.amount_minor, p.currency, p.captured_minor, p.refunded_minor),
            coalesce(p.charge_id, p.order_id::text),
            jsonb_build_object('status', p.status, 'amount_minor', p.amount_minor, 'captured_minor', p.captured_minor, 'refunded_minor', p.refunded_minor,
-                              'charge_id', p.charge_id, 'flagged', p.flagged, 'reason', p.reason)
+                              'charge_id', p.charge_id, 'reason', p.reason)
     FROM payment.payments AS p
     WHERE p.order_id = @order
     UNION ALL

@@ -2,6 +2,7 @@ package payment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/gapless/gapless/consumers/internal/combine"
@@ -130,13 +132,20 @@ func (s *Sandbox) settle(ctx context.Context, want string, e entry) error {
 // own: one call's fault is not another's, and a statement takes no key twice.
 func (s *Sandbox) write(ctx context.Context, entries []entry) []combine.Answer[result] {
 	answers := make([]combine.Answer[result], len(entries))
-	if err := s.transact(ctx, entries, answers); err == nil || len(entries) == 1 {
+	err := s.transact(ctx, entries, answers)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); len(entries) == 1 || !ok || !isOneCalls(pg.Code) {
 		return answers
 	}
 	for i := range entries {
 		_ = s.transact(ctx, entries[i:i+1], answers[i:i+1]) // the error is in the answer
 	}
 	return answers
+}
+
+// isOneCalls tells whether an error of the server may be one call's doing: not its
+// connection, its resources or a person's.
+func isOneCalls(code string) bool {
+	return !slices.Contains([]string{"08", "53", "57", "58"}, code[:min(2, len(code))])
 }
 
 // transact answers each entry with the same error if it fails. A failure on the
@@ -153,7 +162,9 @@ func (s *Sandbox) transact(ctx context.Context, entries []entry, answers []combi
 		})
 		return err
 	}
-	var batch pgx.Batch // without BEGIN, a batch is one transaction
+	var batch pgx.Batch
+	// A void has to see the charge of the call it waited for.
+	batch.Queue(sql.InboxBegin)
 	for _, e := range entries {
 		switch e.operation {
 		case void:
@@ -169,6 +180,7 @@ func (s *Sandbox) transact(ctx context.Context, entries []entry, answers []combi
 	if list := only(entries, capture); len(list) > 0 {
 		queueCapture(&batch, list).Query(read)
 	}
+	batch.Queue(sql.InboxCommit)
 	err := s.pool.SendBatch(ctx, &batch).Close()
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)

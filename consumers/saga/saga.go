@@ -50,6 +50,7 @@ type Saga struct {
 	writer  *outbox.Writer
 	log     *slog.Logger
 	metrics *metrics
+	aside   aside
 }
 
 // New returns a saga. It does no I/O. It panics on a Config that contradicts

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gapless/gapless/consumers"
+	"github.com/gapless/gapless/consumers/internal/participant"
 	"github.com/gapless/gapless/internal/crashpoint"
 	"github.com/gapless/gapless/outbox"
 	"github.com/gapless/gapless/sql"
@@ -55,30 +58,69 @@ func (s *Saga) Run(ctx context.Context) error {
 	}
 }
 
-// expire moves every saga that is due now.
+// expire moves every saga that is due now. One that cannot be moved is left for a
+// while, so that it does not hold up those behind it.
 func (s *Saga) expire(ctx context.Context) error {
 	for {
-		n, err := s.expireSome(ctx)
+		ids, err := s.expireSome(ctx, dueAtOnce)
+		if err != nil && len(ids) > 1 {
+			ids, err = s.expireSingly(ctx)
+		}
 		if err != nil {
+			s.setAside(ids, err)
 			return fmt.Errorf("expire sagas: %w", err)
 		}
-		if n < dueAtOnce {
+		if len(ids) < dueAtOnce {
 			return nil
 		}
 	}
 }
 
-func (s *Saga) expireSome(ctx context.Context) (n int, err error) {
+// expireSingly moves one saga after the other, each in its own transaction. Its
+// error is no saga's, but the database's.
+func (s *Saga) expireSingly(ctx context.Context) (moved []sagaID, err error) {
+	for {
+		ids, err := s.expireSome(ctx, 1)
+		switch {
+		case err != nil && len(ids) == 0:
+			return nil, err
+		case err != nil:
+			s.setAside(ids, err)
+		case len(ids) == 0:
+			return moved, nil
+		}
+		moved = append(moved, ids...)
+		if len(moved) >= dueAtOnce {
+			return moved, nil
+		}
+	}
+}
+
+func (s *Saga) setAside(ids []sagaID, cause error) {
+	for _, id := range ids {
+		s.aside.put(id)
+		s.log.Error("saga cannot be moved by its timer, left for a minute", "saga_id", id, "error", cause)
+	}
+}
+
+// expireSome moves up to limit sagas in one transaction and returns which they
+// are, also when it fails.
+func (s *Saga) expireSome(ctx context.Context, limit int) (ids []sagaID, err error) {
 	var resent, givenUp int
+	defer func() {
+		if v := recover(); v != nil { // a step that this version does not know
+			err = fmt.Errorf("move saga: panic: %v", v)
+		}
+	}()
 	err = s.transact(ctx, func(tx consumers.Tx, w *work) error {
-		rows, err := tx.Query(ctx, sql.SagaDue, dueAtOnce)
+		rows, err := tx.Query(ctx, sql.SagaDue, limit, participant.Raw(s.aside.ids()))
 		if err != nil {
 			return err
 		}
 		if err := w.read(rows); err != nil {
 			return err
 		}
-		n = len(w.sagas)
+		ids = slices.Collect(maps.Keys(w.sagas))
 		for id, i := range w.sagas {
 			before := i.state
 			w.apply(input{saga: id, event: Expired{}})
@@ -100,7 +142,7 @@ func (s *Saga) expireSome(ctx context.Context) (n int, err error) {
 		s.metrics.resends.Add(float64(resent))
 		s.metrics.givenUp.Add(float64(givenUp))
 	}
-	return n, err
+	return ids, err
 }
 
 // Mend is an operator's decision on a saga that needs attention. It is noted in
@@ -137,7 +179,7 @@ func (s *Saga) Mend(ctx context.Context, saga uuid.UUID, action Action, actor, r
 // answered the outcome is unknown, and the sagas themselves tell: what was moved
 // is not due any more.
 func (s *Saga) transact(ctx context.Context, do func(consumers.Tx, *work) error) error {
-	return pgx.BeginFunc(ctx, s.config.Pool, func(pgtx pgx.Tx) error {
+	return pgx.BeginTxFunc(ctx, s.config.Pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(pgtx pgx.Tx) error {
 		tx := &plainTx{Tx: pgtx, writer: s.writer, batch: &pgx.Batch{}}
 		w := newWork(s.machine)
 		if err := do(tx, w); err != nil {

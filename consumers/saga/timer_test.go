@@ -101,3 +101,34 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+// A saga that cannot be moved does not hold up those behind it.
+func TestTimerPassesOverASagaThatCannotBeMoved(t *testing.T) {
+	t.Parallel()
+	b := newBus(t, 1)
+	stuck, unknown, good := b.place(order()), b.place(order()), b.place(order())
+	b.carry()
+	b.deliver("saga", 3)
+	for _, statement := range []string{
+		"delete from checkout.order_items where order_id = '" + stuck.String() + "'",
+		"delete from checkout.orders where order_id = '" + stuck.String() + "'",
+		// its last attempt, so that the order is to be cancelled
+		"update gapless.saga set data = data || '{\"attempts\": 100}' where saga_id = '" + stuck.String() + "'",
+		"update gapless.saga set step = 'of a later version' where saga_id = '" + unknown.String() + "'",
+		"update gapless.saga set deadline = clock_timestamp() - interval '1 minute'",
+		"update gapless.saga set deadline = clock_timestamp() where saga_id = '" + good.String() + "'",
+	} {
+		if _, err := b.admin.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.saga.Expire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := one[int](b, "select count(*) from gapless.outbox where type = 'ReserveStock' and aggregateid = '"+good.String()+"'"); n != 2 {
+		t.Errorf("%d commands of the saga behind those that cannot be moved, want 2", n)
+	}
+	if n := one[int](b, "select count(*) from gapless.saga where deadline < clock_timestamp()"); n == 0 {
+		t.Error("every saga was moved: the fault was not met")
+	}
+}

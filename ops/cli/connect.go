@@ -22,6 +22,10 @@ import (
 // does not answer is told of while the person still looks.
 const connectTimeout = 8 * time.Second
 
+// errDatabaseURL says nothing of what the driver says: that may hold the password.
+var errDatabaseURL = errors.New("--database-url is no URL (postgres://user:password@host:port/database) or keyword string that Postgres takes; " +
+	"special characters in a password are percent-encoded")
+
 // database is the flag of every command that speaks to Postgres.
 type database struct {
 	DatabaseURL string `help:"Postgres, as a URL or keyword string." placeholder:"URL"`
@@ -32,7 +36,7 @@ func (d database) url() (string, error) {
 		return "", usage("--database-url is not set (nor GAPLESS_DATABASE_URL or DATABASE_URL)")
 	}
 	if _, err := pgxpool.ParseConfig(d.DatabaseURL); err != nil {
-		return "", usage("--database-url: %w", err)
+		return "", usage("%w", errDatabaseURL)
 	}
 	return d.DatabaseURL, nil
 }
@@ -46,7 +50,7 @@ func (d database) pool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
 	}
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, usage("--database-url: %w", err)
+		return nil, usage("%w", errDatabaseURL)
 	}
 	if !strings.Contains(url, "pool_max_conns") {
 		config.MaxConns = max(config.MaxConns, int32(conns))

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"net/url"
 	"text/tabwriter"
 
 	"github.com/gapless/gapless/ops/schema"
@@ -29,6 +30,13 @@ func (c contractFlags) config(e *env, against string) (schema.Config, error) {
 		} else {
 			config.Dir = against
 		}
+	}
+	// What is printed, logged and stored is the URL without its password.
+	if u, err := url.Parse(config.RegistryURL); err == nil && u.User != nil {
+		config.Username = u.User.Username()
+		config.Password, _ = u.User.Password()
+		u.User = nil
+		config.RegistryURL = u.String()
 	}
 	if config.RegistryURL == "" && config.Dir == "" {
 		return config, usage("--registry-url is not set (nor GAPLESS_REGISTRY_URL or SCHEMA_REGISTRY_URL), nor --against")

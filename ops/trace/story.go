@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 )
@@ -89,6 +91,16 @@ func (s *Story) Missing() []Entry {
 	return list
 }
 
+// plain takes out what would steer the terminal: rows hold what anybody wrote.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
 // WriteText writes the story as an aligned timeline: time (UTC), milliseconds
 // since the first entry, store, what happened, id.
 func (s *Story) WriteText(w io.Writer) error {
@@ -120,13 +132,13 @@ func (s *Story) WriteText(w io.Writer) error {
 		if e.Missing {
 			at = "missing"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", at, since, e.Store, e.What, e.ID)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", at, since, e.Store, plain(e.What), plain(e.ID))
 	}
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("write story: %w", err)
 	}
 	for _, note := range s.Notes {
-		if _, err := fmt.Fprintf(w, "\nnote: %s\n", note); err != nil {
+		if _, err := fmt.Fprintf(w, "\nnote: %s\n", plain(note)); err != nil {
 			return fmt.Errorf("write story: %w", err)
 		}
 	}

@@ -13,6 +13,7 @@ COMMENT ON SCHEMA gapless IS 'Gapless: transactional outbox, inbox, sagas. One i
 -- +goose StatementBegin
 CREATE FUNCTION gapless.uuid7(at timestamptz DEFAULT clock_timestamp()) RETURNS uuid
     LANGUAGE sql VOLATILE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp -- or a caller's operators in another schema would be taken
 AS $$
     WITH t AS (
         SELECT floor(extract(epoch FROM at) * 1000)::bigint AS ms,
@@ -33,6 +34,7 @@ COMMENT ON FUNCTION gapless.uuid7(timestamptz) IS 'UUIDv7 (RFC 9562) of the give
 -- +goose StatementBegin
 CREATE FUNCTION gapless.uuid7_floor(at timestamptz) RETURNS uuid
     LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT
+    SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT encode(
         substring(int8send(floor(extract(epoch FROM at) * 1000)::bigint) FROM 3) || '\x70008000000000000000'::bytea,
@@ -44,6 +46,7 @@ $$;
 -- +goose StatementBegin
 CREATE FUNCTION gapless.uuid7_time(id uuid) RETURNS timestamptz
     LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT
+    SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT CASE WHEN get_byte(uuid_send(id), 6) >> 4 = 7 THEN
         to_timestamp((

@@ -358,6 +358,9 @@ BEGIN
                 IF NOT result ? name THEN -- also: another member of its oneof came in between
                     seen := array_replace(seen, number, 0);
                 END IF;
+                IF cardinality(seen) >= 256 THEN -- each merges all before it: a payload could keep us for hours
+                    RAISE EXCEPTION 'more than 256 message fields in one message';
+                END IF;
                 seen := array_append(seen, number);
                 seen_starts := array_append(seen_starts, starts);
                 seen_ends := array_append(seen_ends, ends);
