@@ -251,6 +251,7 @@ func (g *group) begin(ctx context.Context, at map[string]map[int32]kgo.Offset) (
 	if err != nil {
 		return nil, err // the client asks again
 	}
+	back := 0
 	floors := make(map[partitionID]int64) // what was reached before, of those that begin at the start
 	for _, id := range list {
 		committed := at[id.topic][id.partition]
@@ -259,10 +260,13 @@ func (g *group) begin(ctx context.Context, at map[string]map[int32]kgo.Offset) (
 			floors[id] = reached
 		}
 		if begin != committed {
-			g.engine.log.Warn("the database is behind the group's committed offset, going back", "topic", id.topic, "partition", id.partition,
-				"committed", committed.EpochOffset().Offset, "begin", begin.EpochOffset().Offset)
+			back++
 		}
 		at[id.topic][id.partition] = begin
+	}
+	if back > 0 {
+		// Usual after a death: the database's offsets are up to a second behind.
+		g.engine.log.Info("partitions begin where the database is, before the group's committed offset", "partitions", back)
 	}
 	return at, g.missed(ctx, floors)
 }

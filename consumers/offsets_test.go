@@ -244,7 +244,7 @@ func removed(t *testing.T) (*database, *cluster) {
 	return d, c
 }
 
-func (c *cluster) runUntilLost(t *testing.T, d *database) *consumers.LostError {
+func (c *cluster) remedyOfLoss(t *testing.T, d *database) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -253,7 +253,7 @@ func (c *cluster) runUntilLost(t *testing.T, d *database) *consumers.LostError {
 	if !ok {
 		t.Fatalf("run ended with %v, want the loss", err)
 	}
-	return lost
+	return lost.Refusal()
 }
 
 // Records that were removed before they were read are told of, whichever of the
@@ -264,20 +264,24 @@ func TestLossIsToldByEitherOffset(t *testing.T) {
 	if _, err := d.admin.Exec(t.Context(), "DELETE FROM gapless.inbox_offset"); err != nil {
 		t.Fatal(err)
 	}
-	c.runUntilLost(t, d)
+	if remedy := c.remedyOfLoss(t, d); remedy == "" {
+		t.Error("a loss without a remedy")
+	}
 
 	d, c = removed(t)
 	if _, err := c.groups.DeleteGroups(t.Context(), contracts.Group(c.name, 1)); err != nil {
 		t.Fatal(err)
 	}
-	c.runUntilLost(t, d)
+	if remedy := c.remedyOfLoss(t, d); remedy == "" {
+		t.Error("a loss without a remedy")
+	}
 }
 
 // What the error tells a person to do is enough.
 func TestRemedyOfALoss(t *testing.T) {
 	t.Parallel()
 	d, c := removed(t)
-	remedy := c.runUntilLost(t, d).Refusal()
+	remedy := c.remedyOfLoss(t, d)
 	_, statement, ok := strings.Cut(remedy, "psql: ")
 	if !ok {
 		t.Fatalf("no statement in %q", remedy)

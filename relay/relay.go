@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -141,6 +142,10 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed bool) 
 			pause = 0 // the row is known now and will be parked
 		}
 		return pause, nil
+	case publicationUnreadable(err):
+		return 0, refuse("A slot that is older than its publication cannot be read any more."+byHand+
+			dropSlotSQL(r.cfg.Slot)+makeSlotSQL(r.cfg.Slot)+resendSQL(r.cfg.Slot)+followSQL(r.cfg.Slot),
+			"publication %q was made after slot %q, or was dropped under it", r.cfg.Publication, r.cfg.Slot)
 	case !streamed && permanent(err):
 		return 0, err
 	}
@@ -151,6 +156,13 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed bool) 
 		r.resetSink(ctx)
 	}
 	return r.backoff(tries), nil
+}
+
+// publicationUnreadable recognises what the walsender says, at each start anew,
+// when WAL that it must decode was written while there was no publication.
+func publicationUnreadable(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "42704" && strings.Contains(pg.Message, "publication")
 }
 
 // resetSink tells whether it went well, or was cut off by the end of ctx.

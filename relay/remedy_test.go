@@ -44,13 +44,7 @@ func TestRemediesWork(t *testing.T) {
 			if err := run(t, s.config(&sink)).ended(); !errors.As(err, &refusal) {
 				t.Fatalf("error %v, want a refusal", err)
 			}
-			_, statements, ok := strings.Cut(refusal.Remedy, "SQL: ")
-			if !ok {
-				t.Fatalf("no statement in %q", refusal.Remedy)
-			}
-			for statement := range strings.SplitSeq(strings.TrimSuffix(statements, "; "), "; ") {
-				s.exec(t, statement)
-			}
+			s.follow(t, refusal)
 			r = run(t, s.config(&sink))
 			testkit.Eventually(t, patience, func() error {
 				got := sink.values()
@@ -68,5 +62,44 @@ func TestRemediesWork(t *testing.T) {
 			})
 			r.stop()
 		})
+	}
+}
+
+// A publication that was dropped under the slot and made again cannot be read by
+// it: that is said, with what to do, and not tried for ever.
+func TestPublicationMadeAgainIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1")
+	want(t, &sink, "1")
+	s.stored(t, r, 1)
+	r.stop()
+	s.exec(t, "drop publication gapless")
+	s.exec(t, "create table beside (n int)")
+	s.exec(t, "insert into beside values (1)") // WAL that the slot must decode
+	s.append(t, "k", "lost")
+	s.exec(t, "create publication gapless for table gapless.outbox, gapless.dead_letter with (publish = 'insert', publish_via_partition_root = true)")
+	// What a person may have done on the way: the record trusts the publication again.
+	s.exec(t, "update gapless.relay_progress set proofs = '[]', publication_fingerprint = null")
+	var refusal *relay.Refusal
+	if err := run(t, s.config(&sink)).ended(); !errors.As(err, &refusal) || !strings.Contains(err.Error(), "made after slot") {
+		t.Fatalf("error %v, want a refusal", err)
+	}
+	s.follow(t, refusal)
+	run(t, s.config(&sink))
+	want(t, &sink, "1", "1", "lost")
+}
+
+// follow runs the statements of a refusal.
+func (s *setup) follow(t *testing.T, r *relay.Refusal) {
+	t.Helper()
+	_, statements, ok := strings.Cut(r.Remedy, "SQL: ")
+	if !ok {
+		t.Fatalf("no statement in %q", r.Remedy)
+	}
+	for statement := range strings.SplitSeq(strings.TrimSuffix(statements, "; "), "; ") {
+		s.exec(t, statement)
 	}
 }

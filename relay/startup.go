@@ -37,8 +37,9 @@ func refuseServer(v server, cfg Config) error {
 		return refuse("Set wal_level = logical and restart the server.", "wal_level is %s, not logical", v.WALLevel)
 	}
 	if !v.PublicationExists {
-		return refuse("Run gapless migrate up if that was never done; else create it WITH (publish = 'insert', publish_via_partition_root = true)"+
-			" for the outbox tables. A slot that is older than its publication cannot be read any more."+byHand+dropSlotSQL(cfg.Slot)+makeSlotSQL(cfg.Slot)+resendSQL(cfg.Slot)+followSQL(cfg.Slot),
+		return refuse("Run gapless migrate up if that was never done; else first CREATE PUBLICATION "+cfg.Publication+
+			" FOR TABLE gapless.outbox, gapless.dead_letter WITH (publish = 'insert', publish_via_partition_root = true),"+
+			" naming outbox tables of your own too. A slot that is older than its publication cannot be read any more."+byHand+dropSlotSQL(cfg.Slot)+makeSlotSQL(cfg.Slot)+resendSQL(cfg.Slot)+followSQL(cfg.Slot),
 			"publication %q does not exist", cfg.Publication)
 	}
 	if len(v.PublicationTables) == 0 {
@@ -48,6 +49,10 @@ func refuseServer(v server, cfg Config) error {
 	if !v.PublishesInserts {
 		return refuse("Run ALTER PUBLICATION … SET (publish = 'insert'). If rows were written meanwhile:"+byHand+resendSQL(cfg.Slot),
 			"publication %q does not publish inserts", cfg.Publication)
+	}
+	if v.HasDeadLetters && slices.Contains(v.PublicationTables, "gapless.outbox") && !slices.Contains(v.PublicationTables, "gapless.dead_letter") {
+		return refuse("Run ALTER PUBLICATION "+cfg.Publication+" ADD TABLE gapless.dead_letter. Dead letters written meanwhile are in that table and in no topic.",
+			"publication %q publishes gapless.outbox, but not gapless.dead_letter: parked messages would reach no topic", cfg.Publication)
 	}
 	if i := slices.IndexFunc(v.PublicationTables, func(t string) bool { return strings.HasPrefix(t, "gapless.outbox_p") }); i >= 0 {
 		return refuse("Run ALTER PUBLICATION … SET (publish_via_partition_root = true).",

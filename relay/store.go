@@ -69,6 +69,7 @@ type server struct {
 	ConfirmedFlush     *string  `db:"confirmed_flush"`
 	PublicationExists  bool     `db:"publication_exists"`
 	PublishesInserts   bool     `db:"publishes_inserts"`
+	HasDeadLetters     bool     `db:"has_dead_letters"`
 	PublicationTables  []string `db:"tables"`
 }
 
@@ -227,7 +228,7 @@ func collect[T any](ctx context.Context, s *store, query string, args ...any) (T
 		var zero T
 		return zero, err
 	}
-	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByNameLax[T])
+	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[T])
 }
 
 // shuttingDown: the server takes no more statements, but its walsender stays

@@ -13,6 +13,7 @@ SELECT current_setting('wal_level') AS wal_level,
        s.confirmed_flush_lsn::text AS confirmed_flush,
        p.oid IS NOT NULL AS publication_exists,
        coalesce(p.pubinsert, false) AS publishes_inserts,
+       to_regclass('gapless.dead_letter') IS NOT NULL AS has_dead_letters,
        coalesce((SELECT array_agg(format('%s.%s', t.schemaname, t.tablename) ORDER BY 1)
                  FROM pg_publication_tables AS t WHERE t.pubname = p.pubname), '{}')::text[] AS tables
 FROM (SELECT $1::name AS slot, $2::name AS publication) AS wanted

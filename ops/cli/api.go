@@ -32,11 +32,13 @@ func (c *apiCommand) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	defer pool.Close()
-	switch pipeline, _, err := installed(ctx, pool); {
+	switch found, err := installed(ctx, pool); {
 	case err != nil:
 		return err
-	case !pipeline:
+	case !found.Pipeline:
 		return errNoSchema
+	case !found.MayServe:
+		return errRole("gapless_app")
 	}
 	codec, err := c.codec(ctx, pool)
 	if err != nil {

@@ -94,12 +94,28 @@ func (d database) servicePool(ctx context.Context, conns int) (*pgxpool.Pool, er
 // errNoSchema is a service's reason not to start.
 var errNoSchema = errors.New("this database has no schema of Gapless: run 'gapless migrate up'")
 
-// installed tells what of Gapless the database holds.
-func installed(ctx context.Context, pool *pgxpool.Pool) (pipeline, inbox bool, err error) {
-	if err := pool.QueryRow(ctx, sql.PipelineInstalled).Scan(&pipeline, &inbox); err != nil {
-		return false, false, fmt.Errorf("look for the schema: %w", err)
+// installation is what of Gapless a database holds, and what the login may do.
+type installation struct {
+	Pipeline   bool `db:"pipeline"`
+	Inbox      bool `db:"inbox"`
+	MayServe   bool `db:"may_serve"`
+	MayConsume bool `db:"may_consume"`
+}
+
+func installed(ctx context.Context, pool *pgxpool.Pool) (installation, error) {
+	rows, err := pool.Query(ctx, sql.PipelineInstalled)
+	if err != nil {
+		return installation{}, fmt.Errorf("look for the schema: %w", err)
 	}
-	return pipeline, inbox, nil
+	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[installation])
+	if err != nil {
+		return installation{}, fmt.Errorf("look for the schema: %w", err)
+	}
+	return found, nil
+}
+
+func errRole(group string) error {
+	return fmt.Errorf("this login may not do that work: GRANT %s TO it, or use one that has it", group)
 }
 
 // kafka is the flag of every command that speaks to a broker.

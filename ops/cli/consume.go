@@ -54,11 +54,13 @@ func (c *consumeRun) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	defer pool.Close()
-	switch _, inbox, err := installed(ctx, pool); {
+	switch found, err := installed(ctx, pool); {
 	case err != nil:
 		return err
-	case !inbox:
+	case !found.Inbox:
 		return errNoSchema
+	case !found.MayConsume:
+		return errRole("gapless_consumer")
 	}
 	codec, err := c.codec(ctx, pool)
 	if err != nil {

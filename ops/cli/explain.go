@@ -77,6 +77,9 @@ func remedy(err error) string {
 		case "3F000", "42P01", "42883":
 			return "the schema is missing or old: run 'gapless migrate up'"
 		case "42501":
+			if strings.Contains(pg.Message, "replication role") || strings.Contains(pg.Message, "REPLICATION") {
+				return "ALTER ROLE … REPLICATION for this login"
+			}
 			return "grant the login one of the group roles (gapless_app, gapless_relay, gapless_consumer), or run as the owner"
 		case "53300":
 			return "too many connections: raise max_connections or lower the pool sizes"

@@ -125,8 +125,8 @@ func (c *relayRun) pipelineInstalled(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	defer pool.Close()
-	withShop, _, err := installed(ctx, pool)
-	return withShop, err
+	found, err := installed(ctx, pool)
+	return found.Pipeline, err
 }
 
 func relayChecks(s relay.Status) []health.Check {

@@ -125,6 +125,10 @@ func (m *DeadMessage) decode() {
 			break
 		}
 	}
+	if json.Valid(m.Value) { // as it was received, also what the contract does not know
+		m.Message = m.Value
+		return
+	}
 	body, err := contracts.Decode(contentType, m.Type, m.Value)
 	if err == nil {
 		m.Message, err = protojson.Marshal(body)

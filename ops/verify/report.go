@@ -91,8 +91,11 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(w, "incomplete: %s\n", why)
 	}
 	verdict := "every invariant holds"
-	if r.Broken() {
+	switch {
+	case r.Broken():
 		verdict = "broken"
+	case len(r.Incomplete) > 0:
+		verdict = "what could be judged holds"
 	}
 	_, err := fmt.Fprintf(w, "%s: %d rows, %d records (%d repeats), cut at %s, %s\n",
 		verdict, r.Cut.Rows, r.Cut.Records, r.Cut.Repeats, r.Cut.LSN, r.Took.Round(time.Millisecond))

@@ -124,6 +124,13 @@ func (r *run) snapshot(ctx context.Context, f func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, r.Pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, f)
 }
 
+// hasSlot tells whether the relay's slot is there; an error says nothing.
+func (r *run) hasSlot(ctx context.Context) bool {
+	var found bool
+	err := r.Pool.QueryRow(ctx, sql.VerifySlot, r.Slot).Scan(&found)
+	return found || err != nil
+}
+
 // awaitRelay waits until the relay has passed the cut.
 func (r *run) awaitRelay(ctx context.Context) error {
 	args := pgx.StrictNamedArgs{"slot": r.Slot, "lsn": r.report.Cut.LSN}
@@ -147,6 +154,9 @@ func (r *run) awaitRelay(ctx context.Context) error {
 			switch {
 			case position == nil:
 				r.incomplete("no relay has ever run on slot %q: rows that are not in Kafka are too young", r.Slot)
+			case !active && !r.hasSlot(ctx):
+				return fmt.Errorf("slot %q does not exist: rows before %s that are not in Kafka will not come by themselves; start 'gapless relay', which says how to go on",
+					r.Slot, r.report.Cut.LSN)
 			case !active:
 				r.incomplete("no relay is connected to slot %q, which stands at %s: rows before %s that are not in Kafka are too young", r.Slot, *position, r.report.Cut.LSN)
 			default:

@@ -322,8 +322,10 @@ func TestALaggingRelayIsNoLoss(t *testing.T) {
 	order, _ := w.order("confirmed")
 	w.relay()
 	e := w.append("stock", order.String(), "StockReleased", 2, uuid.Nil)
-	w.exec("UPDATE gapless.relay_progress SET resume_lsn = '0/1'")
-	r := w.verify()
+	slot := w.db.Slot(t, "verify")
+	w.exec("UPDATE gapless.relay_progress SET resume_lsn = '0/1', slot = '" + slot + "'")
+	with := func(c *verify.Config) { c.Slot = slot }
+	r := w.verify(with)
 	if r.Broken() || r.Invariants[0].TooYoung != 1 {
 		t.Errorf("%v, loss %+v", breaches(r), r.Invariants[0].Counts)
 	}

@@ -25,6 +25,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // do the one wrong thing.
 type world struct {
 	testing.TB
+	db      *pgtest.DB
 	url     string
 	pool    *pgxpool.Pool
 	brokers []string
@@ -52,7 +53,7 @@ var takers = map[string][]string{
 
 func newWorld(t testing.TB) *world {
 	db := pgtest.NewDB(t)
-	w := &world{TB: t, url: db.LoginURL(t, pgtest.Readonly), pool: db.Pool(t), brokers: kafkaserver.ForTest(t), prefix: kafkaserver.Name(t, "verify.") + "."}
+	w := &world{TB: t, db: db, url: db.LoginURL(t, pgtest.Readonly), pool: db.Pool(t), brokers: kafkaserver.ForTest(t), prefix: kafkaserver.Name(t, "verify.") + "."}
 	w.client = kafkaserver.Client(t, w.brokers)
 	for kind := range takers {
 		kafkaserver.CreateTopic(t, w.brokers, w.prefix+kind, 3)

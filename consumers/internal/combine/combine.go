@@ -13,6 +13,7 @@ package combine
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 )
@@ -105,7 +106,11 @@ func (c *Combiner[R, A]) one(calls []*call[R, A]) {
 			}
 		})()
 	}
-	for i, a := range c.trip(ctx, requests) {
+	answers := c.trip(ctx, requests)
+	if len(answers) != len(requests) {
+		panic(fmt.Sprintf("combine: %d answers to %d requests", len(answers), len(requests)))
+	}
+	for i, a := range answers {
 		calls[i].answer = a
 		close(calls[i].done)
 	}
