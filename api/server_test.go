@@ -239,6 +239,14 @@ func TestTooManyAtOnceAre429(t *testing.T) {
 	if _, err := io.WriteString(writer, "{"); err != nil {
 		t.Fatal(err)
 	}
+	// Else what asks below would take the place, and the slow request be the one too
+	// many.
+	testkit.Eventually(t, 10*time.Second, func() error {
+		if _, text := f.ops("/metrics"); !strings.Contains(text, "gapless_http_requests_in_flight 1") {
+			return errors.New("the slow request has not come in")
+		}
+		return nil
+	})
 	var r response
 	testkit.Eventually(t, 10*time.Second, func() error {
 		if r = f.do(http.MethodGet, "/v1/products", "", nil); r.StatusCode != http.StatusTooManyRequests {

@@ -109,10 +109,11 @@ func (e *engine) abandon(ctx context.Context, conn *pgx.Conn, cause error) error
 	return cause
 }
 
-// dropDemoted closes a connection to a server that takes no writes any more: in
-// the pool it would be the next one taken. A new one looks for the primary anew.
+// dropDemoted closes a connection to a server that takes no writes any more (25006)
+// or is in recovery (55000): in the pool it would be the next one taken. A new one
+// looks for the primary anew.
 func dropDemoted(ctx context.Context, conn *pgx.Conn, cause error) {
-	if pg, ok := errors.AsType[*pgconn.PgError](cause); ok && pg.Code == "25006" {
+	if pg, ok := errors.AsType[*pgconn.PgError](cause); ok && (pg.Code == "25006" || pg.Code == "55000") {
 		_ = conn.Close(ctx) // the cause is told, not this
 	}
 }

@@ -8,10 +8,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/gapless/gapless/consumers"
 )
@@ -179,5 +182,63 @@ func TestLostPreparedStatementsCountNoAttempt(t *testing.T) {
 		if got := process(t, in, message(t, 9, strings.ToLower(code), "good")); got[0] != consumers.Applied {
 			t.Errorf("outcome %v after %s, want applied", got, code)
 		}
+	}
+}
+
+// A server that was demoted under us keeps its connections and takes no writes: they
+// are given up, not given out again.
+func TestDemotedServerIsLeft(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	config := d.pool.Config()
+	var connections atomic.Int32
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		if connections.Add(1) > 1 {
+			return nil
+		}
+		_, err := conn.Exec(ctx, "SET default_transaction_read_only = on")
+		return err
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	process(t, newInbox(t, consumers.Config{Pool: pool}, effectConsumer()), message(t, 0, "a", "good"))
+	if d.effects(t) != "a" || connections.Load() < 2 {
+		t.Errorf("effects %q over %d connections", d.effects(t), connections.Load())
+	}
+}
+
+// A message whose statement is always too slow holds what comes after it, not what
+// came before it in its batch.
+func TestAlwaysTooSlowStatementHoldsNothingBeforeIt(t *testing.T) {
+	t.Parallel()
+	d, c := newDatabase(t), newCluster(t, 1)
+	config := d.pool.Config()
+	config.ConnConfig.RuntimeParams["statement_timeout"] = "200ms"
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	consumer := effectConsumer()
+	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
+		if string(m.Key) == "slow" {
+			_, err := tx.Exec(ctx, "SELECT pg_sleep(5)")
+			return err
+		}
+		return applyEffect(ctx, tx, m)
+	}
+	c.produce(t, c.record(0, "a", "good"), c.record(0, "slow", "good"), c.record(0, "b", "good"))
+	cfg := c.config(d, consumer)
+	cfg.Pool = pool
+	r := run(t, cfg)
+	d.waitForEffects(t, 1)
+	if got := d.effects(t); got != "a" {
+		t.Errorf("effects %q", got)
+	}
+	if s := r.Status()[0]; s.DeadLetters != 0 || d.int(t, "SELECT count(*) FROM gapless.dead_letter") != 0 {
+		t.Errorf("a slow database parks nothing: %+v", s)
 	}
 }

@@ -248,6 +248,9 @@ func (g *group) begin(ctx context.Context, at map[string]map[int32]kgo.Offset) (
 		}
 	}
 	stored, err := g.offsets.load(ctx, list)
+	if errors.Is(err, errWentBack) {
+		g.fail(err)
+	}
 	if err != nil {
 		return nil, err // the client asks again
 	}
@@ -283,13 +286,18 @@ func (g *group) missed(ctx context.Context, reached map[partitionID]int64) error
 	}
 	for id, n := range reached {
 		if start, ok := starts.Lookup(id.topic, id.partition); ok && start.Err == nil && start.Offset > n {
-			select {
-			case g.failed <- &LostError{Group: g.name(), Topic: id.topic, Partition: id.partition, consumer: g.engine.consumer.Name, generation: g.engine.generation}:
-			default:
-			}
+			g.fail(&LostError{Group: g.name(), Topic: id.topic, Partition: id.partition, consumer: g.engine.consumer.Name, generation: g.engine.generation})
 		}
 	}
 	return nil
+}
+
+// fail ends the session with err, unless it is ending already.
+func (g *group) fail(err error) {
+	select {
+	case g.failed <- err:
+	default:
+	}
 }
 
 // save stores how far the partitions are settled.

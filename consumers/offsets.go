@@ -70,7 +70,7 @@ func (o *offsets) load(ctx context.Context, list []partitionID) (map[partitionID
 		return nil, fmt.Errorf("load offsets: %w", err)
 	}
 	if o.timeline != 0 && current != o.timeline {
-		return nil, errWentBack // what is saved next finds it too, and joins anew
+		return nil, errWentBack
 	}
 	o.timeline = current
 	o.engine.timeline.Store(current)
