@@ -5,6 +5,7 @@ package cli_test
 import (
 	"maps"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
 
+	"github.com/gapless/gapless/internal/pgtest"
 	program "github.com/gapless/gapless/ops/cli"
 )
 
@@ -72,6 +74,38 @@ func TestComposeCommandsParse(t *testing.T) {
 			if _, known := flags[flag]; !known || !strings.HasPrefix(name, "GAPLESS_") {
 				t.Errorf("%s: %s is no flag of gapless %s", s.Name, name, strings.Join(s.Command, " "))
 			}
+		}
+	}
+}
+
+// The services do not run as the owner: the statement that makes their logins works,
+// twice, and each login may do its service's work and no other's.
+func TestComposeLogins(t *testing.T) {
+	t.Parallel()
+	p := composeFile(t)
+	command := p.Services["logins"].Command
+	server := pgtest.Server(t, nil)
+	pgtest.Migrate(t, server.SuperuserURL())
+	admin := pgtest.OpenPool(t, server.SuperuserURL())
+	for range 2 {
+		if _, err := admin.Exec(t.Context(), command[len(command)-1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for service, may := range map[string]string{"api": "checkout.orders", "relay": "gapless.relay_progress", "consumers": "gapless.inbox"} {
+		u, err := url.Parse(*p.Services[service].Environment["GAPLESS_DATABASE_URL"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		password, _ := u.User.Password()
+		if err := pgtest.OpenPool(t, server.UserURL(u.User.Username(), password, "postgres")).Ping(t.Context()); err != nil {
+			t.Errorf("%s: log in: %v", service, err)
+		}
+		var can []string
+		err = admin.QueryRow(t.Context(), `SELECT array_agg(t) FROM unnest(ARRAY['checkout.orders', 'gapless.relay_progress', 'gapless.inbox']) AS t
+			WHERE has_table_privilege($1, t, 'INSERT')`, u.User.Username()).Scan(&can)
+		if err != nil || !slices.Equal(can, []string{may}) {
+			t.Errorf("%s writes %v, want %s; %v", service, can, may, err)
 		}
 	}
 }
