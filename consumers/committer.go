@@ -3,6 +3,7 @@ package consumers
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // errTogether tells a lane that a transaction failed which held other lanes'
@@ -80,6 +81,19 @@ func (c *committer) alone(ctx context.Context, items []*item) error {
 	return c.engine.apply(ctx, items)
 }
 
+// patienceBeside is how long a transaction waits for company while another runs.
+const patienceBeside = 5 * time.Millisecond
+
+// next is a share that is ready now.
+func (c *committer) next() (*share, bool) {
+	select {
+	case s := <-c.ready:
+		return s, true
+	default:
+		return nil, false
+	}
+}
+
 func (c *committer) transaction(ctx context.Context, first *share) {
 	select {
 	case c.places <- struct{}{}: // before the others are gathered: who waits meanwhile comes along
@@ -89,16 +103,28 @@ func (c *committer) transaction(ctx context.Context, first *share) {
 		return
 	}
 	shares, items := []*share{first}, first.items
-gather:
+	var company *time.Timer
 	for len(items) < c.engine.config.BatchSize {
-		select {
-		case s := <-c.ready:
-			// The whole share or none: a lane's items stay together. That may make
-			// the transaction twice the batch size, never more.
-			shares, items = append(shares, s), append(items[:len(items):len(items)], s.items...)
-		default:
-			break gather
+		s, isThere := c.next()
+		if !isThere && len(c.places) > 1 {
+			// Another transaction runs meanwhile: a little patience makes this one
+			// worth its commit.
+			if company == nil {
+				company = time.NewTimer(patienceBeside)
+				defer company.Stop()
+			}
+			select {
+			case s = <-c.ready:
+				isThere = true
+			case <-company.C:
+			}
 		}
+		if !isThere {
+			break
+		}
+		// The whole share or none: a lane's items stay together. That may make the
+		// transaction twice the batch size, never more.
+		shares, items = append(shares, s), append(items[:len(items):len(items)], s.items...)
 	}
 	err := c.engine.apply(ctx, items)
 	if err != nil && len(shares) > 1 && judge(err) != again && !errors.Is(err, errWentBack) {
