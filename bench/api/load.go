@@ -43,7 +43,7 @@ func dial(ctx context.Context, address string) (*poster, error) {
 func (p *poster) post() error {
 	n := keys.Add(1)
 	text := fmt.Sprintf(body, n%997)
-	p.buf = fmt.Appendf(p.buf[:0], "POST /v1/orders HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nIdempotency-Key: bench-%d-%d\r\nContent-Length: %d\r\n\r\n%s",
+	p.buf = fmt.Appendf(p.buf[:0], "POST /v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nIdempotency-Key: bench-%d-%d\r\nContent-Length: %d\r\n\r\n%s",
 		started, n, len(text), text)
 	if _, err := p.conn.Write(p.buf); err != nil {
 		return err
