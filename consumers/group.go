@@ -155,7 +155,7 @@ func (g *group) poll(ctx context.Context) error {
 				return
 			}
 			if errors.Is(err, kerr.OffsetOutOfRange) {
-				lost = &LostError{Group: g.name(), Topic: topic, Partition: partition, consumer: g.engine.consumer.Name, generation: g.engine.generation}
+				lost = g.lostAt(partitionID{topic, partition})
 				return
 			}
 			if loss, ok := errors.AsType[*kgo.ErrDataLoss](err); ok {
@@ -286,10 +286,17 @@ func (g *group) missed(ctx context.Context, reached map[partitionID]int64) error
 	}
 	for id, n := range reached {
 		if start, ok := starts.Lookup(id.topic, id.partition); ok && start.Err == nil && start.Offset > n {
-			g.fail(&LostError{Group: g.name(), Topic: id.topic, Partition: id.partition, consumer: g.engine.consumer.Name, generation: g.engine.generation})
+			g.fail(g.lostAt(id))
 		}
 	}
 	return nil
+}
+
+func (g *group) lostAt(id partitionID) *LostError {
+	return &LostError{
+		Group: g.name(), Topic: id.topic, Partition: id.partition,
+		consumer: g.engine.consumer.Name, generation: g.engine.generation,
+	}
 }
 
 // fail ends the session with err, unless it is ending already.

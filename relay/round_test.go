@@ -31,7 +31,7 @@ func TestNothingLandsBehindWhatWasRefused(t *testing.T) {
 				return nil, nil, false
 			}
 			refused.Add(1)
-			return refuse(req.(*kmsg.ProduceRequest), kerr.InvalidRecord.Code), nil, true
+			return answer(req.(*kmsg.ProduceRequest), kerr.InvalidRecord.Code), nil, true
 		})
 		sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: cluster.ListenAddrs()})
 		if err != nil {
@@ -83,19 +83,4 @@ func TestNothingLandsBehindWhatWasRefused(t *testing.T) {
 		mu.Unlock()
 		cluster.Close()
 	}
-}
-
-func refuse(r *kmsg.ProduceRequest, code int16) *kmsg.ProduceResponse {
-	resp := r.ResponseKind().(*kmsg.ProduceResponse)
-	for _, topic := range r.Topics {
-		rt := kmsg.NewProduceResponseTopic()
-		rt.Topic, rt.TopicID = topic.Topic, topic.TopicID
-		for _, p := range topic.Partitions {
-			rp := kmsg.NewProduceResponseTopicPartition()
-			rp.Partition, rp.ErrorCode, rp.BaseOffset = p.Partition, code, -1
-			rt.Partitions = append(rt.Partitions, rp)
-		}
-		resp.Topics = append(resp.Topics, rt)
-	}
-	return resp
 }

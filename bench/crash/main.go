@@ -6,11 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/gapless/gapless/bench/internal/bed"
 )
 
 type options struct {
@@ -67,11 +67,8 @@ func crash(ctx context.Context, o options) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		o.binary = filepath.Join(dir, "gapless")
-		build := exec.CommandContext(ctx, "go", "build", "-tags", "crashpoints", "-o", o.binary, "github.com/gapless/gapless")
-		build.Stdout, build.Stderr = os.Stderr, os.Stderr
-		if err := build.Run(); err != nil {
-			return fmt.Errorf("build gapless: %w", err)
+		if o.binary, err = bed.Build(ctx, dir, "-tags", "crashpoints"); err != nil {
+			return err
 		}
 	}
 	var total tally

@@ -13,11 +13,12 @@ import (
 	"github.com/gapless/gapless/internal/process"
 )
 
-// Build builds the program into dir and returns its path.
+// Build builds the program into dir, with more flags of go build, and returns its
+// path.
 func Build(ctx context.Context, dir string, flags ...string) (string, error) {
 	path := filepath.Join(dir, "gapless")
 	args := append([]string{"build", "-o", path}, flags...)
-	return path, Command(ctx, os.Environ(), "go", append(args, ".")...)
+	return path, Command(ctx, os.Environ(), "go", append(args, "github.com/gapless/gapless")...)
 }
 
 // Command runs a command to its end. Its error holds what the command printed.
