@@ -125,7 +125,7 @@ func TestNewTimelineGetsItsEffectsAgain(t *testing.T) {
 	backup := filepath.Join(t.TempDir(), "backup")
 	must(server.Kill(t.Context()))
 	copyDir(server.DataDir(), backup)
-	must(server.Restart(t.Context()))
+	d.restart(t, server)
 	produce(100)
 	d.waitForEffects(t, 200)
 	d.waitForOffset(t, 200)
@@ -139,17 +139,8 @@ func TestNewTimelineGetsItsEffectsAgain(t *testing.T) {
 	must(err)
 	_, err = conf.WriteString("restore_command = 'false'\n")
 	must(errors.Join(err, conf.Close()))
-	must(server.Restart(t.Context()))
-	waitFor(t, func() error {
-		var n int64
-		if err := d.pool.QueryRow(t.Context(), "SELECT count(*) FROM effect").Scan(&n); err != nil {
-			return err
-		}
-		if n < 200 {
-			return fmt.Errorf("%d effects of 200", n)
-		}
-		return nil
-	})
+	d.restart(t, server)
+	d.waitForEffects(t, 200)
 	if got := timeline(); got != 2 {
 		t.Errorf("timeline %d: the server was not restored", got)
 	}
@@ -186,11 +177,21 @@ func ownServer(t *testing.T, settings map[string]string) (*database, *pgserver.S
 	t.Helper()
 	server := pgtest.Server(t, settings)
 	pgtest.Migrate(t, server.SuperuserURL())
-	pool := pgtest.OpenPool(t, server.SuperuserURL())
-	if _, err := pool.Exec(t.Context(), "CREATE TABLE effect (event_id uuid NOT NULL, key text, value bytea, n bigserial)"); err != nil {
+	d := &database{admin: pgtest.OpenPool(t, server.SuperuserURL()), pool: pgtest.OpenPool(t, server.SuperuserURL())}
+	if _, err := d.admin.Exec(t.Context(), "CREATE TABLE effect (event_id uuid NOT NULL, key text, value bytea, n bigserial)"); err != nil {
 		t.Fatal(err)
 	}
-	return &database{admin: pool, pool: pool}, server
+	return d, server
+}
+
+// restart starts a server that was killed. The test's own connections are new
+// ones then; the consumer has to find out.
+func (d *database) restart(t *testing.T, server *pgserver.Server) {
+	t.Helper()
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatalf("restart Postgres: %v", err)
+	}
+	d.admin.Reset()
 }
 
 // A server that promises no durability dies under a running consumer: what the
@@ -207,19 +208,10 @@ func TestEffectsSurviveAServerWithoutSynchronousCommit(t *testing.T) {
 	if err := server.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Restart(t.Context()); err != nil {
-		t.Fatal(err)
+	d.restart(t, server)
+	if n := d.int(t, "SELECT count(*) FROM effect"); n != 105 {
+		t.Fatalf("%d effects of 105 after the crash", n)
 	}
-	waitFor(t, func() error {
-		var n int64
-		if err := d.pool.QueryRow(t.Context(), "SELECT count(*) FROM effect").Scan(&n); err != nil {
-			return err
-		}
-		if n != 105 {
-			t.Fatalf("%d effects of 105 after the crash", n)
-		}
-		return nil
-	})
 }
 
 // removed is a topic of 30 records of which a consumer has applied 10 and Kafka
