@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/gapless/gapless/relay/eventrouter"
 	"github.com/gapless/gapless/relay/format"
 )
 
@@ -26,7 +27,7 @@ type Config struct {
 
 	// Tables maps "schema.table" to its format. Tables of the publication that
 	// are not in it: gapless.outbox is Native, gapless.dead_letter DeadLetter,
-	// all others Debezium. A nil format leaves a table out.
+	// all others eventrouter.Config. A nil format leaves a table out.
 	Tables map[string]format.Format
 
 	// Sink takes the records. The relay closes it when Run ends.
@@ -137,5 +138,8 @@ func (c Config) formatOf(table string) format.Format {
 	case "gapless.dead_letter":
 		return format.DeadLetter{}
 	}
-	return format.Debezium{}
+	return eventrouter.Config{}
 }
+
+// foreign tables are those that Gapless did not make.
+func foreign(table string) bool { return table != "gapless.outbox" && table != "gapless.dead_letter" }

@@ -42,15 +42,16 @@ type KafkaSink struct {
 
 	drivers sync.WaitGroup
 
-	mu     sync.Mutex
-	client *kgo.Client
-	batch  int32            // bytes
-	limits map[string]int   // per topic, where lower than batch
-	spans  map[string]*span // of topics that refused a timestamp
-	solos  map[string]*solo // of topics that refused a record
-	rounds rounds
-	topics map[string]bool // sent to
-	ailing map[string]error
+	mu      sync.Mutex
+	client  *kgo.Client
+	batch   int32            // bytes
+	limits  map[string]int   // per topic, where lower than batch
+	spans   map[string]*span // of topics that refused a timestamp
+	solos   map[string]*solo // of topics that refused a record
+	rounds  rounds
+	doubted string          // topic and partition that the client has not found
+	topics  map[string]bool // sent to
+	ailing  map[string]error
 }
 
 // batchDefault is kgo's default, a little below the broker's 1 MiB.
@@ -82,8 +83,8 @@ func (k *KafkaSink) options() []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.ClientID("gapless-relay"),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2, as the Java client
-		kgo.ManualFlushing(),                                 // see rounds
+		kgo.RecordPartitioner(placed{kgo.StickyKeyPartitioner(nil)}), // murmur2, as the Java client
+		kgo.ManualFlushing(),                                         // see rounds
 		// A topic that was made a moment ago, or a leader that has moved, is found
 		// again after this, not after the client's 5 s.
 		kgo.MetadataMinAge(250 * time.Millisecond),
@@ -106,12 +107,13 @@ func (k *KafkaSink) options() []kgo.Opt {
 // the one promise function finds it again without an allocation.
 type ticket struct {
 	context.Context
-	kafka   kgo.Record
-	record  *format.Record
-	ack     func(*format.Record, error)
-	sink    *KafkaSink
-	headers []kgo.RecordHeader
-	alone   bool // no other record of the topic is out
+	kafka     kgo.Record
+	record    *format.Record
+	ack       func(*format.Record, error)
+	sink      *KafkaSink
+	headers   []kgo.RecordHeader
+	alone     bool // no other record of the topic is out
+	misplaced bool // its topic has no such partition
 }
 
 // Send implements Sink.
@@ -133,7 +135,7 @@ func (k *KafkaSink) Send(r *format.Record, ack func(*format.Record, error)) erro
 		t = &ticket{Context: context.Background()}
 		r.Sink = t
 	}
-	t.record, t.ack, t.sink, t.alone = r, ack, k, false
+	t.record, t.ack, t.sink, t.alone, t.misplaced = r, ack, k, false, false
 	t.headers = t.headers[:0]
 	for _, h := range r.Headers {
 		t.headers = append(t.headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
@@ -152,6 +154,10 @@ func (k *KafkaSink) Send(r *format.Record, ack func(*format.Record, error)) erro
 
 func promise(r *kgo.Record, err error) {
 	t := r.Context.(*ticket)
+	if t.misplaced {
+		t.ack(t.record, t.sink.astray(t, err))
+		return
+	}
 	var fault *format.Fault
 	if t.alone {
 		fault = t.sink.soloDone(t, err)

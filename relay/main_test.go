@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/relay"
 )
@@ -19,7 +21,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
 		os.Exit(child())
 	}
-	pgtest.Main(m)
+	// The clock of its timeouts ends by itself, a while after the last match.
+	pgtest.Main(m, pgtest.Leak(goleak.IgnoreAnyFunction("github.com/dlclark/regexp2.runClock")))
 }
 
 // childVariable makes the test binary a relay that a test can kill.

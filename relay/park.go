@@ -113,7 +113,7 @@ func (s *store) park(ctx context.Context, rows []*parked) error {
 			id = &r.EventID
 		}
 		batch.Queue(sql.RelayPark, s.slot, id, p.table, rowKey(r.Key), r.Topic, r.Key, r.Value, headers,
-			r.Timestamp, r.Position.Timeline, r.Position.Commit.String(), r.Position.Index, p.status, p.fault.Reason, p.fault.Detail)
+			r.Timestamp, r.Position.Timeline, r.Position.Commit.String(), r.Position.Index, p.status, p.fault.Reason, p.fault.Detail, r.Partition)
 	}
 	// A batch without an explicit BEGIN is one transaction.
 	if err := s.pool.SendBatch(ctx, &batch).Close(); err != nil {

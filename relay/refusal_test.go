@@ -73,19 +73,6 @@ func TestRefusesToStart(t *testing.T) {
 	}
 }
 
-func TestColumnTakenAwayStops(t *testing.T) {
-	t.Parallel()
-	s := newSetup(t)
-	s.exec(t, "create table shop_outbox (id uuid primary key, aggregatetype text, aggregateid text, type text, payload jsonb)")
-	s.exec(t, "alter publication gapless add table shop_outbox")
-	var sink memory
-	r := run(t, s.config(&sink))
-	r.become(relay.Streaming)
-	s.exec(t, "alter table shop_outbox rename column payload to body")
-	s.exec(t, "insert into shop_outbox values (gen_random_uuid(), 'a', 'k', 't', '{}')")
-	refusal(t, r.ended(), `public.shop_outbox has no column "payload"`)
-}
-
 func TestMakesASlotOnlyForEmptyTables(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)

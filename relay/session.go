@@ -9,6 +9,7 @@ import (
 
 	"github.com/gapless/gapless/internal/crashpoint"
 	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/relay/eventrouter"
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/relay/pgoutput"
 	"github.com/gapless/gapless/relay/replication"
@@ -36,8 +37,9 @@ func (e *sinkError) reason() string {
 
 // table is a published table as its newest Relation has it.
 type table struct {
-	name string
-	rows format.Rows // nil when it is left out
+	name         string
+	rows         format.Rows // nil when it is left out
+	fatalUpdates bool
 }
 
 // session is one stream, from START_REPLICATION to its end. All of it runs on
@@ -204,7 +206,7 @@ func (s *session) turn(ctx context.Context) error {
 		s.inbox.wait(ctx, max(1, records/8), due)
 		return nil
 	}
-	more, err := s.consume()
+	more, err := s.consume(ctx)
 	if err != nil || more {
 		return err
 	}
@@ -216,7 +218,7 @@ const burst = 1024
 
 // consume handles frames that are in memory; more tells that it stopped before
 // the last of them.
-func (s *session) consume() (more bool, err error) {
+func (s *session) consume(ctx context.Context) (more bool, err error) {
 	for range burst {
 		if s.machine.Paused() {
 			return true, nil
@@ -229,14 +231,14 @@ func (s *session) consume() (more bool, err error) {
 			s.machine.Keepalive(f.End, f.Reply)
 			continue
 		}
-		if err := s.receive(&f); err != nil {
+		if err := s.receive(ctx, &f); err != nil {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-func (s *session) receive(f *replication.Frame) error {
+func (s *session) receive(ctx context.Context, f *replication.Frame) error {
 	m := &s.message
 	if err := pgoutput.Decode(f.Data, m); err != nil {
 		return err
@@ -256,7 +258,7 @@ func (s *session) receive(f *replication.Frame) error {
 		crashpoint.Hit("relay.after_commit")
 		return err
 	case pgoutput.KindRelation:
-		return s.relation(&m.Relation)
+		return s.relation(ctx, &m.Relation)
 	case pgoutput.KindMessage:
 		if !m.Logical.Transactional {
 			return nil // belongs to no transaction, so no position could hold it
@@ -266,6 +268,10 @@ func (s *session) receive(f *replication.Frame) error {
 		return s.insert(&m.Row)
 	case pgoutput.KindUpdate, pgoutput.KindDelete, pgoutput.KindTruncate:
 		_, _, err := s.machine.Change()
+		if t := s.tables[m.Row.RelationID]; m.Kind == pgoutput.KindUpdate && t != nil && t.fatalUpdates {
+			return refuse("Find what updates outbox rows. To pass over updates, configure the table without that option, or ALTER PUBLICATION … SET (publish = 'insert').",
+				"a row of %s was updated, and the table is configured to stop for that", t.name)
+		}
 		s.warnUnrouted(m.Kind.String())
 		return err
 	}
@@ -280,11 +286,21 @@ func (s *session) warnUnrouted(kind string) {
 	}
 }
 
-func (s *session) relation(rel *pgoutput.Relation) error {
+func (s *session) relation(ctx context.Context, rel *pgoutput.Relation) error {
 	name := string(rel.Namespace) + "." + string(rel.Name)
 	t := &table{name: name}
+	if router, ok := s.r.cfg.formatOf(name).(eventrouter.Config); ok {
+		t.fatalUpdates = router.FatalUpdates
+	}
 	if f := s.r.cfg.formatOf(name); f != nil {
-		rows, err := f.Prepare(rel)
+		described := &format.Table{Relation: rel}
+		if foreign(name) {
+			var err error
+			if described.Attributes, err = s.r.store.attributes(ctx, rel.ID); err != nil {
+				return err
+			}
+		}
+		rows, err := f.Prepare(described)
 		if err != nil {
 			return refuse("Give the table the column back, name another format for it, or take it out of the publication.", "%v", err)
 		}

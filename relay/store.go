@@ -13,6 +13,7 @@ import (
 
 	"github.com/gapless/gapless/internal/deadpeer"
 	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -79,6 +80,39 @@ func (s *store) check(ctx context.Context) (server, error) {
 		return v, fmt.Errorf("check server: %w", err)
 	}
 	return v, nil
+}
+
+// attributes of a table's columns, by name.
+func (s *store) attributes(ctx context.Context, table uint32) (map[string]format.Attribute, error) {
+	type attribute struct {
+		Name          string   `db:"name"`
+		NotNull       bool     `db:"not_null"`
+		Default       string   `db:"default_expression"`
+		BaseOID       uint32   `db:"base_oid"`
+		BaseModifier  int32    `db:"base_modifier"`
+		Labels        []string `db:"labels"`
+		ElementOID    uint32   `db:"element_oid"`
+		ElementLabels []string `db:"element_labels"`
+		Textual       bool     `db:"textual"`
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, sql.RelayAttributes, table)
+	if err != nil {
+		return nil, fmt.Errorf("read columns: %w", err)
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[attribute])
+	if err != nil {
+		return nil, fmt.Errorf("read columns: %w", err)
+	}
+	byName := make(map[string]format.Attribute, len(all))
+	for _, a := range all {
+		byName[a.Name] = format.Attribute{
+			NotNull: a.NotNull, Default: a.Default, BaseOID: a.BaseOID, BaseModifier: a.BaseModifier,
+			Labels: a.Labels, ElementOID: a.ElementOID, ElementLabels: a.ElementLabels, Textual: a.Textual,
+		}
+	}
+	return byName, nil
 }
 
 // progress is the stored record.

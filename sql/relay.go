@@ -7,6 +7,11 @@ import _ "embed"
 //go:embed relay_check.sql
 var RelayCheck string
 
+// RelayAttributes reads what the catalog alone knows of a table's columns.
+//
+//go:embed relay_attributes.sql
+var RelayAttributes string
+
 // RelayProgressLoad reads the stored position of a slot.
 //
 //go:embed relay_progress_load.sql

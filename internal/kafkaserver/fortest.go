@@ -5,6 +5,7 @@ package kafkaserver
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -67,27 +68,36 @@ func Topic(t testing.TB, brokers []string, prefix string, partitions int32) stri
 // producers and consumers can see it.
 func CreateTopic(t testing.TB, brokers []string, name string, partitions int32) {
 	t.Helper()
+	CreateTopics(t, brokers, partitions, name)
+}
+
+// CreateTopics is CreateTopic for many at once.
+func CreateTopics(t testing.TB, brokers []string, partitions int32, names ...string) {
+	t.Helper()
 	admin := kadm.NewClient(client(t, brokers))
 	defer admin.Close()
-	if _, err := admin.CreateTopic(t.Context(), partitions, 1, nil, name); err != nil {
-		t.Fatalf("create topic %s: %v", name, err)
+	made, err := admin.CreateTopics(t.Context(), partitions, 1, nil, names...)
+	if err := errors.Join(err, made.Error()); err != nil {
+		t.Fatalf("create topics %s: %v", names, err)
 	}
 	// A broker answers when its controller knows the topic, and knows it a moment
 	// later itself.
 	testkit.Eventually(t, 10*time.Second, func() error {
-		topics, err := admin.ListTopics(t.Context(), name)
+		topics, err := admin.ListTopics(t.Context(), names...)
 		if err != nil {
 			return err
 		}
-		if err := topics[name].Err; err != nil {
-			return err
-		}
-		if n := len(topics[name].Partitions); n != int(partitions) {
-			return fmt.Errorf("topic %s has %d partitions", name, n)
-		}
-		for _, p := range topics[name].Partitions {
-			if p.Err != nil {
-				return p.Err
+		for _, topic := range topics {
+			if topic.Err != nil {
+				return topic.Err
+			}
+			if n := len(topic.Partitions); n != int(partitions) {
+				return fmt.Errorf("topic %s has %d partitions", topic.Topic, n)
+			}
+			for _, p := range topic.Partitions {
+				if p.Err != nil {
+					return p.Err
+				}
 			}
 		}
 		return nil
@@ -97,8 +107,8 @@ func CreateTopic(t testing.TB, brokers []string, name string, partitions int32) 
 		defer cancel()
 		admin := kadm.NewClient(client(t, brokers))
 		defer admin.Close()
-		if _, err := admin.DeleteTopic(ctx, name); err != nil && IsReal() {
-			t.Logf("delete topic %s: %v", name, err) // the test may have killed the broker
+		if _, err := admin.DeleteTopics(ctx, names...); err != nil && IsReal() {
+			t.Logf("delete topics %s: %v", names, err) // the test may have killed the broker
 		}
 	})
 }

@@ -158,6 +158,7 @@ func kafkaProperties(broker, controller int, data string, over map[string]string
 		"listener.security.protocol.map":                   "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
 		"log.dirs":                                         data,
 		"auto.create.topics.enable":                        "false",
+		"log.retention.ms":                                 "-1", // records of a test may be of any time
 		"default.replication.factor":                       "1",
 		"min.insync.replicas":                              "1",
 		"offsets.topic.replication.factor":                 "1",
@@ -170,6 +171,12 @@ func kafkaProperties(broker, controller int, data string, over map[string]string
 		// A group of one member would wait this long for others, in every test.
 		"group.initial.rebalance.delay.ms": "0",
 	}
+	return propertiesText(p, over)
+}
+
+// propertiesText writes settings as a Java properties file, those of over in place
+// of the others.
+func propertiesText(p, over map[string]string) string {
 	maps.Copy(p, over)
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(p)) {

@@ -23,6 +23,8 @@ var (
 	kafkaPOM string
 	//go:embed apicurio.pom.xml
 	apicurioPOM string
+	//go:embed connect.pom.xml
+	connectPOM string
 )
 
 // fetch returns a directory of the user's cache that holds what pom depends on,

@@ -23,6 +23,7 @@ const recordBytes = 2 << 20
 type relayCommands struct {
 	Run    relayRun    `cmd:"" default:"withargs" help:"Stream the outbox to Kafka (the default)."`
 	Status relayStatus `cmd:"" help:"Where each relay of this database is, and how far behind."`
+	Import relayImport `cmd:"" help:"Make a configuration of a Debezium connector's."`
 }
 
 type relayStatus struct {

@@ -18,14 +18,14 @@ import (
 // it.
 type File struct {
 	Version  int          `yaml:"version"`
-	Kafka    KafkaFile    `yaml:"kafka"`
-	Registry RegistryFile `yaml:"registry"`
+	Kafka    KafkaFile    `yaml:"kafka,omitempty"`
+	Registry RegistryFile `yaml:"registry,omitempty"`
 	Relays   []RelayFile  `yaml:"relays"`
 }
 
 // KafkaFile is the part about the broker.
 type KafkaFile struct {
-	Brokers []string `yaml:"brokers"`
+	Brokers []string `yaml:"brokers,omitempty"`
 }
 
 // RegistryFile is the part about the schema registry.
@@ -35,17 +35,11 @@ type RegistryFile struct {
 
 // RelayFile is one relay: a slot and the tables behind it.
 type RelayFile struct {
-	Name        string      `yaml:"name"`
-	DatabaseURL string      `yaml:"database_url"`
-	Slot        string      `yaml:"slot"`
-	Publication string      `yaml:"publication"`
-	Tables      []TableFile `yaml:"tables"`
-}
-
-// TableFile is one relayed table.
-type TableFile struct {
-	Table  string `yaml:"table"`
-	Format string `yaml:"format"`
+	Name        string      `yaml:"name,omitempty"`
+	DatabaseURL string      `yaml:"database_url,omitempty"`
+	Slot        string      `yaml:"slot,omitempty"`
+	Publication string      `yaml:"publication,omitempty"`
+	Tables      []TableFile `yaml:"tables,omitempty"`
 }
 
 // aliases are the names that the ecosystem uses for three of our variables.
@@ -168,14 +162,11 @@ func (f *File) tables() (map[string]format.Format, error) {
 		if _, twice := tables[t.Table]; twice {
 			return nil, fmt.Errorf("relays[0].tables[%d].table: %s is named twice", i, t.Table)
 		}
-		switch t.Format {
-		case "native":
-			tables[t.Table] = format.Native{}
-		case "debezium":
-			tables[t.Table] = format.Debezium{}
-		default:
-			return nil, fmt.Errorf("relays[0].tables[%d].format: %q is neither native nor debezium", i, t.Format)
+		f, err := t.format()
+		if err != nil {
+			return nil, fmt.Errorf("relays[0].tables[%d].%w", i, err)
 		}
+		tables[t.Table] = f
 	}
 	return tables, nil
 }

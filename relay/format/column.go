@@ -113,7 +113,7 @@ func (f field) text(columns []pgoutput.Column, b *Buffer) (v []byte, ok bool, er
 	default:
 		return nil, false, fault(BadValue, "column %q has type oid %d, which has no text form here", f.name, f.oid)
 	}
-	return b.since(start), true, nil
+	return b.Since(start), true, nil
 }
 
 func (f field) bytea(c pgoutput.Column, b *Buffer) ([]byte, error) {
@@ -128,7 +128,7 @@ func (f field) bytea(c pgoutput.Column, b *Buffer) ([]byte, error) {
 	if b.Bytes, err = hex.AppendDecode(b.Bytes, c.Value[2:]); err != nil {
 		return nil, fault(BadValue, "column %q: bytea is not in hex", f.name)
 	}
-	return b.since(start), nil
+	return b.Since(start), nil
 }
 
 func (f field) uuid(c pgoutput.Column) (id uuid.UUID, err error) {

@@ -29,8 +29,8 @@ type mark struct {
 }
 
 // Prepare needs what the record is made of; the marks are optional.
-func (DeadLetter) Prepare(r *pgoutput.Relation) (Rows, error) {
-	f, err := find(r, []string{"dead_letter_id", "consumer", "topic", "key", "value", "headers"},
+func (DeadLetter) Prepare(t *Table) (Rows, error) {
+	f, err := find(t.Relation, []string{"dead_letter_id", "consumer", "topic", "key", "value", "headers"},
 		"generation", "event_id", "record_timestamp", "partition", "offset", "reason", "error", "attempts", "first_failed_at", "last_failed_at")
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (DeadLetter) Prepare(r *pgoutput.Relation) (Rows, error) {
 }
 
 func (d *deadLetterRows) Record(p Position, columns []pgoutput.Column, b *Buffer, r *Record) error {
-	r.reset(p)
+	r.Reset(p)
 	first := len(b.Headers)
 	var err error
 	if r.Key, _, err = d.key.text(columns, b); err != nil {
@@ -112,7 +112,7 @@ func (d *deadLetterRows) route(columns []pgoutput.Column, b *Buffer, r *Record) 
 		}
 	}
 	r.Topic = "dlq." + group + "." + string(topic)
-	return checkTopic(r.Topic)
+	return CheckTopic(r.Topic)
 }
 
 func (m mark) append(columns []pgoutput.Column, b *Buffer) error {
@@ -127,14 +127,14 @@ func (m mark) append(columns []pgoutput.Column, b *Buffer) error {
 		}
 		start := len(b.Bytes)
 		b.Bytes = t.AppendFormat(b.Bytes, "2006-01-02T15:04:05.000000Z")
-		b.header(m.name, b.since(start))
+		b.Header(m.name, b.Since(start))
 		return nil
 	}
 	text, _, err := m.field.text(columns, b)
 	if err != nil {
 		return err
 	}
-	b.header(m.name, text)
+	b.Header(m.name, text)
 	return nil
 }
 

@@ -29,15 +29,15 @@ var emittedColumns = []pgoutput.RelationColumn{
 
 // NewEmitted returns the format with the settings of n.
 func NewEmitted(n Native) (Emitted, error) {
-	rows, err := n.Prepare(&pgoutput.Relation{
+	rows, err := n.Prepare(&Table{Relation: &pgoutput.Relation{
 		Namespace: []byte("gapless"), Name: []byte("outbox"), Columns: emittedColumns,
-	})
+	}})
 	return Emitted{rows}, err
 }
 
 // Record fills r from the content of a message, like Rows.Record.
 func (e Emitted) Record(p Position, content []byte, b *Buffer, r *Record) error {
-	r.reset(p)
+	r.Reset(p)
 	var m struct {
 		ID               *string         `json:"id"`
 		AggregateType    *string         `json:"aggregatetype"`

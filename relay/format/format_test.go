@@ -59,7 +59,7 @@ func outboxRow(headers string) []pgoutput.Column {
 
 func nativeRows(t testing.TB) format.Rows {
 	t.Helper()
-	rows, err := format.Native{}.Prepare(outboxRelation())
+	rows, err := format.Native{}.Prepare(&format.Table{Relation: outboxRelation()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestColumnsGoByName(t *testing.T) {
 	t.Parallel()
 	r := outboxRelation()
 	r.Columns = append([]pgoutput.RelationColumn{{Name: []byte("added"), TypeOID: 600}}, r.Columns...)
-	rows, err := format.Native{}.Prepare(r)
+	rows, err := format.Native{}.Prepare(&format.Table{Relation: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,32 +199,16 @@ func TestColumnsGoByName(t *testing.T) {
 	if string(rec.Key) != "o-1" {
 		t.Errorf("key %q", rec.Key)
 	}
-	for name, f := range map[string]format.Format{"payload": format.Debezium{}, "headers": format.Native{}} {
+	for name, f := range map[string]format.Format{"payload": format.Native{}, "headers": format.Native{}} {
 		r := outboxRelation()
 		for i := range r.Columns {
 			if string(r.Columns[i].Name) == name {
 				r.Columns[i].Name = []byte("renamed")
 			}
 		}
-		if _, err := f.Prepare(r); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "gapless.outbox") {
+		if _, err := f.Prepare(&format.Table{Relation: r}); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "gapless.outbox") {
 			t.Errorf("without column %s: %v, want an error that names table and column", name, err)
 		}
-	}
-}
-
-func TestDebeziumAddsNothing(t *testing.T) {
-	t.Parallel()
-	rows, err := format.Debezium{}.Prepare(outboxRelation())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r format.Record
-	if err := rows.Record(position, outboxRow(`{"a": "b"}`), &format.Buffer{}, &r); err != nil {
-		t.Fatal(err)
-	}
-	want := "outbox.event.order o-1 {\"n\":1} 2026-11-23T05:06:08.000089Z\nid=0198c2f0-1234-7abc-8def-0123456789ab\n"
-	if got := dump(&r); got != want {
-		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
 
@@ -255,7 +239,7 @@ func TestDeadLetterKeepsTheMessage(t *testing.T) {
 		rel.Columns = append(rel.Columns, pgoutput.RelationColumn{Name: []byte(c.name), TypeOID: c.oid})
 		row = append(row, c.v)
 	}
-	rows, err := format.DeadLetter{}.Prepare(rel)
+	rows, err := format.DeadLetter{}.Prepare(&format.Table{Relation: rel})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,7 +314,7 @@ func FuzzDeadLetterHeaders(f *testing.F) {
 	for name, oid := range map[string]uint32{"dead_letter_id": 2950, "consumer": 25, "topic": 25, "key": 17, "value": 17, "headers": 3802} {
 		rel.Columns = append(rel.Columns, pgoutput.RelationColumn{Name: []byte(name), TypeOID: oid})
 	}
-	rows, err := format.DeadLetter{}.Prepare(rel)
+	rows, err := format.DeadLetter{}.Prepare(&format.Table{Relation: rel})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -352,7 +336,7 @@ func FuzzDeadLetterHeaders(f *testing.F) {
 }
 
 func ExampleNative() {
-	rows, _ := format.Native{Source: "/shop"}.Prepare(outboxRelation())
+	rows, _ := format.Native{Source: "/shop"}.Prepare(&format.Table{Relation: outboxRelation()})
 	var b format.Buffer // shared by the records of a batch
 	var r format.Record
 	_ = rows.Record(position, outboxRow(`{"content-type": "application/json"}`), &b, &r)

@@ -36,7 +36,7 @@ func rowHeaders(text []byte, names *names, b *Buffer) error {
 		if len(name) == 0 {
 			return fault(BadHeader, "a header has no name")
 		}
-		b.header(names.of(name), b.Copy(nonNil(value)))
+		b.Header(names.of(name), b.Copy(nonNil(value)))
 		p.space()
 		if p.skip('}') {
 			return p.end()
@@ -138,14 +138,14 @@ func jsonHeaders(text []byte, b *Buffer) error {
 			return fault(BadHeader, "headers are not an array of [name, base64 or null]")
 		}
 		if pair[1] == nil {
-			b.header(*pair[0], nil)
+			b.Header(*pair[0], nil)
 			continue
 		}
 		value, err := base64Bytes(*pair[1])
 		if err != nil {
 			return fault(BadHeader, "a header's value is not base64")
 		}
-		b.header(*pair[0], value)
+		b.Header(*pair[0], value)
 	}
 	return nil
 }

@@ -24,8 +24,8 @@ type nativeRows struct {
 var specVersion = []byte("1.0")
 
 // Prepare needs every column of CONTRACT's table but xid.
-func (n Native) Prepare(r *pgoutput.Relation) (Rows, error) {
-	f, err := find(r, []string{"id", "aggregatetype", "aggregateid", "type", "payload", "headers", "created_at"}, "aggregate_version")
+func (n Native) Prepare(t *Table) (Rows, error) {
+	f, err := find(t.Relation, []string{"id", "aggregatetype", "aggregateid", "type", "payload", "headers", "created_at"}, "aggregate_version")
 	if err != nil {
 		return nil, err
 	}
@@ -45,14 +45,14 @@ func (n Native) Prepare(r *pgoutput.Relation) (Rows, error) {
 }
 
 func (n *nativeRows) Record(p Position, columns []pgoutput.Column, b *Buffer, r *Record) error {
-	r.reset(p)
+	r.Reset(p)
 	first := len(b.Headers)
 
 	aggregateType, _, err := n.aggregateType.value(columns)
 	if err != nil {
 		return err
 	}
-	if len(aggregateType.Value) > 0 { // else there is no topic, see checkTopic
+	if len(aggregateType.Value) > 0 { // else there is no topic, see CheckTopic
 		r.Topic = n.topics.of(aggregateType.Value)
 	}
 	if r.Key, _, err = n.aggregateID.text(columns, b); err != nil {
@@ -71,7 +71,7 @@ func (n *nativeRows) Record(p Position, columns []pgoutput.Column, b *Buffer, r 
 	if r.EventID, err = n.id.uuid(c); err != nil {
 		return err
 	}
-	if err := checkTopic(r.Topic); err != nil {
+	if err := CheckTopic(r.Topic); err != nil {
 		return err
 	}
 	if c, ok, err = n.createdAt.value(columns); err != nil {
@@ -86,21 +86,21 @@ func (n *nativeRows) Record(p Position, columns []pgoutput.Column, b *Buffer, r 
 	// In the order of their names.
 	start := len(b.Bytes)
 	b.Bytes = appendUUID(b.Bytes, r.EventID)
-	id := b.since(start)
-	b.header("ce_id", id)
+	id := b.Since(start)
+	b.Header("ce_id", id)
 	sequence, ok, err := n.version.text(columns, b)
 	if err != nil {
 		return err
 	}
 	if ok {
-		b.header("ce_sequence", sequence)
+		b.Header("ce_sequence", sequence)
 	}
-	b.header("ce_source", n.source)
-	b.header("ce_specversion", specVersion)
-	b.header("ce_subject", nonNil(r.Key))
+	b.Header("ce_source", n.source)
+	b.Header("ce_specversion", specVersion)
+	b.Header("ce_subject", nonNil(r.Key))
 	start = len(b.Bytes)
 	b.Bytes = r.Timestamp.AppendFormat(b.Bytes, "2006-01-02T15:04:05.000000Z")
-	b.header("ce_time", b.since(start))
+	b.Header("ce_time", b.Since(start))
 	kind, ok, err := n.kind.text(columns, b)
 	if err != nil {
 		return err
@@ -108,11 +108,11 @@ func (n *nativeRows) Record(p Position, columns []pgoutput.Column, b *Buffer, r 
 	if !ok {
 		return fault(BadValue, "column %q is null", "type")
 	}
-	b.header("ce_type", kind)
+	b.Header("ce_type", kind)
 	start = len(b.Bytes)
 	b.Bytes = p.Append(b.Bytes)
-	b.header("gapless_position", b.since(start))
-	b.header("id", id)
+	b.Header("gapless_position", b.Since(start))
+	b.Header("id", id)
 
 	if err := n.mergeRow(columns, b); err != nil {
 		r.Headers = sortHeaders(b.Headers[first:])

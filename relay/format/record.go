@@ -24,6 +24,8 @@ type Record struct {
 	Value     []byte // nil is null: a tombstone
 	Headers   []Header
 	Timestamp time.Time
+	// Partition is where the record must go; -1 leaves it to the key.
+	Partition int32
 
 	EventID    uuid.UUID // zero when the row has none
 	CommitTime time.Time
@@ -35,10 +37,10 @@ type Record struct {
 	Sink, Owner any
 }
 
-// reset prepares a used record for the row at p.
-func (r *Record) reset(p Position) {
+// Reset prepares a used record for the row at p.
+func (r *Record) Reset(p Position) {
 	t := Time(p.CommitTime)
-	*r = Record{Position: p, CommitTime: t, Timestamp: t, Seq: r.Seq, Sink: r.Sink, Owner: r.Owner}
+	*r = Record{Position: p, CommitTime: t, Timestamp: t, Partition: -1, Seq: r.Seq, Sink: r.Sink, Owner: r.Owner}
 }
 
 // Size is the memory that the record's bytes take, roughly what it takes on
@@ -71,7 +73,7 @@ func (p Position) Append(b []byte) []byte {
 // Fault says why a row cannot become a record, or why a sink will never take
 // it. It concerns this row alone: the stream may go on once the row is parked.
 type Fault struct { //nolint:errname // a fault of the row, which errors.As finds; every caller calls it that
-	Reason string // stable, for columns and labels: bad_header, bad_topic, bad_value, too_large, refused
+	Reason string // stable, for columns and labels: one of the constants
 	Detail string // never holds payload
 }
 
@@ -87,14 +89,37 @@ const (
 	BadTopic  = "bad_topic"
 	BadValue  = "bad_value"
 	TooLarge  = "too_large"
-	Refused   = "refused" // by the far side, for the record alone
+	// MissingColumn: the format reads a column that the table does not have.
+	MissingColumn = "missing_column"
+	// Unconvertible: the converter has no bytes for the value.
+	Unconvertible = "unconvertible"
+	Refused       = "refused" // by the far side, for the record alone
 )
 
 // Format knows the shape of one kind of table.
 type Format interface {
 	// Prepare binds the format to a table as the newest Relation has it. An
 	// error means that no row of it could be sent: the relay stops and says so.
-	Prepare(r *pgoutput.Relation) (Rows, error)
+	Prepare(t *Table) (Rows, error)
+}
+
+// Table is a table as the newest Relation has it, with what only the catalog knows.
+type Table struct {
+	*pgoutput.Relation
+	Attributes map[string]Attribute // by name; a column may lack
+}
+
+// Attribute is what the log does not say of a column. It is as of now, not as of
+// when the row was written.
+type Attribute struct {
+	NotNull       bool
+	Default       string   // as pg_get_expr prints it
+	BaseOID       uint32   // of a domain
+	BaseModifier  int32    // of a domain
+	Labels        []string // of an enum, in its order
+	ElementOID    uint32   // of an array whose OID is not a fixed one
+	ElementLabels []string // of an array of an enum
+	Textual       bool     // a type of an extension whose binary form is its text
 }
 
 // Rows makes records of one table's rows. It is for one goroutine.
@@ -125,16 +150,17 @@ func (b *Buffer) Copy(v []byte) []byte {
 	}
 	start := len(b.Bytes)
 	b.Bytes = append(b.Bytes, v...)
-	return b.since(start)
+	return b.Since(start)
 }
 
-// since returns what was appended from start on. An append that outgrew the
+// Since returns what was appended from start on. An append that outgrew the
 // memory has moved to a new array; earlier records keep the old one.
-func (b *Buffer) since(start int) []byte {
+func (b *Buffer) Since(start int) []byte {
 	end := len(b.Bytes)
 	return b.Bytes[start:end:end]
 }
 
-func (b *Buffer) header(name string, value []byte) {
+// Header appends a header.
+func (b *Buffer) Header(name string, value []byte) {
 	b.Headers = append(b.Headers, Header{name, value})
 }

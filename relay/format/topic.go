@@ -24,9 +24,9 @@ func (n *names) of(v []byte) string {
 	return s
 }
 
-// checkTopic applies the broker's rule for topic names.
+// CheckTopic applies the broker's rule for topic names.
 // https://github.com/apache/kafka/blob/trunk/clients/src/main/java/org/apache/kafka/common/internals/Topic.java
-func checkTopic(topic string) error {
+func CheckTopic(topic string) error {
 	if topic == "" || len(topic) > 249 || topic == "." || topic == ".." {
 		return fault(BadTopic, "topic name of %d bytes; 1 to 249 are allowed, not . or ..", len(topic))
 	}

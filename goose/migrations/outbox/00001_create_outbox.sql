@@ -196,6 +196,7 @@ CREATE TABLE gapless.parked (
     record_value     bytea,
     headers          jsonb NOT NULL DEFAULT '[]',
     record_timestamp timestamptz,
+    record_partition int, -- null: where the key says
     timeline         int NOT NULL,
     commit_lsn       pg_lsn NOT NULL,
     commit_index     bigint NOT NULL,

@@ -1,0 +1,248 @@
+package debezium
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/magiconair/properties"
+
+	"github.com/gapless/gapless/relay/eventrouter"
+)
+
+// Plan is what a relay needs to take over.
+type Plan struct {
+	Name        string   // of the connector
+	DatabaseURL string   // without a password
+	Password    bool     // the file has one
+	Slot        string   // default debezium
+	Publication string   // default dbz_publication
+	Tables      []string // schema.table
+	Brokers     []string // where the file names them
+	Router      eventrouter.Config
+	Notes       []string // one for each option that was noted
+}
+
+// Import reads a configuration. The error joins one line for each refusal.
+func Import(text []byte) (Plan, error) {
+	options, err := read(text)
+	if err != nil {
+		return Plan{}, err
+	}
+	i := importer{options: options}
+	i.server()
+	if v := i.take("connector.class"); v != "" && !strings.HasSuffix(v, "PostgresConnector") && !strings.HasSuffix(v, ".PostgresConnectorTask") {
+		i.refuse("connector.class", v, "this relay reads Postgres")
+	}
+	i.connection()
+	i.plan.Slot = i.taken("slot.name", "debezium")
+	i.plan.Publication = i.taken("publication.name", "dbz_publication")
+	if v := i.taken("plugin.name", "decoderbufs"); v != "pgoutput" {
+		i.refuse("plugin.name", v, "the relay reads pgoutput; a slot of another plugin cannot be taken over, so make a new one with pgoutput")
+	}
+	i.tables()
+	for _, c := range []string{"key.converter", "value.converter"} {
+		if i.options[c] == "" {
+			i.refuse(c, "", "is not in the file; it is the worker's then, so write the worker's here, with the options that begin with it")
+		}
+	}
+	var rest map[string]string
+	i.plan.Router, rest, err = eventrouter.FromConnector(i.options)
+	if err != nil {
+		i.faults = append(i.faults, err)
+	}
+	i.others(rest)
+	return i.plan, errors.Join(i.faults...)
+}
+
+// read understands {"name":…,"config":{…}}, {…}, and properties.
+func read(text []byte) (map[string]string, error) {
+	if t := bytes.TrimSpace(text); len(t) > 0 && t[0] == '{' {
+		var outer map[string]any
+		if err := json.Unmarshal(t, &outer); err != nil {
+			return nil, fmt.Errorf("the file is not JSON: %w", err)
+		}
+		inner, ok := outer["config"].(map[string]any)
+		if !ok {
+			inner = outer
+		} else if name, ok := outer["name"].(string); ok && inner["name"] == nil {
+			inner["name"] = name
+		}
+		options := map[string]string{}
+		for k, v := range inner {
+			switch v := v.(type) {
+			case string, bool, float64, json.Number:
+				options[k] = fmt.Sprint(v)
+			default:
+				return nil, fmt.Errorf("%s is neither text nor a number nor true or false", k)
+			}
+		}
+		return options, nil
+	}
+	p, err := (&properties.Loader{Encoding: properties.UTF8, DisableExpansion: true}).LoadBytes(text)
+	if err != nil {
+		return nil, fmt.Errorf("the file is neither JSON nor properties: %w", err)
+	}
+	return p.Map(), nil
+}
+
+type importer struct {
+	plan    Plan
+	options map[string]string
+	faults  []error
+}
+
+func (i *importer) refuse(option, value, why string) {
+	if value == "" {
+		i.faults = append(i.faults, fmt.Errorf("%s: %s", option, why))
+		return
+	}
+	i.faults = append(i.faults, fmt.Errorf("%s = %q: %s", option, value, why))
+}
+
+func (i *importer) note(option, why string) { i.plan.Notes = append(i.plan.Notes, option+": "+why) }
+
+func (i *importer) take(option string) string {
+	v := strings.TrimSpace(i.options[option])
+	delete(i.options, option)
+	return v
+}
+
+func (i *importer) taken(option, otherwise string) string {
+	if v := i.take(option); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+// formats of Debezium Server, as converters.
+var formats = map[string]string{
+	"json": "org.apache.kafka.connect.json.JsonConverter", "jsonbytearray": "org.apache.kafka.connect.json.JsonConverter",
+	"simplestring": "org.apache.kafka.connect.storage.StringConverter", "binary": "io.debezium.converters.BinaryDataConverter",
+}
+
+// server turns Debezium Server's options into a connector's.
+func (i *importer) server() {
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(i.options)), func(k string) bool { return strings.HasPrefix(k, "debezium.") }) {
+		return
+	}
+	if v := i.take("debezium.sink.type"); v != "kafka" {
+		i.refuse("debezium.sink.type", v, "the relay sends to Kafka")
+	}
+	connector := map[string]string{}
+	for _, part := range []struct{ format, converter string }{{"key", "key.converter"}, {"value", "value.converter"}, {"header", "header.converter"}} {
+		name := i.taken("debezium.format."+part.format, "json")
+		class, ok := formats[strings.ToLower(name)]
+		if !ok {
+			i.refuse("debezium.format."+part.format, name, "known are json, jsonbytearray, simplestring and binary")
+			continue
+		}
+		connector[part.converter] = class
+	}
+	for _, k := range slices.Sorted(maps.Keys(i.options)) {
+		rest, ours := strings.CutPrefix(k, "debezium.")
+		v := i.options[k]
+		delete(i.options, k)
+		switch {
+		case !ours && (strings.HasPrefix(k, "quarkus.") || strings.HasPrefix(k, "%")):
+			i.note(k, "a setting of the Java program")
+		case !ours:
+			i.refuse(k, v, "is no option of Debezium Server")
+		case strings.HasPrefix(rest, "source."):
+			connector[strings.TrimPrefix(rest, "source.")] = v
+		case strings.HasPrefix(rest, "transforms"), strings.HasPrefix(rest, "predicates"):
+			connector[rest] = v
+		case strings.HasPrefix(rest, "format."):
+			// debezium.format.value.schemas.enable and the like.
+			part, option, _ := strings.Cut(strings.TrimPrefix(rest, "format."), ".")
+			connector[part+".converter."+option] = v
+		case strings.HasPrefix(rest, "sink.kafka.producer."):
+			connector["producer.override."+strings.TrimPrefix(rest, "sink.kafka.producer.")] = v
+		default:
+			connector[rest] = v
+		}
+	}
+	i.options = connector
+}
+
+// connection makes the URL. The password stays where it was.
+func (i *importer) connection() {
+	u := url.URL{Scheme: "postgres", Host: i.taken("database.hostname", "localhost"), Path: "/" + i.take("database.dbname")}
+	if port := i.take("database.port"); port != "" {
+		u.Host = net.JoinHostPort(u.Host, port)
+	}
+	if user := i.take("database.user"); user != "" {
+		u.User = url.User(user)
+	}
+	if i.take("database.password") != "" {
+		i.plan.Password = true
+		i.note("database.password", "is not copied; give it as PGPASSWORD, or the whole URL in a file that GAPLESS_DATABASE_URL_FILE names")
+	}
+	if u.Path == "/" {
+		i.refuse("database.dbname", "", "is missing")
+	}
+	query := url.Values{}
+	for option, parameter := range map[string]string{
+		"database.sslmode": "sslmode", "database.sslcert": "sslcert", "database.sslkey": "sslkey", "database.sslrootcert": "sslrootcert",
+	} {
+		if v := i.take(option); v != "" {
+			query.Set(parameter, v)
+		}
+	}
+	if v := i.take("database.sslpassword"); v != "" {
+		i.refuse("database.sslpassword", "", "a key with a passphrase is not read; give one without, readable by this user alone")
+	}
+	u.RawQuery = query.Encode()
+	i.plan.DatabaseURL = u.String()
+	i.plan.Name = i.take("name")
+}
+
+var plainTable = regexp.MustCompile(`^[\w$]+\\?\.[\w$]+$`)
+
+// tables are regular expressions to Debezium; here they are names.
+func (i *importer) tables() {
+	list := i.take("table.include.list")
+	if list == "" {
+		list = i.take("table.whitelist")
+	}
+	if list == "" {
+		i.refuse("table.include.list", "", "is missing: name the outbox tables")
+	}
+	for t := range strings.SplitSeq(list, ",") {
+		if t = strings.TrimSpace(t); t == "" {
+			continue
+		}
+		if !plainTable.MatchString(t) {
+			i.refuse("table.include.list", t, "is a regular expression; name the tables as schema.table")
+			continue
+		}
+		i.plan.Tables = append(i.plan.Tables, strings.ReplaceAll(t, `\.`, "."))
+	}
+}
+
+// others judges what is left.
+func (i *importer) others(rest map[string]string) {
+	for _, k := range slices.Sorted(maps.Keys(rest)) {
+		v := strings.TrimSpace(rest[k])
+		rule, ok := find(k)
+		switch {
+		case !ok:
+			i.refuse(k, v, "is not known here")
+		case k == "producer.override.bootstrap.servers" || k == "bootstrap.servers":
+			for b := range strings.SplitSeq(v, ",") {
+				i.plan.Brokers = append(i.plan.Brokers, strings.TrimSpace(b))
+			}
+		case rule.only != nil && !slices.Contains(rule.only, strings.ToLower(v)):
+			i.refuse(k, v, rule.why)
+		default:
+			i.note(k, rule.why)
+		}
+	}
+}

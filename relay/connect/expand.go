@@ -1,0 +1,448 @@
+package connect
+
+import (
+	"errors"
+	"strconv"
+	"unicode/utf8"
+)
+
+// Outcome of an expansion.
+type Outcome uint8
+
+const (
+	// Kept: the text is no JSON that can be expanded. It is sent as it was.
+	Kept Outcome = iota
+	// Expanded: the text has a structure of its own now.
+	Expanded
+	// Untyped: it has no schema any more, and is the text that it was.
+	Untyped
+)
+
+// ErrMismatch is text that has got a schema that it does not fit. A converter that
+// looks at the schema cannot convert it; StringConverter sends the text.
+var ErrMismatch = errors.New("JSON does not fit the schema inferred from it")
+
+// errKept ends an inference: Debezium logs a warning and sends the text as it was.
+var errKept = errors.New("no schema can be inferred")
+
+// Expander is the router's table.expand.json.payload: it infers a schema from JSON
+// text and writes the text in it. It is used again for each text, by one goroutine.
+type Expander struct {
+	// NullAsBytes keeps null as optional bytes (table.json.payload.null.behavior =
+	// optional_bytes); else a field that is null is left out.
+	NullAsBytes bool
+	// EmptyAsString keeps an empty array as an array of optional strings
+	// (table.json.payload.empty.array.behavior = optional_string); else it is left out.
+	EmptyAsString bool
+	// Named gives structs the names that AppendSchema shows.
+	Named bool
+	// Adjust changes the names of fields (field.name.adjustment.mode); nil keeps them.
+	Adjust func(string) string
+
+	parser
+	shapes []shape
+	root   int32
+	source []byte
+}
+
+// shape is an inferred schema. Index 0 is none.
+type shape struct {
+	kind  Type
+	elem  int32 // of an array
+	first int32 // fields of a struct, which are shapes of their own in a list
+	last  int32
+	next  int32
+	of    int32  // of a field: its schema
+	field []byte // of a field: its name
+	name  string // of a struct
+}
+
+// Expand reads text. name is that of the column, which the schema gets.
+func (x *Expander) Expand(text []byte, name string) Outcome {
+	x.shapes = append(x.shapes[:0], shape{})
+	x.source = text
+	if len(text) == 0 || text[0] != '{' && text[0] != '[' || x.parse(text) != nil {
+		return Kept
+	}
+	root, err := x.infer(1, name)
+	switch {
+	case err != nil:
+		return Kept
+	case root == 0:
+		return Untyped
+	}
+	x.root = root
+	return Expanded
+}
+
+func (x *Expander) shape(s shape) int32 {
+	x.shapes = append(x.shapes, s)
+	return int32(len(x.shapes) - 1)
+}
+
+// infer returns the schema of a node; 0 when it has none.
+func (x *Expander) infer(at int32, key string) (int32, error) {
+	switch x.nodes[at].kind {
+	case stringNode:
+		return x.shape(shape{kind: String}), nil
+	case boolNode:
+		return x.shape(shape{kind: Boolean}), nil
+	case intNode:
+		return x.shape(shape{kind: Int32}), nil
+	case longNode:
+		return x.shape(shape{kind: Int64}), nil
+	case bigNode, doubleNode:
+		return x.shape(shape{kind: Float64}), nil
+	case nullNode:
+		if x.NullAsBytes {
+			return x.shape(shape{kind: Bytes}), nil
+		}
+		return 0, nil
+	case arrayNode:
+		if x.nodes[at].child == 0 {
+			if !x.EmptyAsString {
+				return 0, nil
+			}
+			return x.shape(shape{kind: Array, elem: x.shape(shape{kind: String})}), nil
+		}
+		elem, err := x.inferElement(at, key)
+		if err != nil {
+			return 0, err
+		}
+		return x.shape(shape{kind: Array, elem: elem}), nil
+	}
+	s := x.shape(shape{kind: Struct, name: key})
+	if !x.Named {
+		x.shapes[s].name = ""
+	}
+	for c := x.nodes[at].child; c != 0; c = x.nodes[c].next {
+		name := x.nodes[c].name
+		if x.Adjust != nil {
+			name = []byte(x.Adjust(string(name)))
+		}
+		of, err := x.infer(c, x.path(key, name))
+		if err != nil {
+			return 0, err
+		}
+		if of != 0 && len(name) == 0 { // a field of a Connect schema has a name
+			return 0, errKept
+		}
+		if of != 0 && x.field(s, name) == 0 {
+			x.addField(s, name, of)
+		}
+	}
+	return s, nil
+}
+
+// path names the struct of a field: only a schema shows it.
+func (x *Expander) path(key string, name []byte) string {
+	if !x.Named {
+		return ""
+	}
+	if blank(key) {
+		return string(name)
+	}
+	return key + "." + string(name)
+}
+
+func blank(s string) bool {
+	for _, r := range s {
+		if r > ' ' {
+			return false
+		}
+	}
+	return true
+}
+
+func (x *Expander) field(s int32, name []byte) int32 {
+	for f := x.shapes[s].first; f != 0; f = x.shapes[f].next {
+		if string(x.shapes[f].field) == string(name) {
+			return f
+		}
+	}
+	return 0
+}
+
+func (x *Expander) addField(s int32, name []byte, of int32) {
+	f := x.shape(shape{field: name, of: of})
+	if o := &x.shapes[s]; o.last == 0 {
+		o.first = f
+	} else {
+		x.shapes[o.last].next = f
+	}
+	x.shapes[s].last = f
+}
+
+// inferElement is for an array that is not empty.
+func (x *Expander) inferElement(at int32, key string) (int32, error) {
+	sample, err := x.sample(at)
+	if err != nil {
+		return 0, err
+	}
+	if sample == 0 || x.nodes[sample].kind != objectNode {
+		if sample == 0 {
+			sample = x.nodes[at].child // null, as all of them are
+		}
+		elem, err := x.infer(sample, "")
+		if err == nil && elem == 0 {
+			err = errKept
+		}
+		return elem, err
+	}
+	var merged int32
+	for c := x.nodes[at].child; c != 0; c = x.nodes[c].next {
+		if x.nodes[c].kind != objectNode {
+			continue
+		}
+		s, err := x.infer(c, key)
+		if err != nil {
+			return 0, err
+		}
+		if merged == 0 {
+			merged = s
+			continue
+		}
+		x.merge(merged, s)
+	}
+	return merged, nil
+}
+
+// merge adds to a struct the fields of another. A field that both have keeps the
+// first's schema, unless that is of a null.
+func (x *Expander) merge(into, from int32) {
+	for f := x.shapes[from].first; f != 0; f = x.shapes[f].next {
+		old := x.field(into, x.shapes[f].field)
+		if old == 0 {
+			x.addField(into, x.shapes[f].field, x.shapes[f].of)
+		} else if x.shapes[x.shapes[old].of].kind == Bytes {
+			x.shapes[old].of = x.shapes[f].of
+		}
+	}
+}
+
+// sample is the first element that is not null, if all are of one kind with it.
+func (x *Expander) sample(at int32) (int32, error) {
+	var sample int32
+	for c := x.nodes[at].child; c != 0; c = x.nodes[c].next {
+		if x.nodes[c].kind == nullNode {
+			continue
+		}
+		if sample == 0 {
+			sample = c
+		}
+		if x.nodes[sample].kind.inferred() != x.nodes[c].kind.inferred() {
+			return 0, errKept
+		}
+	}
+	return sample, nil
+}
+
+// inferred makes those kinds one that get the same schema.
+func (k nodeKind) inferred() nodeKind {
+	if k == bigNode {
+		return doubleNode
+	}
+	return k
+}
+
+// AppendJSON is JsonConverter without schemas, of what was expanded.
+func (x *Expander) AppendJSON(b []byte) ([]byte, error) {
+	if x.shapes[x.root].kind != Struct {
+		return b, ErrMismatch // the router makes a struct at the top or nothing
+	}
+	return x.json(b, 1, x.root)
+}
+
+func (x *Expander) json(b []byte, at, of int32) ([]byte, error) {
+	n, s := &x.nodes[at], &x.shapes[of]
+	if !fits(n.kind, s.kind) {
+		return b, ErrMismatch
+	}
+	var err error
+	switch n.kind {
+	case nullNode:
+		return append(b, "null"...), nil
+	case boolNode:
+		return strconv.AppendBool(b, n.num != 0), nil
+	case intNode, longNode:
+		return strconv.AppendInt(b, n.num, 10), nil
+	case doubleNode:
+		return appendJSONDouble(b, n.float, 64), nil
+	case stringNode:
+		return AppendJSONString(b, n.text)
+	case arrayNode:
+		b = append(b, '[')
+		for c := n.child; c != 0; c = x.nodes[c].next {
+			if c != n.child {
+				b = append(b, ',')
+			}
+			if b, err = x.json(b, c, s.elem); err != nil {
+				return b, err
+			}
+		}
+		return append(b, ']'), nil
+	}
+	b = append(b, '{')
+	at = n.child // where the next field most often is
+	for f := s.first; f != 0; f = x.shapes[f].next {
+		if f != s.first {
+			b = append(b, ',')
+		}
+		if b, err = AppendJSONString(b, x.shapes[f].field); err != nil {
+			return b, err
+		}
+		b = append(b, ':')
+		var c int32
+		if c, at = x.seek(n, at, x.shapes[f].field); c == 0 {
+			b = append(b, "null"...)
+		} else if b, err = x.json(b, c, x.shapes[f].of); err != nil {
+			return b, err
+		}
+	}
+	return append(b, '}'), nil
+}
+
+// seek finds a member, first from where the one before was. It returns where to go
+// on too.
+func (x *Expander) seek(object *node, from int32, name []byte) (member, next int32) {
+	for c := from; c != 0; c = x.nodes[c].next {
+		if string(x.nodes[c].name) == string(name) {
+			return c, x.nodes[c].next
+		}
+	}
+	for c := object.child; c != 0 && c != from; c = x.nodes[c].next {
+		if string(x.nodes[c].name) == string(name) {
+			return c, from
+		}
+	}
+	return 0, from
+}
+
+// fits is Connect's check of a value that is put under a schema.
+func fits(n nodeKind, s Type) bool {
+	switch n {
+	case nullNode:
+		return true
+	case boolNode:
+		return s == Boolean
+	case intNode:
+		return s == Int32
+	case longNode:
+		return s == Int64
+	case doubleNode:
+		return s == Float64
+	case stringNode:
+		return s == String
+	case arrayNode:
+		return s == Array
+	case objectNode:
+		return s == Struct
+	}
+	return false // a number that no type holds
+}
+
+// AppendSchema appends the schema as JsonConverter writes it.
+func (x *Expander) AppendSchema(b []byte) []byte { return append(x.schema(b, x.root), '}') }
+
+// schema leaves the object open, for the name that a field gets at its end.
+func (x *Expander) schema(b []byte, of int32) []byte {
+	s := &x.shapes[of]
+	b = append(b, `{"type":"`...)
+	b = append(append(b, names[s.kind]...), '"')
+	switch s.kind {
+	case Array:
+		b = append(x.schema(append(b, `,"items":`...), s.elem), '}')
+	case Struct:
+		b = append(b, `,"fields":[`...)
+		for f := s.first; f != 0; f = x.shapes[f].next {
+			if f != s.first {
+				b = append(b, ',')
+			}
+			b = append(x.schema(b, x.shapes[f].of), `,"field":`...)
+			b, _ = AppendJSONString(b, x.shapes[f].field) // what it lacks, AppendJSON refuses
+			b = append(b, '}')
+		}
+		b = append(b, ']')
+	}
+	b = append(b, `,"optional":true`...)
+	if s.name != "" {
+		b = appendQuoted(append(b, `,"name":`...), s.name)
+	}
+	return b
+}
+
+// AppendString is StringConverter: the toString of the structure. Where the text
+// does not fit it is the text itself.
+func (x *Expander) AppendString(b []byte) []byte {
+	start := len(b)
+	if x.shapes[x.root].kind == Struct {
+		var err error
+		if b, err = x.str(b, 1, x.root); err == nil {
+			return b
+		}
+	}
+	return append(b[:start], x.source...)
+}
+
+func (x *Expander) str(b []byte, at, of int32) ([]byte, error) {
+	n, s := &x.nodes[at], &x.shapes[of]
+	if !fits(n.kind, s.kind) {
+		return b, ErrMismatch
+	}
+	var err error
+	switch n.kind {
+	case doubleNode:
+		return appendDouble(b, n.float, 64), nil
+	case stringNode:
+		return appendReplaced(b, n.text), nil
+	case arrayNode:
+		b = append(b, '[')
+		for c := n.child; c != 0; c = x.nodes[c].next {
+			if c != n.child {
+				b = append(b, ", "...)
+			}
+			if b, err = x.str(b, c, s.elem); err != nil {
+				return b, err
+			}
+		}
+		return append(b, ']'), nil
+	case objectNode:
+		b = append(b, "Struct{"...)
+		first := true
+		for f := s.first; f != 0; f = x.shapes[f].next {
+			c := x.member(at, x.shapes[f].field)
+			if c == 0 || x.nodes[c].kind == nullNode {
+				continue
+			}
+			if !first {
+				b = append(b, ',')
+			}
+			first = false
+			b = append(appendReplaced(b, x.shapes[f].field), '=')
+			if b, err = x.str(b, c, x.shapes[f].of); err != nil {
+				return b, err
+			}
+		}
+		return append(b, '}'), nil
+	}
+	return x.json(b, at, of)
+}
+
+// appendReplaced appends text as Java encodes it: half a surrogate pair is a
+// question mark.
+func appendReplaced(b, text []byte) []byte {
+	if utf8.Valid(text) {
+		return append(b, text...)
+	}
+	for i := 0; i < len(text); {
+		r, n := utf8.DecodeRune(text[i:])
+		if r == utf8.RuneError && n == 1 {
+			b = append(b, '?')
+			i += 3 // see surrogate
+			continue
+		}
+		b = append(b, text[i:i+n]...)
+		i += n
+	}
+	return b
+}

@@ -1,0 +1,619 @@
+package eventrouter
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"math"
+	"math/big"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gapless/gapless/relay/connect"
+)
+
+// Days and microseconds from 1970 to 2000, where Postgres begins to count.
+const (
+	epochDays   = 10957
+	epochMicros = epochDays * 86400 * 1_000_000
+)
+
+// What Debezium sends for infinite dates and timestamps.
+const (
+	lastDay, firstDay       = -2147472692, -2147472691 // an int overflows in it
+	lastMicros, firstMicros = 9223372036825200000, -9223372036832400000
+)
+
+// decode reads the column's binary form.
+// https://github.com/postgres/postgres/tree/master/src/backend/utils/adt, the …_send
+// functions.
+func (c *column) decode(v []byte, scratch *[]byte) (connect.Value, error) {
+	if c.elem != nil {
+		return c.array(v, scratch)
+	}
+	switch c.oid {
+	case oidText, oidVarchar, oidBPChar, oidChar, oidJSON, oidXML:
+		return connect.Text(v), nil
+	case oidName:
+		return connect.Value{}, nil // which Debezium sends as null
+	case oidJSONB:
+		if len(v) == 0 || v[0] != 1 {
+			return connect.Value{}, c.malformed()
+		}
+		return connect.Text(v[1:]), nil
+	case oidBytea:
+		return c.binary(v, scratch), nil
+	case oidUUID:
+		if len(v) != 16 {
+			return connect.Value{}, c.malformed()
+		}
+		return keep(scratch, func(b []byte) []byte { return appendUUID(b, v) }), nil
+	case oidNumeric:
+		return c.numeric(v, scratch)
+	case oidInet, oidCIDR:
+		return c.inet(v, scratch)
+	case oidMacaddr, oidMacaddr8:
+		return keep(scratch, func(b []byte) []byte { return appendMAC(b, v) }), nil
+	case oidBit, oidVarbit:
+		return c.bits(v, scratch)
+	case oidPoint:
+		if len(v) != 16 {
+			return connect.Value{}, c.malformed()
+		}
+		return c.point(v), nil
+	case oidInt4Range, oidInt8Range:
+		return c.intRange(v, scratch)
+	case oidTSVector:
+		return c.tsvector(v, scratch)
+	}
+	return c.fixed(v, scratch)
+}
+
+// fixed reads the types of a fixed length.
+func (c *column) fixed(v []byte, scratch *[]byte) (connect.Value, error) {
+	var n int64
+	switch len(v) {
+	case 1:
+		n = int64(v[0])
+	case 2:
+		n = int64(int16(binary.BigEndian.Uint16(v)))
+	case 4:
+		n = int64(int32(binary.BigEndian.Uint32(v)))
+	case 8, 12, 16:
+		n = int64(binary.BigEndian.Uint64(v))
+	}
+	switch want := widths[c.oid]; {
+	case want == 0 || want != len(v):
+		return connect.Value{}, c.malformed()
+	case c.oid == oidBool:
+		return connect.Bool(n != 0), nil
+	case c.oid == oidOID:
+		return connect.Integer(int64(uint32(n))), nil
+	case c.oid == oidFloat4:
+		return connect.Value{Kind: connect.FloatKind, Float: float64(math.Float32frombits(uint32(n)))}, nil
+	case c.oid == oidFloat8:
+		return connect.Value{Kind: connect.DoubleKind, Float: math.Float64frombits(uint64(n))}, nil
+	case c.oid == oidDate:
+		return dateValue(n), nil
+	case c.oid == oidTime:
+		if c.millis() {
+			n /= 1000
+		}
+	case c.oid == oidTimestamp:
+		return c.timestamp(n), nil
+	case c.oid == oidTimestamptz:
+		return keep(scratch, func(b []byte) []byte { return appendTimestamptz(b, n, c.modifier) }), nil
+	case c.oid == oidTimetz:
+		west := int64(int32(binary.BigEndian.Uint32(v[8:])))
+		return keep(scratch, func(b []byte) []byte { return appendTimetz(b, n, west) }), nil
+	case c.oid == oidInterval:
+		return connect.Integer(intervalMicros(n, int64(int32(binary.BigEndian.Uint32(v[8:]))), int64(int32(binary.BigEndian.Uint32(v[12:]))))), nil
+	case c.oid == oidMoney:
+		return c.decimal(big.NewInt(n), 2, scratch), nil
+	}
+	return connect.Integer(n), nil
+}
+
+var widths = map[uint32]int{
+	oidBool: 1, oidInt2: 2, oidInt4: 4, oidInt8: 8, oidOID: 4, oidFloat4: 4, oidFloat8: 8, oidDate: 4, oidTime: 8,
+	oidTimestamp: 8, oidTimestamptz: 8, oidTimetz: 12, oidInterval: 16, oidMoney: 8,
+}
+
+// keep makes a text in scratch, where it stays until the record is made.
+func keep(scratch *[]byte, write func([]byte) []byte) connect.Value {
+	start := len(*scratch)
+	*scratch = write(*scratch)
+	return connect.Text((*scratch)[start:len(*scratch):len(*scratch)])
+}
+
+func dateValue(days int64) connect.Value {
+	switch days {
+	case math.MaxInt32:
+		return connect.Integer(lastDay)
+	case math.MinInt32:
+		return connect.Integer(firstDay)
+	}
+	return connect.Integer(days + epochDays)
+}
+
+func (c *column) timestamp(micros int64) connect.Value {
+	switch micros {
+	case math.MaxInt64:
+		micros = lastMicros
+	case math.MinInt64:
+		micros = firstMicros
+	default:
+		micros += epochMicros
+	}
+	if c.millis() {
+		return connect.Integer(floorDiv(micros, 1000))
+	}
+	return connect.Integer(micros)
+}
+
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}
+
+// appendTimestamptz is ISO 8601 in UTC with as many digits of a second as the type
+// has.
+func appendTimestamptz(b []byte, micros int64, modifier int32) []byte {
+	switch micros {
+	case math.MaxInt64:
+		return append(b, "infinity"...)
+	case math.MinInt64:
+		return append(b, "-infinity"...)
+	}
+	t := time.UnixMicro(micros + epochMicros).UTC()
+	year, month, day := t.Date()
+	if year < 0 {
+		b, year = append(b, '-'), -year
+	} else if year > 9999 {
+		b = append(b, '+')
+	}
+	b = appendPadded(b, int64(year), 4)
+	b = appendPadded(append(b, '-'), int64(month), 2)
+	b = appendPadded(append(b, '-'), int64(day), 2)
+	b = append(b, 'T')
+	b = t.AppendFormat(b, "15:04:05")
+	if digits := modifier; digits != 0 {
+		if digits < 0 || digits > 6 {
+			digits = 6
+		}
+		fraction := appendPadded(nil, int64(t.Nanosecond()/1000), 6)
+		b = append(append(b, '.'), fraction[:digits]...)
+	}
+	return append(b, 'Z')
+}
+
+// appendTimetz is the time in UTC, with the digits of a second that count.
+func appendTimetz(b []byte, micros, west int64) []byte {
+	const day = 86400 * 1_000_000
+	micros = ((micros+west*1_000_000)%day + day) % day
+	seconds, fraction := micros/1_000_000, micros%1_000_000
+	b = appendPadded(b, seconds/3600, 2)
+	b = appendPadded(append(b, ':'), seconds/60%60, 2)
+	b = appendPadded(append(b, ':'), seconds%60, 2)
+	if fraction != 0 {
+		b = appendPadded(append(b, '.'), fraction, 6)
+		for b[len(b)-1] == '0' {
+			b = b[:len(b)-1]
+		}
+	}
+	return append(b, 'Z')
+}
+
+func appendPadded(b []byte, n int64, width int) []byte {
+	var digits [20]byte
+	s := strconv.AppendInt(digits[:0], n, 10)
+	for range width - len(s) {
+		b = append(b, '0')
+	}
+	return append(b, s...)
+}
+
+// intervalMicros: a month has the 365.25/12 days of Debezium's MicroDuration.
+func intervalMicros(micros, days, months int64) int64 {
+	return micros + days*86400_000_000 + months*2_629_800_000_000
+}
+
+func (c *column) binary(v []byte, scratch *[]byte) connect.Value {
+	switch c.binaries {
+	case Base64Binaries:
+		return keep(scratch, func(b []byte) []byte { return base64.StdEncoding.AppendEncode(b, v) })
+	case Base64URLBinaries:
+		return keep(scratch, func(b []byte) []byte { return base64.URLEncoding.AppendEncode(b, v) })
+	case HexBinaries:
+		return keep(scratch, func(b []byte) []byte { return hex.AppendEncode(b, v) })
+	}
+	return connect.Binary(v)
+}
+
+func appendUUID(b, id []byte) []byte {
+	b = hex.AppendEncode(b, id[0:4])
+	for _, part := range [][]byte{id[4:6], id[6:8], id[8:10], id[10:16]} {
+		b = hex.AppendEncode(append(b, '-'), part)
+	}
+	return b
+}
+
+func appendMAC(b, v []byte) []byte {
+	for i := range v {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		b = hex.AppendEncode(b, v[i:i+1])
+	}
+	return b
+}
+
+// numeric reads groups of four decimal digits.
+func (c *column) numeric(v []byte, scratch *[]byte) (connect.Value, error) {
+	if len(v) < 8 || len(v)%2 != 0 {
+		return connect.Value{}, c.malformed()
+	}
+	word := func(i int) int { return int(int16(binary.BigEndian.Uint16(v[2*i:]))) }
+	count, weight, sign, scale := word(0), word(1), binary.BigEndian.Uint16(v[4:]), word(3)
+	if sign&0xc000 == 0xc000 { // NaN and infinities, which Debezium sends as null
+		return connect.Value{}, nil
+	}
+	if len(v) != 8+2*count || scale < 0 {
+		return connect.Value{}, c.malformed()
+	}
+	// The digits are an integer of base 10000 with (count-1-weight) groups behind the
+	// point, and the value shows scale decimals.
+	unscaled := new(big.Int)
+	for i := range count {
+		unscaled.Mul(unscaled, big.NewInt(10000)).Add(unscaled, big.NewInt(int64(word(4+i))))
+	}
+	have := 4 * (count - 1 - weight)
+	if count == 0 {
+		have = 0
+	}
+	ten := big.NewInt(10)
+	switch {
+	case have < scale:
+		unscaled.Mul(unscaled, new(big.Int).Exp(ten, big.NewInt(int64(scale-have)), nil))
+	case have > scale:
+		unscaled.Quo(unscaled, new(big.Int).Exp(ten, big.NewInt(int64(have-scale)), nil))
+	}
+	if sign != 0 {
+		unscaled.Neg(unscaled)
+	}
+	return c.decimal(unscaled, int32(scale), scratch), nil
+}
+
+// decimal makes the value of a numeric or of money.
+func (c *column) decimal(unscaled *big.Int, scale int32, scratch *[]byte) connect.Value {
+	d := connect.Value{Kind: connect.DecimalKind, Unscaled: unscaled, Scale: scale}
+	switch {
+	case c.decimals == StringDecimals:
+		return keep(scratch, func(b []byte) []byte { return connect.AppendPlain(b, unscaled, scale) })
+	case c.decimals == DoubleDecimals:
+		f, _ := strconv.ParseFloat(string(connect.AppendString(nil, nil, d)), 64)
+		return connect.Value{Kind: connect.DoubleKind, Float: f}
+	case c.schema != nil && c.schema.Type == connect.Struct:
+		for scale > 0 {
+			less, rest := new(big.Int).QuoRem(unscaled, big.NewInt(10), new(big.Int))
+			if rest.Sign() != 0 {
+				break
+			}
+			unscaled, scale = less, scale-1
+		}
+		return connect.Value{Kind: connect.StructKind, Schema: c.schema, List: []connect.Value{
+			connect.Integer(int64(scale)), connect.Array8(connect.AppendTwos(nil, unscaled)),
+		}}
+	}
+	return d
+}
+
+func (c *column) inet(v []byte, scratch *[]byte) (connect.Value, error) {
+	if len(v) < 4 || len(v) != 4+int(v[3]) {
+		return connect.Value{}, c.malformed()
+	}
+	address, ok := netip.AddrFromSlice(v[4:])
+	if !ok {
+		return connect.Value{}, c.malformed()
+	}
+	return keep(scratch, func(b []byte) []byte {
+		b = address.AppendTo(b)
+		if c.oid == oidCIDR || int(v[1]) != address.BitLen() {
+			b = strconv.AppendInt(append(b, '/'), int64(v[1]), 10)
+		}
+		return b
+	}), nil
+}
+
+// bits reverses the bytes: Debezium sends the lowest first.
+func (c *column) bits(v []byte, scratch *[]byte) (connect.Value, error) {
+	if len(v) < 4 {
+		return connect.Value{}, c.malformed()
+	}
+	n := int(binary.BigEndian.Uint32(v))
+	if (n+7)/8 != len(v)-4 {
+		return connect.Value{}, c.malformed()
+	}
+	number := new(big.Int).SetBytes(v[4:])
+	number.Rsh(number, uint(8*(len(v)-4)-n))
+	if c.schema != nil && c.schema.Type == connect.Boolean {
+		return connect.Bool(number.Sign() != 0), nil
+	}
+	text := keep(scratch, func(b []byte) []byte {
+		start := len(b)
+		b = append(b, number.Bytes()...)
+		for i, j := start, len(b)-1; i < j; i, j = i+1, j-1 {
+			b[i], b[j] = b[j], b[i]
+		}
+		return b
+	})
+	return connect.Array8(text.Text), nil
+}
+
+func (c *column) point(v []byte) connect.Value {
+	x, y := math.Float64frombits(binary.BigEndian.Uint64(v)), math.Float64frombits(binary.BigEndian.Uint64(v[8:]))
+	wkb := []byte{1, 1, 0, 0, 0} // well-known binary, little end first, a point
+	wkb = binary.LittleEndian.AppendUint64(wkb, math.Float64bits(x))
+	wkb = binary.LittleEndian.AppendUint64(wkb, math.Float64bits(y))
+	return connect.Value{Kind: connect.StructKind, Schema: c.schema, List: []connect.Value{
+		{Kind: connect.DoubleKind, Float: x}, {Kind: connect.DoubleKind, Float: y}, connect.Array8(wkb), {},
+	}}
+}
+
+// intRange prints a range of integers as Postgres does.
+func (c *column) intRange(v []byte, scratch *[]byte) (connect.Value, error) {
+	if len(v) == 0 {
+		return connect.Value{}, c.malformed()
+	}
+	const empty, lowerIn, upperIn, lowerInf, upperInf = 1, 2, 4, 8, 16
+	flags, rest := v[0], v[1:]
+	bad := false
+	bound := func(b []byte) []byte {
+		if len(rest) < 4 {
+			bad = true
+			return b
+		}
+		n := int(binary.BigEndian.Uint32(rest))
+		rest = rest[4:]
+		switch {
+		case n == 4 && len(rest) >= 4:
+			b = strconv.AppendInt(b, int64(int32(binary.BigEndian.Uint32(rest))), 10)
+		case n == 8 && len(rest) >= 8:
+			b = strconv.AppendInt(b, int64(binary.BigEndian.Uint64(rest)), 10)
+		default:
+			bad = true
+			return b
+		}
+		rest = rest[n:]
+		return b
+	}
+	text := keep(scratch, func(b []byte) []byte {
+		if flags&empty != 0 {
+			return append(b, "empty"...)
+		}
+		if flags&lowerIn != 0 {
+			b = append(b, '[')
+		} else {
+			b = append(b, '(')
+		}
+		if flags&lowerInf == 0 {
+			b = bound(b)
+		}
+		b = append(b, ',')
+		if flags&upperInf == 0 {
+			b = bound(b)
+		}
+		if flags&upperIn != 0 {
+			return append(b, ']')
+		}
+		return append(b, ')')
+	})
+	if bad {
+		return connect.Value{}, c.malformed()
+	}
+	return text, nil
+}
+
+// tsvector prints lexemes and positions as Postgres does.
+func (c *column) tsvector(v []byte, scratch *[]byte) (connect.Value, error) {
+	if len(v) < 4 {
+		return connect.Value{}, c.malformed()
+	}
+	count, rest, bad := int(binary.BigEndian.Uint32(v)), v[4:], false
+	text := keep(scratch, func(b []byte) []byte {
+		for i := range count {
+			end := bytes.IndexByte(rest, 0)
+			if end < 0 || len(rest) < end+3 {
+				bad = true
+				return b
+			}
+			if i > 0 {
+				b = append(b, ' ')
+			}
+			b = append(b, '\'')
+			for _, char := range rest[:end] {
+				if char == '\'' || char == '\\' {
+					b = append(b, char)
+				}
+				b = append(b, char)
+			}
+			b = append(b, '\'')
+			positions := int(binary.BigEndian.Uint16(rest[end+1:]))
+			rest = rest[end+3:]
+			if len(rest) < 2*positions {
+				bad = true
+				return b
+			}
+			for p := range positions {
+				b = append(b, ":,"[min(p, 1)])
+				word := binary.BigEndian.Uint16(rest[2*p:])
+				b = strconv.AppendInt(b, int64(word&0x3fff), 10)
+				if weight := word >> 14; weight > 0 { // D, the least, is not shown
+					b = append(b, "DCBA"[weight])
+				}
+			}
+			rest = rest[2*positions:]
+		}
+		return b
+	})
+	if bad {
+		return connect.Value{}, c.malformed()
+	}
+	return text, nil
+}
+
+// array reads an array of one dimension. Of one with more, Debezium sends a null for
+// each of the first.
+func (c *column) array(v []byte, scratch *[]byte) (connect.Value, error) {
+	if len(v) < 12 {
+		return connect.Value{}, c.malformed()
+	}
+	dimensions := int(binary.BigEndian.Uint32(v))
+	list := connect.Value{Kind: connect.ListKind}
+	if dimensions == 0 {
+		return list, nil
+	}
+	if dimensions < 0 || dimensions > 6 || len(v) < 12+8*dimensions {
+		return connect.Value{}, c.malformed()
+	}
+	count := int(binary.BigEndian.Uint32(v[12:]))
+	if count < 0 || count > len(v) {
+		return connect.Value{}, c.malformed()
+	}
+	if dimensions > 1 {
+		list.List = make([]connect.Value, count)
+		return list, nil
+	}
+	v = v[12+8*dimensions:]
+	for range count {
+		if len(v) < 4 {
+			return connect.Value{}, c.malformed()
+		}
+		n := int(int32(binary.BigEndian.Uint32(v)))
+		v = v[4:]
+		if n < 0 {
+			list.List = append(list.List, connect.Value{})
+			continue
+		}
+		if n > len(v) {
+			return connect.Value{}, c.malformed()
+		}
+		e, err := c.elem.decode(v[:n], scratch)
+		if err != nil {
+			return connect.Value{}, err
+		}
+		list.List = append(list.List, e)
+		v = v[n:]
+	}
+	return list, nil
+}
+
+// parse reads a value in its text form: a default, or a type without a binary form.
+func (c *column) parse(text string) (connect.Value, error) {
+	fail := func() (connect.Value, error) { return connect.Value{}, c.malformed() }
+	if c.elem != nil {
+		return fail()
+	}
+	switch c.oid {
+	case oidText, oidVarchar, oidBPChar, oidChar, oidJSON, oidJSONB, oidXML, oidUUID, oidInet, oidCIDR, oidMacaddr:
+		return connect.Text([]byte(text)), nil
+	case oidBool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return fail()
+		}
+		return connect.Bool(b), nil
+	case oidInt2, oidInt4, oidInt8, oidOID:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return fail()
+		}
+		return connect.Integer(n), nil
+	case oidFloat4, oidFloat8:
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return fail()
+		}
+		kind := connect.DoubleKind
+		if c.oid == oidFloat4 {
+			kind = connect.FloatKind
+		}
+		return connect.Value{Kind: kind, Float: f}, nil
+	case oidNumeric:
+		if strings.Trim(text, "-.0123456789") != "" { // an exponent could ask for any memory
+			return fail()
+		}
+		r, ok := new(big.Rat).SetString(text)
+		if !ok {
+			return fail()
+		}
+		_, scale, fixed := c.scale()
+		if !fixed {
+			return fail()
+		}
+		r.Mul(r, new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(scale)), nil)))
+		return c.decimal(new(big.Int).Quo(r.Num(), r.Denom()), scale, new([]byte)), nil
+	case oidDate:
+		t, err := time.Parse(time.DateOnly, text)
+		if err != nil {
+			return fail()
+		}
+		return connect.Integer(floorDiv(t.Unix(), 86400)), nil
+	case oidTimestamp:
+		t, err := time.Parse("2006-01-02 15:04:05.999999", text)
+		if err != nil {
+			return fail()
+		}
+		return c.timestamp(t.UnixMicro() - epochMicros), nil
+	}
+	return fail()
+}
+
+// defaultOf reads what pg_get_expr prints of a column's default. nil is none. What
+// is computed by a function has no constant to show: then it is the zero of its type,
+// as Debezium has it.
+func (c *column) defaultOf(expr string) *connect.Value {
+	text, constant := literal(expr)
+	if constant {
+		if v, err := c.parse(text); err == nil {
+			return &v
+		}
+		return nil
+	}
+	var v connect.Value
+	switch c.oid {
+	case oidText, oidVarchar, oidBPChar:
+		v = connect.Text([]byte(expr))
+	case oidUUID:
+		v = connect.Text([]byte("00000000-0000-0000-0000-000000000000"))
+	case oidTimestamptz:
+		v = connect.Text(appendTimestamptz(nil, -epochMicros, c.modifier))
+	case oidInt2, oidInt4, oidInt8, oidTimestamp, oidDate, oidTime:
+		v = connect.Integer(0)
+	default:
+		return nil
+	}
+	return &v
+}
+
+// literal reads 'text'::type, a number, true or false, as Debezium does: of a text
+// only what is before its next quote, of an expression only its first text.
+func literal(expr string) (string, bool) {
+	if expr == "true" || expr == "false" {
+		return expr, true
+	}
+	expr = strings.TrimLeft(expr, "(")
+	if quoted, ok := strings.CutPrefix(expr, "'"); ok {
+		text, _, ok := strings.Cut(quoted, "'")
+		return text, ok
+	}
+	number := strings.TrimRight(expr, ")")
+	_, err := strconv.ParseFloat(number, 64)
+	return number, err == nil
+}

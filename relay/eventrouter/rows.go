@@ -1,0 +1,470 @@
+package eventrouter
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/gapless/gapless/relay/connect"
+	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/pgoutput"
+)
+
+// rows makes records of one table. It is for one goroutine.
+type rows struct {
+	cfg     Config
+	regex   pattern
+	to      replacement
+	topics  map[string]string
+	schema  string // name of the row's schema, up to the routed value
+	scratch []byte
+	expand  *connect.Expander
+
+	id, key, payload, route, timestamp, version, trace *column
+	idSchema, keySchema, payloadSchema                 []byte // rendered, where a converter shows schemas
+	places                                             []place
+	envelope                                           bool
+}
+
+type place struct {
+	Placement
+	column   *column
+	rendered []byte
+}
+
+// maxTopics bounds the memory for routed values.
+const maxTopics = 4096
+
+// Prepare binds the options to the table. A column that is missing is a fault of
+// each row, not of the table: rows are parked until the table or the options are
+// mended.
+func (c Config) Prepare(t *format.Table) (format.Rows, error) {
+	c = c.withDefaults()
+	re, to, err := c.compile()
+	if err != nil {
+		return nil, err
+	}
+	r := &rows{
+		cfg: c, regex: re, to: to, topics: map[string]string{}, envelope: c.envelope(),
+		id: bind(t, c.EventID, c), key: bind(t, c.EventKey, c), payload: bind(t, c.Payload, c), route: bind(t, c.RouteBy, c),
+		schema: strings.TrimPrefix(c.ServerName+"."+string(t.Namespace)+"."+string(t.Name), "."),
+	}
+	for name, at := range map[string]**column{c.Timestamp: &r.timestamp, c.SchemaVersion: &r.version, c.TraceContext: &r.trace} {
+		if name != "" {
+			*at = bind(t, name, c)
+		}
+	}
+	if c.ExpandJSON {
+		r.expand = &connect.Expander{NullAsBytes: c.NullAsBytes, EmptyAsString: c.EmptyArrayAsString, Named: c.Value.showsSchemas()}
+		if c.AvroNames {
+			r.expand.Adjust = avroName
+		}
+	}
+	r.idSchema, r.keySchema, r.payloadSchema = render(&c.Header, r.id), render(&c.Key, r.key), render(&c.Value, r.payload)
+	for _, p := range c.Placements {
+		if p.Alias == "" {
+			p.Alias = p.Column
+		}
+		col := bind(t, p.Column, c)
+		if !col.there() && c.IgnoreMissing {
+			continue
+		}
+		conv := &c.Header
+		if p.Where == Envelope {
+			conv = &c.Value
+		}
+		r.places = append(r.places, place{p, col, render(conv, col)})
+	}
+	return r, nil
+}
+
+// render writes a schema once for all rows.
+func render(c *Converter, col *column) []byte {
+	if !c.showsSchemas() || !col.there() {
+		return nil
+	}
+	return connect.AppendSchema(nil, col.schema)
+}
+
+// avroName puts underscores for what Avro does not take in a name.
+func avroName(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			b[i] = '_'
+		}
+	}
+	if len(b) > 0 && b[0] >= '0' && b[0] <= '9' {
+		b = append([]byte{'_'}, b...)
+	}
+	return string(b)
+}
+
+// Record implements format.Rows.
+func (r *rows) Record(p format.Position, row []pgoutput.Column, b *format.Buffer, out *format.Record) error {
+	out.Reset(p)
+	r.scratch = r.scratch[:0]
+	first := len(b.Headers)
+	err := r.fill(row, b, out)
+	out.Headers = b.Headers[first:len(b.Headers):len(b.Headers)]
+	return err
+}
+
+// fill makes as much of the record as can be made, and returns the first fault: a row
+// that cannot be sent is parked with the rest of what it would have been.
+func (r *rows) fill(row []pgoutput.Column, b *format.Buffer, out *format.Record) error {
+	var first error
+	note := func(err error) {
+		if first == nil {
+			first = err
+		}
+	}
+	key, err := r.key.value(row, &r.scratch)
+	if err == nil {
+		out.Key, err = r.convert(b, &r.cfg.Key, "key", subject{schema: r.key.schema, rendered: r.keySchema, value: key})
+	}
+	note(err)
+	routed, err := r.topic(row, out)
+	note(err)
+	note(r.traceHeaders(row, b))
+	r.extendedHeaders(b)
+	note(r.identify(row, b, out))
+	places, err := r.placed(row, b, out)
+	note(err)
+	note(r.stamp(row, out))
+	note(r.body(row, b, out, routed, places))
+	return first
+}
+
+func (r *rows) identify(row []pgoutput.Column, b *format.Buffer, out *format.Record) error {
+	id, err := r.id.value(row, &r.scratch)
+	if err != nil {
+		return err
+	}
+	if r.id.oid == oidUUID && id.Kind == connect.TextKind {
+		out.EventID, _ = uuid.ParseBytes(id.Text) // of 16 bytes, which always are one
+	}
+	return r.header(b, "id", subject{schema: r.id.schema, rendered: r.idSchema, value: id})
+}
+
+func (r *rows) body(row []pgoutput.Column, b *format.Buffer, out *format.Record, routed string, places []connect.Value) error {
+	payload, err := r.payload.value(row, &r.scratch)
+	if err != nil {
+		return err
+	}
+	empty := payload.IsNull() || payload.Kind == connect.TextKind && blank(payload.Text)
+	switch body := r.expanded(payload); {
+	case empty && r.cfg.TombstoneOnEmptyPayload:
+	case r.envelope && places == nil:
+		// A column of the envelope was missing, which is the row's fault already.
+	case r.envelope:
+		out.Value, err = r.wrap(row, b, routed, body, places)
+	default:
+		out.Value, err = r.convert(b, &r.cfg.Value, "payload", body)
+	}
+	return err
+}
+
+func blank(text []byte) bool {
+	for _, c := range text {
+		if c > ' ' {
+			return false
+		}
+	}
+	return true
+}
+
+// convert appends to the buffer and returns what it appended; nil is null.
+func (r *rows) convert(b *format.Buffer, c *Converter, what string, s subject) ([]byte, error) {
+	start := len(b.Bytes)
+	out, null, err := c.append(b.Bytes, s)
+	if err != nil {
+		return nil, unconvertible(what, err)
+	}
+	b.Bytes = out
+	if null {
+		return nil, nil
+	}
+	return b.Since(start), nil
+}
+
+func (r *rows) header(b *format.Buffer, name string, s subject) error {
+	v, err := r.convert(b, &r.cfg.Header, "header "+name, s)
+	if err == nil {
+		b.Header(name, v)
+	}
+	return err
+}
+
+func (r *rows) topic(row []pgoutput.Column, out *format.Record) (string, error) {
+	v, err := r.route.value(row, &r.scratch)
+	if err != nil {
+		return "", err
+	}
+	if v.Kind != connect.TextKind {
+		return "", &format.Fault{Reason: format.BadTopic, Detail: fmt.Sprintf("column %q, which is routed by, is null or no text", r.route.name)}
+	}
+	topic, ok := r.topics[string(v.Text)]
+	if !ok {
+		if len(r.topics) >= maxTopics {
+			clear(r.topics)
+		}
+		topic = string(v.Text)
+		switch groups, ok, err := r.regex.match(topic); {
+		case err != nil:
+			return "", &format.Fault{Reason: format.BadTopic, Detail: fmt.Sprintf("route.topic.regex takes too long for the value of column %q", r.route.name)}
+		case ok:
+			topic = r.to.of(groups)
+		}
+		topic = r.cfg.TopicPrefix + topic
+		r.topics[string(v.Text)] = topic
+	}
+	out.Topic = topic
+	return string(v.Text), format.CheckTopic(topic)
+}
+
+func (r *rows) expanded(payload connect.Value) subject {
+	s := subject{schema: r.payload.schema, rendered: r.payloadSchema, value: payload}
+	if r.expand == nil || payload.Kind != connect.TextKind {
+		return s
+	}
+	switch r.expand.Expand(payload.Text, r.payload.name) {
+	case connect.Expanded:
+		s.expanded = r.expand
+	case connect.Untyped:
+		s.schema, s.rendered = nil, nil
+	}
+	return s
+}
+
+// placed puts the headers and the partition, and returns what belongs in the
+// envelope.
+func (r *rows) placed(row []pgoutput.Column, b *format.Buffer, out *format.Record) ([]connect.Value, error) {
+	inEnvelope := []connect.Value{} // nil is for a fault
+	for i := range r.places {
+		p := &r.places[i]
+		v, err := p.column.value(row, &r.scratch)
+		if err != nil {
+			return nil, err
+		}
+		switch p.Where {
+		case Header:
+			if err := r.header(b, p.Alias, subject{schema: p.column.schema, rendered: p.rendered, value: v}); err != nil {
+				return nil, err
+			}
+		case Envelope:
+			inEnvelope = append(inEnvelope, v)
+		case Partition:
+			switch {
+			case v.IsNull():
+			case p.column.schema.Type != connect.Int32 && p.column.schema.Type != connect.Int16 && p.column.schema.Type != connect.Int64,
+				v.Int < 0, v.Int > 1<<31-1:
+				return nil, &format.Fault{Reason: format.BadValue, Detail: fmt.Sprintf("column %q is no partition: 0 to 2147483647 are", p.Column)}
+			default:
+				out.Partition = int32(v.Int)
+			}
+		}
+	}
+	return inEnvelope, nil
+}
+
+// stamp sets the record's timestamp, in whole milliseconds as Kafka has it.
+func (r *rows) stamp(row []pgoutput.Column, out *format.Record) error {
+	if r.timestamp == nil {
+		return nil
+	}
+	v, err := r.timestamp.value(row, &r.scratch)
+	if err != nil || v.IsNull() {
+		return err
+	}
+	var millis int64
+	switch {
+	case r.timestamp.oid == oidTimestamp && r.timestamp.millis():
+		millis = v.Int
+	case r.timestamp.oid == oidTimestamp:
+		millis = v.Int / 1000
+	case r.timestamp.oid == oidTimestamptz:
+		t, err := time.Parse(time.RFC3339Nano, string(v.Text))
+		if err != nil {
+			return &format.Fault{Reason: format.BadValue, Detail: fmt.Sprintf("column %q is no time that a record can have", r.timestamp.name)}
+		}
+		millis = t.UnixMilli()
+	default:
+		return &format.Fault{Reason: format.BadValue, Detail: fmt.Sprintf("column %q is neither timestamp nor timestamptz", r.timestamp.name)}
+	}
+	const last = 253402300799999 // of the year 9999
+	if millis < 0 || millis > last {
+		return &format.Fault{Reason: format.BadValue, Detail: fmt.Sprintf("column %q is before 1970 or after 9999, which no record can be", r.timestamp.name)}
+	}
+	out.Timestamp = time.UnixMilli(millis).UTC()
+	return nil
+}
+
+// wrap makes the envelope {payload, alias, …}.
+func (r *rows) wrap(row []pgoutput.Column, b *format.Buffer, routed string, body subject, placed []connect.Value) ([]byte, error) {
+	conv := &r.cfg.Value
+	for conv.Class == BinaryConverter && conv.Delegate != nil {
+		conv = conv.Delegate
+	}
+	start := len(b.Bytes)
+	var err error
+	switch conv.Class {
+	case StringConverter:
+		b.Bytes, err = r.wrapString(b.Bytes, body, placed)
+	case JSONConverter:
+		if conv.Schemas {
+			if b.Bytes, err = r.wrapSchema(b.Bytes, row, routed, body); err != nil {
+				return nil, err
+			}
+		}
+		b.Bytes, err = r.wrapJSON(b.Bytes, conv, body, placed)
+		if conv.Schemas {
+			b.Bytes = append(b.Bytes, '}')
+		}
+	case BytesConverter:
+		err = errOnlyBytes
+	default:
+		err = errNoDelegate
+	}
+	if err != nil {
+		b.Bytes = b.Bytes[:start]
+		return nil, unconvertible("payload", err)
+	}
+	return b.Since(start), nil
+}
+
+var errUntyped = errors.New("it has no schema, which a field of an envelope needs")
+
+// wrapString is a Struct's toString, which leaves out what is null.
+func (r *rows) wrapString(b []byte, body subject, placed []connect.Value) ([]byte, error) {
+	b = append(b, "Struct{"...)
+	start := len(b)
+	switch {
+	case body.schema == nil:
+		return b, errUntyped
+	case body.expanded != nil:
+		// Text that does not fit its schema cannot be put into the envelope.
+		if _, err := body.expanded.AppendJSON(nil); errors.Is(err, connect.ErrMismatch) {
+			return b, err
+		}
+		b = body.expanded.AppendString(append(b, "payload="...))
+	case !body.value.IsNull():
+		b = connect.AppendString(append(b, "payload="...), body.schema, body.value)
+	}
+	next := 0
+	for i := range r.places {
+		p := &r.places[i]
+		if p.Where != Envelope {
+			continue
+		}
+		v := placed[next]
+		next++
+		if v.IsNull() {
+			continue
+		}
+		if len(b) > start {
+			b = append(b, ',')
+		}
+		b = append(append(b, p.Alias...), '=')
+		b = connect.AppendString(b, p.column.schema, v)
+	}
+	return append(b, '}'), nil
+}
+
+func (r *rows) wrapJSON(b []byte, conv *Converter, body subject, placed []connect.Value) ([]byte, error) {
+	if body.schema == nil {
+		return b, errUntyped
+	}
+	b, err := conv.jsonValue(append(b, `{"payload":`...), body)
+	if err != nil {
+		return b, err
+	}
+	next := 0
+	for i := range r.places {
+		p := &r.places[i]
+		if p.Where != Envelope {
+			continue
+		}
+		if b, err = connect.AppendJSONString(append(b, ','), []byte(p.Alias)); err != nil {
+			return b, err
+		}
+		b, err = connect.JSON{NumericDecimals: conv.NumericDecimals}.Append(append(b, ':'), p.column.schema, placed[next])
+		if err != nil {
+			return b, err
+		}
+		next++
+	}
+	return append(b, '}'), nil
+}
+
+// wrapSchema writes the envelope's schema, named after the row's schema with the
+// routed value before its last part.
+func (r *rows) wrapSchema(b []byte, row []pgoutput.Column, routed string, body subject) ([]byte, error) {
+	b = append(b, `{"schema":{"type":"struct","fields":[`...)
+	field := func(rendered []byte, name string) {
+		b = append(b, rendered[:len(rendered)-1]...)
+		b, _ = connect.AppendJSONString(append(b, `,"field":`...), []byte(name)) // of options, which are UTF-8
+		b = append(b, '}')
+	}
+	switch {
+	case body.expanded != nil:
+		field(body.expanded.AppendSchema(nil), "payload")
+	case body.schema == nil:
+		return b, unconvertible("payload", errUntyped)
+	default:
+		field(body.rendered, "payload")
+	}
+	for i := range r.places {
+		if p := &r.places[i]; p.Where == Envelope {
+			b = append(b, ',')
+			field(p.rendered, p.Alias)
+		}
+	}
+	b = append(b, `],"optional":false,"name":`...)
+	b, _ = connect.AppendJSONString(b, []byte(r.schema+"."+routed+".Value"))
+	if r.version != nil {
+		v, err := r.version.value(row, &r.scratch)
+		if err != nil {
+			return b, err
+		}
+		if v.Kind != connect.IntKind {
+			return b, unconvertible("schema version", fmt.Errorf("column %q is null or no integer", r.version.name))
+		}
+		b = fmt.Appendf(b, `,"version":%d`, v.Int)
+	}
+	return append(b, `},"payload":`...), nil
+}
+
+// extendedHeaders are those of a Debezium connector, without the identity of its run,
+// which would make other bytes of the same row.
+func (r *rows) extendedHeaders(b *format.Buffer) {
+	if !r.cfg.ExtendedHeaders {
+		return
+	}
+	b.Header("__debezium.context.connectorLogicalName", []byte(r.cfg.ServerName))
+	b.Header("__debezium.context.taskId", []byte("0"))
+	b.Header("__debezium.context.connectorName", []byte("postgresql"))
+}
+
+// traceHeaders sends the context that the writer stored, as it is: a context in a
+// message is never changed. The column has one name=value a line.
+func (r *rows) traceHeaders(row []pgoutput.Column, b *format.Buffer) error {
+	if r.trace == nil || !r.trace.there() {
+		return nil
+	}
+	v, err := r.trace.value(row, &r.scratch)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(v.Text)) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if name = strings.TrimSpace(name); !ok || name == "" || name[0] == '#' || name[0] == '!' {
+			continue
+		}
+		b.Header(name, []byte(strings.TrimSpace(value)))
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package relay
+
+import (
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gapless/gapless/relay/format"
+)
+
+// placed sends a record to the partition that it names, and every other where the
+// key says.
+type placed struct{ byKey kgo.Partitioner }
+
+func (p placed) ForTopic(topic string) kgo.TopicPartitioner {
+	return placedTopic{p.byKey.ForTopic(topic)}
+}
+
+type placedTopic struct{ byKey kgo.TopicPartitioner }
+
+func named(r *kgo.Record) (*ticket, bool) {
+	t, ok := r.Context.(*ticket)
+	return t, ok && t.record.Partition >= 0
+}
+
+// RequiresConsistency is part of kgo.TopicPartitioner.
+func (p placedTopic) RequiresConsistency(r *kgo.Record) bool {
+	_, ok := named(r)
+	return ok || p.byKey.RequiresConsistency(r)
+}
+
+// Partition is part of kgo.TopicPartitioner. -1 makes the client give up the record
+// at once.
+func (p placedTopic) Partition(r *kgo.Record, n int) int {
+	t, ok := named(r)
+	if !ok {
+		return p.byKey.Partition(r, n)
+	}
+	if int(t.record.Partition) >= n {
+		t.misplaced = true
+		return -1
+	}
+	return int(t.record.Partition)
+}
+
+// OnNewBatch is part of kgo.TopicPartitionerOnNewBatch.
+func (p placedTopic) OnNewBatch() {
+	if b, ok := p.byKey.(kgo.TopicPartitionerOnNewBatch); ok {
+		b.OnNewBatch()
+	}
+}
+
+// astray judges a record whose topic has no such partition. The client may not have
+// heard of new partitions yet, so that the first time counts as a failure of the
+// sink, after which the client is a new one.
+func (k *KafkaSink) astray(t *ticket, cause error) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rounds.failed = true
+	where := fmt.Sprintf("%s/%d", t.record.Topic, t.record.Partition)
+	if k.doubted == where {
+		return &format.Fault{Reason: format.Refused, Detail: cause.Error()}
+	}
+	k.doubted = where
+	k.ailing[t.record.Topic] = cause
+	return fmt.Errorf("produce to %s: %w", where, cause)
+}
