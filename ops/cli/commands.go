@@ -28,7 +28,8 @@ type commands struct {
 	Saga   sagaCommands   `cmd:"" help:"Look at sagas."`
 	Dead   deadCommands   `cmd:"" help:"Look at dead letters."`
 
-	Trace   traceCommand   `cmd:"" help:"One order, event, saga or trace id through every store."`
-	Verify  verifyCommand  `cmd:"" help:"Check the invariants; exit 1 if one is broken."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Trace   traceCommand    `cmd:"" help:"One order, event, saga or trace id through every store."`
+	Compare compareCommands `cmd:"" help:"Set things against each other."`
+	Verify  verifyCommand   `cmd:"" help:"Check the invariants; exit 1 if one is broken."`
+	Version versionCommand  `cmd:"" help:"Print the version."`
 }

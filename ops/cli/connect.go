@@ -2,19 +2,26 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gapless/gapless/internal/deadpeer"
+	"github.com/gapless/gapless/ops/schema"
+	"github.com/gapless/gapless/ops/secure"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -38,7 +45,7 @@ func (d database) url() (string, error) {
 	if _, err := pgxpool.ParseConfig(d.DatabaseURL); err != nil {
 		return "", usage("%w", errDatabaseURL)
 	}
-	return d.DatabaseURL, nil
+	return verified(d.DatabaseURL), nil
 }
 
 // pool connects, so that a wrong URL is found before any work is done. It has
@@ -118,38 +125,67 @@ func errRole(group string) error {
 	return fmt.Errorf("this login may not do that work: GRANT %s TO it, or use one that has it", group)
 }
 
-// kafka is the flag of every command that speaks to a broker.
+// kafka are the flags of every command that speaks to a broker.
 type kafka struct {
-	Brokers []string `help:"Kafka bootstrap servers, host:port, comma separated." placeholder:"HOST:PORT"`
+	Brokers           []string `help:"Kafka bootstrap servers, host:port, comma separated." placeholder:"HOST:PORT"`
+	KafkaTLS          bool     `name:"kafka-tls" help:"Speak TLS with Kafka. Its certificate is verified."`
+	KafkaCA           string   `name:"kafka-ca" help:"Authorities to trust in place of the system's, in PEM; turns TLS on." placeholder:"FILE"`
+	KafkaCert         string   `name:"kafka-cert" help:"Certificate to show, in PEM; turns TLS on." placeholder:"FILE"`
+	KafkaKey          string   `name:"kafka-key" help:"Key of --kafka-cert, in PEM." placeholder:"FILE"`
+	KafkaServerName   string   `name:"kafka-server-name" help:"Name in the broker's certificate, when it is not the host's." placeholder:"NAME"`
+	KafkaTLSInsecure  bool     `name:"kafka-tls-insecure" help:"Verify no certificate: whoever is in between reads and writes all of it."`
+	KafkaSASL         string   `name:"kafka-sasl" help:"PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM; all but SCRAM need TLS." placeholder:"MECHANISM"`
+	KafkaUser         string   `name:"kafka-user" help:"User of PLAIN and SCRAM." placeholder:"NAME"`
+	KafkaPassword     string   `name:"kafka-password" help:"Its password. A command line is seen by others: prefer the file or the variable." placeholder:"TEXT"`
+	KafkaPasswordFile string   `name:"kafka-password-file" help:"File with the password, read again for each connection." placeholder:"FILE"`
+	KafkaTokenFile    string   `name:"kafka-token-file" help:"File with the token of OAUTHBEARER, read again for each connection." placeholder:"FILE"`
 }
 
-func (k kafka) seeds() ([]string, error) {
+// cluster is what a client of Kafka is made of.
+type cluster struct {
+	seeds   []string
+	options []kgo.Opt // TLS and SASL
+}
+
+func (k kafka) cluster() (cluster, error) {
 	if len(k.Brokers) == 0 {
-		return nil, usage("--brokers is not set (nor GAPLESS_BROKERS or KAFKA_BROKERS)")
+		return cluster{}, usage("--brokers is not set (nor GAPLESS_BROKERS or KAFKA_BROKERS)")
 	}
 	for _, b := range k.Brokers {
 		if strings.Contains(b, "://") {
-			return nil, usage("--brokers: %q has a scheme: give host:port", b)
+			return cluster{}, usage("--brokers: %q has a scheme: give host:port", b)
 		}
 		host, port, err := net.SplitHostPort(b)
 		if err != nil && !strings.Contains(b, ":") {
 			host, port, err = b, "9092", nil // the client's default
 		}
 		if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || host == "" {
-			return nil, usage("--brokers: %q is not host:port", b)
+			return cluster{}, usage("--brokers: %q is not host:port", b)
 		}
 	}
-	return k.Brokers, nil
+	security := secure.Kafka{
+		Mechanism: k.KafkaSASL, User: k.KafkaUser, Password: k.KafkaPassword, PasswordFile: k.KafkaPasswordFile, TokenFile: k.KafkaTokenFile,
+	}
+	if k.KafkaTLS || k.KafkaCA != "" || k.KafkaCert != "" || k.KafkaKey != "" || k.KafkaServerName != "" || k.KafkaTLSInsecure {
+		security.TLS = &secure.TLS{
+			CA: k.KafkaCA, Cert: k.KafkaCert, Key: k.KafkaKey, ServerName: k.KafkaServerName, Insecure: k.KafkaTLSInsecure,
+		}
+	}
+	options, err := security.Options()
+	if err != nil {
+		return cluster{}, usage("--kafka-…: %w", err)
+	}
+	return cluster{k.Brokers, options}, nil
 }
 
-// reach returns the seeds once a broker has answered: the client of Kafka by
+// reach returns the cluster once a broker has answered: the client of Kafka by
 // itself would go on asking without a word.
-func (k kafka) reach(ctx context.Context) ([]string, error) {
-	seeds, err := k.seeds()
+func (k kafka) reach(ctx context.Context) (cluster, error) {
+	c, err := k.cluster()
 	if err != nil {
-		return nil, err
+		return cluster{}, err
 	}
-	return seeds, ping(ctx, seeds)
+	return c, ping(ctx, c)
 }
 
 // brokerError says that no broker can be used from here.
@@ -166,12 +202,14 @@ func (e *brokerError) Unwrap() error { return e.err }
 
 // ping asks a seed, and then the brokers under the addresses that they give for
 // themselves, which is where every later request goes.
-func ping(ctx context.Context, seeds []string) error {
+func ping(ctx context.Context, c cluster) error {
 	limited, cancel := context.WithTimeoutCause(ctx, connectTimeout, errors.New("no answer within "+connectTimeout.String()))
 	defer cancel()
-	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.ClientID("gapless"), kgo.RequestRetries(0),
-		// The first exchange on a connection keeps to these, not to the context.
-		kgo.DialTimeout(connectTimeout/2), kgo.RequestTimeoutOverhead(connectTimeout/2))
+	client, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(c.seeds...), kgo.ClientID("gapless"), kgo.RequestRetries(0),
+		// The first exchange on a connection keeps to this, not to the context.
+		kgo.RequestTimeoutOverhead(connectTimeout / 2),
+	}, c.dialing()...)...)
 	if err != nil {
 		return usage("--brokers: %w", err)
 	}
@@ -180,10 +218,10 @@ func ping(ctx context.Context, seeds []string) error {
 		if cause := context.Cause(limited); cause != nil && ctx.Err() == nil {
 			err = cause
 		}
-		return &brokerError{seeds, err, remedy}
+		return &brokerError{c.seeds, err, remedy}
 	}
 	if err := client.Ping(limited); err != nil {
-		return fail(err, "start Kafka, or correct --brokers")
+		return fail(err, brokerRemedy(err))
 	}
 	admin := kadm.NewClient(client)
 	list, err := admin.ListBrokers(limited)
@@ -209,7 +247,69 @@ func ping(ctx context.Context, seeds []string) error {
 		"correct advertised.listeners of the broker")
 }
 
-// registry is the flag of every command that speaks to a schema registry.
+// dialing are the options with a bound on the dial, which a dialer of our own has in
+// itself.
+func (c cluster) dialing() []kgo.Opt {
+	if len(c.options) > 0 {
+		return c.options
+	}
+	return []kgo.Opt{kgo.DialTimeout(connectTimeout / 2)}
+}
+
+// brokerRemedy reads why the first exchange with a broker went wrong.
+func brokerRemedy(err error) string {
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var header tls.RecordHeaderError
+	switch {
+	case errors.As(err, &authority):
+		return "name the authority that signed the broker's certificate with --kafka-ca"
+	case errors.As(err, &name):
+		return "correct --brokers, or name what the certificate says with --kafka-server-name"
+	case errors.As(err, &invalid):
+		return "give the broker a certificate that is valid today"
+	case errors.As(err, &header):
+		return "this listener speaks no TLS: name another in --brokers, or leave --kafka-tls out"
+	case errors.Is(err, kerr.SaslAuthenticationFailed):
+		return "correct --kafka-user and the password or token"
+	case errors.Is(err, kerr.UnsupportedSaslMechanism):
+		return "choose with --kafka-sasl a mechanism that this listener takes"
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return "the listener may want TLS (--kafka-tls) or SASL (--kafka-sasl)"
+	}
+	return "start Kafka, or correct --brokers"
+}
+
+// registry are the flags of every command that speaks to a schema registry.
 type registry struct {
-	RegistryURL string `help:"Schema registry with Confluent's API." placeholder:"URL"`
+	RegistryURL       string `help:"Schema registry with Confluent's API. With https its certificate is verified." placeholder:"URL"`
+	RegistryCA        string `name:"registry-ca" help:"Authorities to trust in place of the system's, in PEM." placeholder:"FILE"`
+	RegistryCert      string `name:"registry-cert" help:"Certificate to show, in PEM." placeholder:"FILE"`
+	RegistryKey       string `name:"registry-key" help:"Key of --registry-cert, in PEM." placeholder:"FILE"`
+	RegistryUser      string `name:"registry-user" help:"User of basic authentication." placeholder:"NAME"`
+	RegistryPassword  string `name:"registry-password" help:"Its password. A command line is seen by others: prefer the variable, or its _FILE." placeholder:"TEXT"`
+	RegistryTokenFile string `name:"registry-token-file" help:"File with a bearer token." placeholder:"FILE"`
+}
+
+// secure completes a registry's client with what the flags say.
+func (r registry) secure(c *schema.Config) error {
+	config, err := secure.TLS{CA: r.RegistryCA, Cert: r.RegistryCert, Key: r.RegistryKey}.Config()
+	if err != nil {
+		return usage("--registry-…: %w", err)
+	}
+	c.TLS = config
+	if r.RegistryUser != "" {
+		c.Username, c.Password = r.RegistryUser, r.RegistryPassword
+	}
+	if r.RegistryTokenFile == "" {
+		return nil
+	}
+	if c.Username != "" {
+		return usage("--registry-token-file: not beside a user")
+	}
+	if c.BearerToken, err = secure.Secret(r.RegistryTokenFile); err != nil {
+		return usage("--registry-token-file: %w", err)
+	}
+	return nil
 }

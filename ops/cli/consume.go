@@ -39,7 +39,7 @@ func (c *consumeRun) Run(ctx context.Context, e *env) error {
 			return usage("there is no consumer %q; choose from %s", name, strings.Join(pipeline.Names(), ", "))
 		}
 	}
-	seeds, err := c.seeds()
+	cluster, err := c.cluster()
 	if err != nil {
 		return err
 	}
@@ -73,12 +73,12 @@ func (c *consumeRun) Run(ctx context.Context, e *env) error {
 	defer gateway.Close()
 	registry := e.metrics()
 	p, err := pipeline.New(pipeline.Config{
-		Pool: pool, GatewayPool: gateway, Brokers: seeds, Encoder: codec, Consumers: c.Names, Instance: c.Instance, SMTP: smtp, MailFrom: c.MailFrom, Logger: e.log, Registerer: registry,
+		Pool: pool, GatewayPool: gateway, Brokers: cluster.seeds, KafkaOptions: cluster.options, Encoder: codec, Consumers: c.Names, Instance: c.Instance, SMTP: smtp, MailFrom: c.MailFrom, Logger: e.log, Registerer: registry,
 	})
 	if err != nil {
 		return err
 	}
-	door := newEntrance(consumerTopics(seeds, c.Names), c.CreateTopics, e.log)
+	door := newEntrance(consumerTopics(cluster, c.Names), c.CreateTopics, e.log)
 	ops, err := health.Listen(ctx, health.Config{
 		Listen: c.OpsListen, Version: e.version, Gatherer: registry, Profile: c.Pprof,
 		Ready: func() []health.Check {

@@ -38,7 +38,7 @@ func (c *consumeStatus) Run(ctx context.Context, e *env) error {
 			return usage("there is no consumer %q; choose from %s", name, strings.Join(pipeline.Names(), ", "))
 		}
 	}
-	if _, err := c.seeds(); err != nil {
+	if _, err := c.cluster(); err != nil {
 		return err
 	}
 	pool, err := c.pool(ctx, 1)
@@ -46,9 +46,11 @@ func (c *consumeStatus) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	defer pool.Close()
-	if config.Brokers, err = c.reach(ctx); err != nil {
+	cluster, err := c.reach(ctx)
+	if err != nil {
 		return err
 	}
+	config.Brokers, config.KafkaOptions = cluster.seeds, cluster.options
 	if !c.Watch {
 		list, err := inspect.Consume(ctx, pool, config)
 		if err != nil {

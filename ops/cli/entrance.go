@@ -81,7 +81,7 @@ func (e *entrance) pass(ctx context.Context) error {
 }
 
 func (e *entrance) try(ctx context.Context) error {
-	if err := ping(ctx, e.topics.Brokers); err != nil {
+	if err := ping(ctx, cluster{e.topics.Brokers, e.topics.KafkaOptions}); err != nil {
 		return err
 	}
 	if len(e.topics.Topics) == 0 {
@@ -101,14 +101,14 @@ func (e *entrance) try(ctx context.Context) error {
 }
 
 // relayTopics are all that the pipeline writes to.
-func relayTopics(seeds []string) topics.Config {
-	return topics.Config{Brokers: seeds, Topics: contracts.Topics(), Consumers: pipeline.Subscriptions()}
+func relayTopics(c cluster) topics.Config {
+	return topics.Config{Brokers: c.seeds, KafkaOptions: c.options, Topics: contracts.Topics(), Consumers: pipeline.Subscriptions()}
 }
 
 // consumerTopics are those that the named consumers read, and their dead
 // letters'.
-func consumerTopics(seeds, names []string) topics.Config {
-	c := topics.Config{Brokers: seeds}
+func consumerTopics(from cluster, names []string) topics.Config {
+	c := topics.Config{Brokers: from.seeds, KafkaOptions: from.options}
 	for _, s := range pipeline.Subscriptions() {
 		if len(names) == 0 || slices.Contains(names, s.Name) {
 			c.Consumers = append(c.Consumers, s)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -101,6 +102,9 @@ func remedy(err error) string {
 		case errors.Is(pgc, syscall.ENOENT):
 			return "no server at that socket: start Postgres, or correct the path in --database-url"
 		}
+		if hint := tlsRemedy(err); hint != "" {
+			return hint
+		}
 		if dns, ok := errors.AsType[*net.DNSError](err); ok {
 			return fmt.Sprintf("correct the host name %q in --database-url", dns.Name)
 		}
@@ -114,6 +118,20 @@ func remedy(err error) string {
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return "check the file's permissions"
+	}
+	return ""
+}
+
+// tlsRemedy knows what TLS with Postgres fails of.
+func tlsRemedy(err error) string {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "name the authority that signed the server's certificate in the database URL: sslrootcert=FILE"
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "use the name that the server's certificate has, or give it a certificate with this one"
+	}
+	if strings.Contains(err.Error(), "server refused TLS connection") {
+		return "the server speaks no TLS: turn ssl on there, or say sslmode=disable in the database URL if nobody can listen in between"
 	}
 	return ""
 }

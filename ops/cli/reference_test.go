@@ -26,7 +26,7 @@ func document(t *testing.T, path ...string) string {
 var leaves = []string{
 	"demo", "migrate up", "migrate down", "migrate status", "migrate print", "topics apply", "schema check", "schema register", "schema diff",
 	"catalog import f", "keys create n", "api", "relay run", "relay status", "relay import f", "consume run", "consume status", "outbox list", "outbox show i",
-	"inbox list", "saga list", "saga show i", "saga graph", "dead list", "dead show i", "trace i", "verify", "version",
+	"inbox list", "saga list", "saga show i", "saga graph", "dead list", "dead show i", "trace i", "compare topics a b", "verify", "version",
 }
 
 func TestReferenceHasEveryCommandAndFlag(t *testing.T) {
@@ -109,8 +109,20 @@ func TestReferenceHasEveryProblem(t *testing.T) {
 func TestReferenceConfigurationIsRead(t *testing.T) {
 	t.Parallel()
 	text := blocks(document(t, "docs", "reference.md"), "yaml")
-	if len(text) != 1 {
+	if len(text) != 2 {
 		t.Fatalf("%d YAML blocks", len(text))
+	}
+	secured, err := cli.Values([]string{"relay", "--config", write(t, "secure.yaml", text[1])}, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flag, want := range map[string]string{
+		"kafka-tls": "true", "kafka-ca": "/etc/gapless/ca.pem", "kafka-key": "/etc/gapless/relay.key", "kafka-sasl": "SCRAM-SHA-512",
+		"kafka-user": "relay", "kafka-password-file": "/run/secrets/kafka",
+	} {
+		if secured[flag] != want {
+			t.Errorf("--%s is %q, want %q", flag, secured[flag], want)
+		}
 	}
 	values, err := cli.Values([]string{"relay", "--config", write(t, "gapless.yaml", text[0])}, func(string) string { return "" })
 	if err != nil {

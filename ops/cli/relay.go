@@ -67,7 +67,7 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	seeds, err := c.seeds()
+	cluster, err := c.cluster()
 	if err != nil {
 		return err
 	}
@@ -75,15 +75,15 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	wanted := topics.Config{Brokers: seeds}
+	wanted := topics.Config{Brokers: cluster.seeds, KafkaOptions: cluster.options}
 	withShop, err := c.pipelineInstalled(ctx)
 	if err != nil {
 		return err
 	}
 	if withShop {
-		wanted = relayTopics(seeds)
+		wanted = relayTopics(cluster)
 	}
-	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: seeds, MaxRecordBytes: recordBytes, Logger: e.log})
+	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: cluster.seeds, Options: cluster.options, MaxRecordBytes: recordBytes, Logger: e.log})
 	if err != nil {
 		return usageError{err}
 	}

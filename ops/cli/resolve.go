@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -25,12 +26,34 @@ type File struct {
 
 // KafkaFile is the part about the broker.
 type KafkaFile struct {
-	Brokers []string `yaml:"brokers,omitempty"`
+	TLS     *TLSFile  `yaml:"tls,omitempty"` // {} turns it on
+	SASL    *SASLFile `yaml:"sasl,omitempty"`
+	Brokers []string  `yaml:"brokers,omitempty"`
+}
+
+// TLSFile names PEM files.
+type TLSFile struct {
+	CA         string `yaml:"ca,omitempty"`
+	Cert       string `yaml:"cert,omitempty"`
+	Key        string `yaml:"key,omitempty"`
+	ServerName string `yaml:"server_name,omitempty"`
+	Insecure   bool   `yaml:"insecure,omitempty"`
+}
+
+// SASLFile is how to show who one is. A password is in a file of its own.
+type SASLFile struct {
+	Mechanism    string `yaml:"mechanism"`
+	User         string `yaml:"user,omitempty"`
+	PasswordFile string `yaml:"password_file,omitempty"`
+	TokenFile    string `yaml:"token_file,omitempty"`
 }
 
 // RegistryFile is the part about the schema registry.
 type RegistryFile struct {
-	URL string `yaml:"url"`
+	TLS       *TLSFile `yaml:"tls,omitempty"`
+	User      string   `yaml:"user,omitempty"`
+	TokenFile string   `yaml:"token_file,omitempty"`
+	URL       string   `yaml:"url"`
 }
 
 // RelayFile is one relay: a slot and the tables behind it.
@@ -98,11 +121,16 @@ func (r *resolver) fromFile(flag string) any {
 		return nil
 	}
 	var v string
+	kafka, registry := r.file.Kafka, r.file.Registry
 	switch flag {
 	case "brokers":
-		v = strings.Join(r.file.Kafka.Brokers, ",")
+		v = strings.Join(kafka.Brokers, ",")
 	case "registry-url":
-		v = r.file.Registry.URL
+		v = registry.URL
+	case "registry-user":
+		v = registry.User
+	case "registry-token-file":
+		v = registry.TokenFile
 	case "database-url", "slot", "publication":
 		if len(r.file.Relays) == 0 {
 			return nil
@@ -112,6 +140,20 @@ func (r *resolver) fromFile(flag string) any {
 			"slot":         r.file.Relays[0].Slot,
 			"publication":  r.file.Relays[0].Publication,
 		}[flag]
+	}
+	if tls := kafka.TLS; tls != nil {
+		v = cmp.Or(v, map[string]string{
+			"kafka-tls": "true", "kafka-ca": tls.CA, "kafka-cert": tls.Cert, "kafka-key": tls.Key,
+			"kafka-server-name": tls.ServerName, "kafka-tls-insecure": map[bool]string{true: "true"}[tls.Insecure],
+		}[flag])
+	}
+	if sasl := kafka.SASL; sasl != nil {
+		v = cmp.Or(v, map[string]string{
+			"kafka-sasl": sasl.Mechanism, "kafka-user": sasl.User, "kafka-password-file": sasl.PasswordFile, "kafka-token-file": sasl.TokenFile,
+		}[flag])
+	}
+	if tls := registry.TLS; tls != nil {
+		v = cmp.Or(v, map[string]string{"registry-ca": tls.CA, "registry-cert": tls.Cert, "registry-key": tls.Key}[flag])
 	}
 	if v == "" {
 		return nil

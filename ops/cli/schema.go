@@ -38,6 +38,9 @@ func (c contractFlags) config(e *env, against string) (schema.Config, error) {
 		u.User = nil
 		config.RegistryURL = u.String()
 	}
+	if err := c.secure(&config); err != nil {
+		return config, err
+	}
 	if config.RegistryURL == "" && config.Dir == "" {
 		return config, usage("--registry-url is not set (nor GAPLESS_REGISTRY_URL or SCHEMA_REGISTRY_URL), nor --against")
 	}

@@ -27,30 +27,34 @@ func (c *topicsApply) Run(ctx context.Context, e *env) error {
 	if c.Partitions < 1 || c.Replication < 0 || c.MinInsync < 0 {
 		return usage("--partitions must be at least 1, --replication and --min-insync not negative")
 	}
-	seeds, err := c.reach(ctx)
+	cluster, err := c.reach(ctx)
 	if err != nil {
 		return err
 	}
 	report, err := topics.Apply(ctx, topics.Config{
-		Brokers: seeds, Consumers: pipeline.Subscriptions(), Partitions: c.Partitions, Replication: c.Replication,
+		Brokers: cluster.seeds, KafkaOptions: cluster.options, Consumers: pipeline.Subscriptions(), Partitions: c.Partitions, Replication: c.Replication,
 		MinInsync: c.MinInsync, AllowRepartition: c.AllowRepartition, DryRun: c.DryRun,
 	})
 	if err != nil {
 		return err
 	}
+	created, added, changed := "created", "partitions added", "changed"
+	if c.DryRun {
+		created, added, changed = "would be created", "partitions would be added", "would be changed"
+	}
 	return c.write(e, report, func(w *tabwriter.Writer) {
 		for _, name := range report.Created {
-			fmt.Fprintf(w, "%s\tcreated\n", name)
+			fmt.Fprintf(w, "%s\t%s\n", name, created)
 		}
 		for _, d := range report.Repartitioned {
-			fmt.Fprintf(w, "%s\tpartitions added\t%s\n", d.Topic, d)
+			fmt.Fprintf(w, "%s\t%s\t%s\n", d.Topic, added, d)
 		}
 		for _, d := range report.Changed {
-			fmt.Fprintf(w, "%s\tchanged\t%s\n", d.Topic, d)
+			fmt.Fprintf(w, "%s\t%s\t%s\n", d.Topic, changed, d)
 		}
 		for _, d := range report.Differences {
 			fmt.Fprintf(w, "%s\tleft as it is\t%s\n", d.Topic, d)
 		}
-		fmt.Fprintf(w, "%d topics, %d created\n", report.Topics, len(report.Created))
+		fmt.Fprintf(w, "%d topics, %d %s\n", report.Topics, len(report.Created), created)
 	})
 }

@@ -26,12 +26,19 @@ type traceCommand struct {
 }
 
 func (c *traceCommand) Run(ctx context.Context, e *env) error {
+	var where cluster // without brokers Postgres alone is asked
+	if len(c.Brokers) > 0 {
+		var err error
+		if where, err = c.cluster(); err != nil {
+			return err
+		}
+	}
 	pool, err := c.pool(ctx, 1)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	story, err := trace.Trace(ctx, trace.Config{Pool: pool, Brokers: c.Brokers, Consumers: traced(), KafkaTimeout: orOff(c.Timeout)}, c.ID)
+	story, err := trace.Trace(ctx, trace.Config{Pool: pool, Brokers: where.seeds, KafkaOptions: where.options, Consumers: traced(), KafkaTimeout: orOff(c.Timeout)}, c.ID)
 	switch {
 	case errors.Is(err, trace.ErrBadID):
 		return usageError{err}

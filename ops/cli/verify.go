@@ -20,7 +20,7 @@ type verifyCommand struct {
 }
 
 func (c *verifyCommand) Run(ctx context.Context, e *env) error {
-	seeds, err := c.seeds()
+	cluster, err := c.cluster()
 	if err != nil {
 		return err
 	}
@@ -29,10 +29,10 @@ func (c *verifyCommand) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	defer pool.Close()
-	if err := ping(ctx, seeds); err != nil {
+	if err := ping(ctx, cluster); err != nil {
 		return err
 	}
-	config := verify.Config{Pool: pool, Brokers: seeds, Consumers: pipeline.Judged(), Slot: c.Slot, Wait: orOff(c.Wait), Young: orOff(c.Young)}
+	config := verify.Config{Pool: pool, Brokers: cluster.seeds, KafkaOptions: cluster.options, Consumers: pipeline.Judged(), Slot: c.Slot, Wait: orOff(c.Wait), Young: orOff(c.Young)}
 	if isTerminal(e.stderr) {
 		config.Progress = func(p verify.Progress) { fmt.Fprintf(e.stderr, "\r\033[K%s %d", p.Step, p.Done) }
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gapless/gapless/consumers"
 	"github.com/gapless/gapless/consumers/analytics"
@@ -46,6 +47,8 @@ type Config struct {
 	GatewayPool *pgxpool.Pool
 	// Brokers of Kafka.
 	Brokers []string
+	// KafkaOptions go to every client, for TLS and SASL.
+	KafkaOptions []kgo.Opt
 	// Encoder of events; nil means JSON.
 	Encoder outbox.Encoder
 	// Consumers to run; empty means all of [Names].
@@ -101,7 +104,7 @@ func New(c Config) (*Pipeline, error) {
 		}
 	}
 	runner, err := consumers.New(consumers.Config{
-		Pool: c.Pool, Brokers: c.Brokers, Consumers: list, Instance: c.Instance, Encoder: c.Encoder, Logger: c.Logger, Registerer: c.Registerer,
+		Pool: c.Pool, Brokers: c.Brokers, KafkaOptions: c.KafkaOptions, Consumers: list, Instance: c.Instance, Encoder: c.Encoder, Logger: c.Logger, Registerer: c.Registerer,
 	})
 	if err != nil {
 		return nil, err

@@ -45,6 +45,9 @@ type Expander struct {
 	source []byte
 }
 
+// maxKept bounds what is kept from one text to the next.
+const maxKept = 1 << 14
+
 // shape is an inferred schema. Index 0 is none.
 type shape struct {
 	kind  Type
@@ -59,6 +62,9 @@ type shape struct {
 
 // Expand reads text. name is that of the column, which the schema gets.
 func (x *Expander) Expand(text []byte, name string) Outcome {
+	if cap(x.nodes) > maxKept || cap(x.shapes) > maxKept || cap(x.text) > 64*maxKept {
+		x.nodes, x.shapes, x.text = nil, nil, nil // a giant's memory is given back
+	}
 	x.shapes = append(x.shapes[:0], shape{})
 	x.source = text
 	if len(text) == 0 || text[0] != '{' && text[0] != '[' || x.parse(text) != nil {

@@ -15,6 +15,15 @@ func (l LSN) String() string {
 	return string(l.Append(b[:0]))
 }
 
+// MarshalText is the form of String: what JSON and logs show.
+func (l LSN) MarshalText() ([]byte, error) { return l.Append(nil), nil }
+
+// UnmarshalText is ParseLSN.
+func (l *LSN) UnmarshalText(text []byte) (err error) {
+	*l, err = ParseLSN(string(text))
+	return err
+}
+
 // Append appends the form of String to b.
 func (l LSN) Append(b []byte) []byte {
 	b = appendUpperHex(b, uint32(l>>32))

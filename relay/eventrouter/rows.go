@@ -35,8 +35,13 @@ type place struct {
 	rendered []byte
 }
 
-// maxTopics bounds the memory for routed values.
-const maxTopics = 4096
+// maxTopics of up to maxRouted bytes bound the memory for routed values. What a row of
+// more than maxScratch bytes has needed is given back.
+const (
+	maxTopics  = 4096
+	maxRouted  = 1024
+	maxScratch = 1 << 20
+)
 
 // Prepare binds the options to the table. A column that is missing is a fault of
 // each row, not of the table: rows are parked until the table or the options are
@@ -106,7 +111,9 @@ func avroName(s string) string {
 // Record implements format.Rows.
 func (r *rows) Record(p format.Position, row []pgoutput.Column, b *format.Buffer, out *format.Record) error {
 	out.Reset(p)
-	r.scratch = r.scratch[:0]
+	if r.scratch = r.scratch[:0]; cap(r.scratch) > maxScratch {
+		r.scratch = nil
+	}
 	first := len(b.Headers)
 	err := r.fill(row, b, out)
 	out.Headers = b.Headers[first:len(b.Headers):len(b.Headers)]
@@ -220,7 +227,9 @@ func (r *rows) topic(row []pgoutput.Column, out *format.Record) (string, error) 
 			topic = r.to.of(groups)
 		}
 		topic = r.cfg.TopicPrefix + topic
-		r.topics[string(v.Text)] = topic
+		if len(v.Text) <= maxRouted {
+			r.topics[string(v.Text)] = topic
+		}
 	}
 	out.Topic = topic
 	return string(v.Text), format.CheckTopic(topic)

@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"net"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// verified adds sslmode=verify-full to a database URL that names no mode and leads to
+// another machine: libpq's default would take any certificate, or none at all, and
+// whoever is in between would read the password. An explicit mode is never changed.
+func verified(text string) string {
+	c, err := pgxpool.ParseConfig(text)
+	if err != nil || namesMode(text) || !remote(c.ConnConfig.Config) {
+		return text
+	}
+	if u, err := url.Parse(text); err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") {
+		q := u.Query()
+		q.Set("sslmode", "verify-full")
+		u.RawQuery = q.Encode()
+		return u.String()
+	}
+	return text + " sslmode=verify-full"
+}
+
+func namesMode(text string) bool {
+	return strings.Contains(text, "sslmode") || strings.Contains(text, "service=") || os.Getenv("PGSSLMODE") != "" || os.Getenv("PGSERVICE") != ""
+}
+
+// remote tells whether a host of the URL is not this machine.
+func remote(c pgconn.Config) bool {
+	hosts := []string{c.Host}
+	for _, f := range c.Fallbacks {
+		hosts = append(hosts, f.Host)
+	}
+	for _, h := range hosts {
+		if strings.HasPrefix(h, "/") || strings.HasPrefix(h, "@") || h == "localhost" || h == "" {
+			continue
+		}
+		if ip := net.ParseIP(h); ip == nil || !ip.IsLoopback() {
+			return true
+		}
+	}
+	return false
+}
