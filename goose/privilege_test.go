@@ -37,6 +37,8 @@ func TestLeastPrivilege(t *testing.T) {
 		{"insert into gapless.relay_progress (slot, system_id, timeline, resume_lsn) values ('s', '1', 1, '0/1')", no, yes, no, no, no},
 		{"update gapless.relay_progress set events = 1", no, yes, no, no, no},
 		{"delete from gapless.relay_progress", no, no, no, no, no},
+		{"insert into gapless.relay_control (slot, paused, reason) values ('s', true, 'r')", no, yes, no, no, no},
+		{"delete from gapless.relay_control", no, no, no, no, no},
 		{"select * from gapless.relay_lag", yes, yes, yes, yes, yes},
 		{"update gapless.parked set status = 'redriven'", no, yes, no, no, no},
 		// inbox

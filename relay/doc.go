@@ -26,6 +26,10 @@
 // relays may run on one slot; all but one stand by and ask for it about three
 // times a second.
 //
+// An operator's pause (gapless.relay_control) is asked for once a second and before a
+// stream reads anything. A Paused stream sends nothing new, keeps its slot and goes on
+// answering the server.
+//
 // # LSN rules
 //
 // A position is (resume, partial commit, partial index), see package core. It
@@ -93,7 +97,7 @@
 //	gapless_relay_queue_records, _queue_bytes    in flight
 //	gapless_relay_progress_writes_total{result}  stored, failed
 //	gapless_relay_reconnects_total{peer,reason}  streams started again
-//	gapless_relay_leader, gapless_relay_holding  0 or 1
+//	gapless_relay_leader, gapless_relay_holding, gapless_relay_paused  0 or 1
 //	gapless_rows_parked                          rows parked or waiting
 //	gapless_slot_active, _retained_bytes, _safe_bytes, _unconfirmed_bytes, _status{status}
 //

@@ -17,6 +17,7 @@ type metrics struct {
 	queueRecords    prometheus.Gauge
 	queueBytes      prometheus.Gauge
 	leader          prometheus.Gauge
+	paused          prometheus.Gauge
 	holding         prometheus.Gauge
 	rowsParked      prometheus.Gauge
 	progressWrites  *prometheus.CounterVec
@@ -57,6 +58,7 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 		queueRecords:    gauge("gapless_relay_queue_records", "Records in flight."),
 		queueBytes:      gauge("gapless_relay_queue_bytes", "Bytes of the records in flight."),
 		leader:          gauge("gapless_relay_leader", "1 while this relay holds the slot."),
+		paused:          gauge("gapless_relay_paused", "1 while an operator has paused this relay."),
 		holding:         gauge("gapless_relay_holding", "1 while the sink does not acknowledge."),
 		rowsParked:      gauge("gapless_rows_parked", "Rows in gapless.parked that are parked or wait."),
 		progressWrites:  counters("gapless_relay_progress_writes_total", "Writes of the progress record, by result: stored, failed.", "result"),
@@ -71,7 +73,7 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.events, m.publish, m.commitToAck, m.reconnects, m.lag, m.unpublished, m.queueRecords, m.queueBytes, m.leader,
+		m.events, m.publish, m.commitToAck, m.reconnects, m.lag, m.unpublished, m.queueRecords, m.queueBytes, m.leader, m.paused,
 		m.holding, m.rowsParked, m.progressWrites, m.slotActive, m.slotRetained, m.slotSafe, m.slotStatus, m.slotUnconfirmed,
 	} {
 		if err := reg.Register(c); err != nil {

@@ -89,6 +89,10 @@ type session struct {
 	turnAt       time.Duration // the clock as of this turn
 	idleAt       time.Duration
 	total, shown int64 // events acknowledged, and shown on the board
+
+	paused bool   // by an operator
+	wanted bool   // when the stream was opened
+	why    string // by whom, and for what
 }
 
 // session runs one stream. opened tells that it got as far as streaming.
@@ -116,7 +120,9 @@ func (r *Relay) session(ctx context.Context) (opened bool, err error) {
 		return false, err
 	}
 	r.metrics.leader.Set(1)
+	r.metrics.paused.Set(0)
 	r.board.become(Streaming, "")
+	s.pause(s.wanted, s.why) // before anything is read
 	r.log.InfoContext(ctx, "streaming", "resume", s.machine.Stored().Resume, "confirmed", s.machine.Confirmed(),
 		"timeline", s.system.Timeline, "incarnation", s.incarnation)
 	return true, s.run(ctx)
@@ -146,6 +152,10 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if err != nil {
 		return nil, err
 	}
+	paused, why, err := r.store.control(ctx)
+	if err != nil {
+		return nil, err
+	}
 	status := 10 * time.Second
 	if ms := p.server.WALSenderTimeoutMS; ms > 0 {
 		status = min(status, time.Duration(ms)*time.Millisecond/3)
@@ -153,7 +163,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	s := &session{
 		r: r, conn: conn, inbox: newInbox(), began: time.Now(),
 		system: p.system, incarnation: incarnation, blocked: blocked, proofs: p.proofs,
-		tables: map[uint32]*table{}, warned: map[string]bool{},
+		tables: map[uint32]*table{}, warned: map[string]bool{}, wanted: paused, why: why,
 	}
 	s.ackFunc = s.inbox.ack
 	native, _ := r.cfg.formatOf("gapless.outbox").(format.Native) // another format leaves Native's defaults
@@ -199,7 +209,7 @@ func (s *session) turn(ctx context.Context) error {
 	s.jobs(now)
 	s.show(ctx, now)
 	due := min(s.machine.Due(now), s.want.due(s, now))
-	if s.machine.Paused() {
+	if s.paused || s.machine.Paused() {
 		// The server is not read now, but status updates still go out: that is
 		// what its timeout looks at.
 		records, _ := s.machine.InFlight()

@@ -28,7 +28,9 @@ func (s *session) show(ctx context.Context, now time.Duration) {
 	case s.holding && records == 0 || s.holding && silent < s.r.cfg.HoldAfter:
 		s.holding = false
 		s.r.metrics.holding.Set(0)
-		s.r.board.become(Streaming, "")
+		if !s.paused {
+			s.r.board.become(Streaming, "")
+		}
 		s.r.log.InfoContext(ctx, "sink acknowledges again")
 	}
 }

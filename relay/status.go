@@ -16,6 +16,7 @@ const (
 	Standby   State = "standby"   // another relay has the slot; ready to take over
 	Streaming State = "streaming" // receiving and sending
 	Holding   State = "holding"   // connected, but the sink does not acknowledge
+	Paused    State = "paused"    // connected, and told to send nothing
 	Stopped   State = "stopped"   // Run has ended
 )
 
@@ -41,7 +42,7 @@ type Status struct {
 
 // Ready tells whether the relay does its job, or stands by to do it.
 func (s Status) Ready() bool {
-	return s.State == Streaming || s.State == Standby || s.State == Holding
+	return s.State == Streaming || s.State == Standby || s.State == Holding || s.State == Paused
 }
 
 // board is the Status as the relay's goroutine last left it.

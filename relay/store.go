@@ -82,6 +82,20 @@ func (s *store) check(ctx context.Context) (server, error) {
 	return v, nil
 }
 
+// control tells whether an operator wants this slot's relays to pause, and why.
+func (s *store) control(ctx context.Context) (paused bool, why string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	err = s.pool.QueryRow(ctx, sql.RelayControl, s.slot).Scan(&why)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, "", nil
+	}
+	if err != nil {
+		return false, "", fmt.Errorf("read control: %w", err)
+	}
+	return true, why, nil
+}
+
 // attributes of a table's columns, by name.
 func (s *store) attributes(ctx context.Context, table uint32) (map[string]format.Attribute, error) {
 	type attribute struct {

@@ -58,6 +58,7 @@ type wants struct {
 	proofEvery time.Duration
 	lastProof  time.Duration
 	lastLook   time.Duration
+	lastAsk    time.Duration
 	looked     bool
 	proved     uint64 // activity at the newest proof
 	first      bool
@@ -83,11 +84,13 @@ func (w *wants) proof(s *session, now time.Duration) bool {
 	return s.machine.Unproven() && records == 0 && now-s.lastSend >= quiet && now-w.lastProof >= quiet
 }
 
+func (w *wants) control(now time.Duration) bool { return now-w.lastAsk >= controlEvery }
+
 func (w *wants) look(now time.Duration) bool { return !w.looked || now-w.lastLook >= lookEvery }
 
 // due bounds the wait for the next thing wanted.
 func (w *wants) due(s *session, now time.Duration) time.Duration {
-	due := max(w.lastLook+lookEvery-now, 0)
+	due := max(min(w.lastLook+lookEvery, w.lastAsk+controlEvery)-now, 0)
 	if s.machine.Unproven() {
 		due = min(due, max(quiet-(now-s.lastSend), quiet-(now-w.lastProof), 50*time.Millisecond))
 	}
@@ -109,6 +112,9 @@ func (s *session) jobs(now time.Duration) {
 		save := s.worker.save
 		s.worker.save = nil
 		s.worker.do(save)
+	case s.want.control(now):
+		s.want.lastAsk = now
+		s.worker.do(s.control)
 	case s.want.proof(s, now):
 		s.worker.do(s.prove(now))
 	case s.want.look(now):

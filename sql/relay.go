@@ -12,6 +12,16 @@ var RelayCheck string
 //go:embed relay_attributes.sql
 var RelayAttributes string
 
+// RelayPause pauses the relays of a slot, or lets them go on.
+//
+//go:embed relay_pause.sql
+var RelayPause string
+
+// RelayControl reads whether a slot's relays shall pause.
+//
+//go:embed relay_control.sql
+var RelayControl string
+
 // RelayProgressLoad reads the stored position of a slot.
 //
 //go:embed relay_progress_load.sql

@@ -23,6 +23,8 @@ const recordBytes = 2 << 20
 type relayCommands struct {
 	Run    relayRun    `cmd:"" default:"withargs" help:"Stream the outbox to Kafka (the default)."`
 	Status relayStatus `cmd:"" help:"Where each relay of this database is, and how far behind."`
+	Pause  relayPause  `cmd:"" help:"Send nothing until 'relay resume'; for all relays of the slot."`
+	Resume relayResume `cmd:"" help:"Go on after 'relay pause'."`
 	Import relayImport `cmd:"" help:"Make a configuration of a Debezium connector's."`
 }
 

@@ -37,6 +37,8 @@ type Relay struct {
 	UpdatedAt         *time.Time `json:"updated_at,omitempty" db:"updated_at"`
 	Parked            int64      `json:"parked" db:"parked"`
 	Waiting           int64      `json:"waiting" db:"waiting"` // behind parked ones, on their keys
+	Paused            bool       `json:"paused" db:"paused"`
+	PausedBy          string     `json:"paused_by,omitempty" db:"paused_by"`
 }
 
 // Relays lists the relays of this database: slots of pgoutput, and stored
@@ -60,6 +62,8 @@ func (r *Relay) judge() (state, advice string) {
 		return "never run", "start 'gapless relay'"
 	case !r.Active:
 		return "stopped", "start 'gapless relay': WAL is kept until it runs"
+	case r.Paused:
+		return "paused", "by " + r.PausedBy + "; 'gapless relay resume' lets it go on. WAL is kept meanwhile"
 	case r.WALStatus == "unreserved":
 		return "nearly lost", "the slot is beyond max_slot_wal_keep_size: let the relay catch up now, or raise it"
 	case r.Parked > 0:

@@ -184,6 +184,17 @@ CREATE TABLE gapless.relay_progress (
 
 COMMENT ON TABLE gapless.relay_progress IS 'Position and proofs of each slot: everything before resume_lsn is in Kafka or in gapless.parked.';
 
+-- What an operator wants of the relays of a slot.
+CREATE TABLE gapless.relay_control (
+    slot       text CONSTRAINT relay_control_pkey PRIMARY KEY,
+    paused     boolean NOT NULL,
+    reason     text NOT NULL,
+    actor      text NOT NULL DEFAULT session_user,
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE gapless.relay_control IS 'What an operator wants of the relays of a slot: paused ones send nothing and keep the slot.';
+
 -- Rows that the broker would not take, with the record as it would have been.
 CREATE TABLE gapless.parked (
     id               uuid CONSTRAINT parked_pkey PRIMARY KEY DEFAULT gapless.uuid7(),
@@ -217,9 +228,9 @@ COMMENT ON TABLE gapless.parked IS 'Outbox rows the relay could not deliver (sta
 
 SELECT gapless.grant_if_role('SELECT, INSERT', 'TABLE gapless.outbox', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_consumer']) AS r;
-SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.parked', r)
+SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.relay_control, gapless.parked', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_relay', 'gapless_consumer', 'gapless_readonly']) AS r;
-SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_progress, gapless.parked', 'gapless_relay');
+SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_progress, gapless.relay_control, gapless.parked', 'gapless_relay');
 SELECT gapless.grant_if_role('EXECUTE', 'FUNCTION gapless.outbox_partitions_create(int)', r)
 FROM unnest(ARRAY['gapless_owner', 'gapless_app', 'gapless_relay']) AS r;
 
@@ -227,6 +238,7 @@ FROM unnest(ARRAY['gapless_owner', 'gapless_app', 'gapless_relay']) AS r;
 
 ALTER PUBLICATION gapless DROP TABLE gapless.outbox;
 DROP TABLE gapless.parked;
+DROP TABLE gapless.relay_control;
 DROP TABLE gapless.relay_progress;
 DROP FUNCTION gapless.append(text, text, text, jsonb, bigint, jsonb, uuid);
 DROP FUNCTION gapless.append(text, text, text, bytea, bigint, jsonb, uuid);
