@@ -17,7 +17,8 @@ func ourTable(name string) bool {
 
 // refuseUnrecorded is for a slot without a progress record: it is trusted only
 // if it will send every row there is. Whoever made it may have died before
-// looking, or made it too late.
+// looking, or made it too late, or before its publication: until Postgres 17 such a
+// slot cannot be read, from 18 on it passes over what was written meanwhile.
 func (r *Relay) refuseUnrecorded(ctx context.Context, tables []string) error {
 	for _, table := range tables {
 		if !ourTable(table) {
@@ -31,6 +32,14 @@ func (r *Relay) refuseUnrecorded(ctx context.Context, tables []string) error {
 			return refuse("If they were relayed by other means, delete them; else take them out of the table, "+
 				"and once the relay streams write them into it again.",
 				"slot %q was made after %d or more rows of %s were written, and will never send them", r.cfg.Slot, rows, table)
+		}
+		if err := r.store.pool.QueryRow(ctx, on(sql.RelayRowsBeforePublication, table), r.cfg.Publication).Scan(&rows); err != nil {
+			return fmt.Errorf("look for rows of %s before publication %q: %w", table, r.cfg.Publication, err)
+		}
+		if rows > 0 {
+			return refuse("If they were relayed by other means, delete them; else take them out of the table, "+
+				"and once the relay streams write them into it again.",
+				"%d or more rows of %s were written before the table was in publication %q, and no slot will send them", rows, table, r.cfg.Publication)
 		}
 	}
 	return nil

@@ -26,6 +26,20 @@ func TestSlotMadeAfterRowsIsRefused(t *testing.T) {
 	want(t, &sink, "after the slot")
 }
 
+// A slot that is older than its publication: from Postgres 18 on it would pass over
+// what was written in between.
+func TestPublicationMadeAfterRowsIsRefused(t *testing.T) {
+	t.Parallel()
+	s, _ := ownServer(t, nil)
+	s.exec(t, "drop publication gapless")
+	s.append(t, "k", "without a publication")
+	s.exec(t, "create publication gapless for table gapless.outbox, gapless.dead_letter with (publish = 'insert', publish_via_partition_root = true)")
+	s.append(t, "k", "with it")
+	var sink memory
+	refusal(t, run(t, s.config(&sink)).ended(), "1 or more rows of gapless.outbox were written before")
+	want(t, &sink)
+}
+
 // A table that was out of the publication for a while has rows that no slot
 // sends; a table that is new in it has not.
 func TestPublicationChangedMeanwhile(t *testing.T) {

@@ -112,6 +112,12 @@ var RelayParkedCount string
 //go:embed inspect_relay.sql
 var InspectRelay string
 
+// RelayRowsBeforePublication counts rows of the outbox that are older than its place
+// in a publication.
+//
+//go:embed relay_rows_before_publication.sql
+var RelayRowsBeforePublication string
+
 // RelayRowsBeforeSlot counts rows of the outbox that are older than the slot.
 //
 //go:embed relay_rows_before_slot.sql

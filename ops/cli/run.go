@@ -126,7 +126,7 @@ func (m Main) env(g Globals) (*env, error) {
 	if err := level.UnmarshalText([]byte(g.LogLevel)); err != nil {
 		return nil, usage("--log-level: %q is none of debug, info, warn, error", g.LogLevel)
 	}
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
 	var handler slog.Handler = slog.NewTextHandler(m.Stderr, options)
 	if g.LogFormat == "json" || g.LogFormat == "auto" && !isTerminal(m.Stderr) {
 		handler = slog.NewJSONHandler(m.Stderr, options)
@@ -135,6 +135,14 @@ func (m Main) env(g Globals) (*env, error) {
 		version: m.Version, stdin: m.Stdin, stdout: m.Stdout, stderr: m.Stderr,
 		getenv: m.Getenv, log: slog.New(handler), verbose: level < slog.LevelInfo,
 	}, nil
+}
+
+// readable writes durations with their unit, which JSON would not.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // quiet is the logger of a command that talks to a person: warnings only, unless
