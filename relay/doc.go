@@ -47,6 +47,10 @@
 //	                                  somebody who loses rows. Each row committed
 //	                                  since the newest proof must be still to
 //	                                  come by the slot, else refused
+//	publication not the same          a table added is nothing; else refused if a row
+//	  as at the newest proof          was written since that proof. Looked for while
+//	                                  streaming, too: Postgres 18 passes over what it
+//	                                  does not publish without a word
 //	no slot, but a record             refused
 //	no slot, no record                a slot is made if the tables are empty
 //

@@ -90,6 +90,8 @@ type session struct {
 	idleAt       time.Duration
 	total, shown int64 // events acknowledged, and shown on the board
 
+	fingerprint string // of the publication, as it was found or last proven
+
 	paused bool   // by an operator
 	wanted bool   // when the stream was opened
 	why    string // by whom, and for what
@@ -163,7 +165,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	s := &session{
 		r: r, conn: conn, inbox: newInbox(), began: time.Now(),
 		system: p.system, incarnation: incarnation, blocked: blocked, proofs: p.proofs,
-		tables: map[uint32]*table{}, warned: map[string]bool{}, wanted: paused, why: why,
+		tables: map[uint32]*table{}, warned: map[string]bool{}, wanted: paused, why: why, fingerprint: p.fingerprint,
 	}
 	s.ackFunc = s.inbox.ack
 	native, _ := r.cfg.formatOf("gapless.outbox").(format.Native) // another format leaves Native's defaults

@@ -117,6 +117,8 @@ type start struct {
 	position core.Position
 	slotAt   core.LSN // confirmed_flush_lsn
 	proofs   []proof
+
+	fingerprint string // of the publication
 }
 
 // prepare makes every check of a (re)start and finds the position. It sends
@@ -136,6 +138,10 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		return s, err
 	}
 	if err := refuseServer(s.server, r.cfg); err != nil {
+		return s, err
+	}
+	// Before the record is judged by it: what is changed later is found by a proof.
+	if s.fingerprint, err = r.store.fingerprint(ctx); err != nil {
 		return s, err
 	}
 	record, err := r.store.load(ctx)

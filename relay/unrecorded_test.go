@@ -2,7 +2,9 @@ package relay_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/gapless/gapless/internal/testkit"
 )
@@ -71,6 +73,56 @@ func TestPublicationChangedMeanwhile(t *testing.T) {
 	s.append(t, "k", "3")
 	refusal(t, run(t, s.config(&sink)).ended(), "1 rows")
 	want(t, &sink, "1", "2")
+}
+
+// The same under a running relay: it notices, and does not go on as if nothing had
+// been missed. Neither does it stop for what loses nothing.
+func TestPublicationChangedUnderTheStream(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change []string
+		what   string // "" goes on
+	}{
+		"table taken out": {[]string{"alter publication gapless drop table gapless.outbox", "", "alter publication gapless add table gapless.outbox"}, "publication"},
+		"made again": {[]string{
+			"drop publication gapless", "",
+			"create publication gapless for table gapless.outbox, gapless.dead_letter with (publish = 'insert', publish_via_partition_root = true)",
+		}, "publication"},
+		"options set":     {[]string{"alter publication gapless set (publish = 'insert, update')"}, ""},
+		"table added":     {[]string{"create table plain (id uuid, aggregatetype text, aggregateid text, payload text)", "alter publication gapless add table plain"}, ""},
+		"another renewed": {[]string{"create publication other for table gapless.outbox", "drop publication other"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t)
+			var sink memory
+			config := s.config(&sink)
+			config.ProofEvery = 20 * time.Millisecond
+			r := run(t, config)
+			s.append(t, "k", "1")
+			want(t, &sink, "1")
+			s.proven(t, r)
+			for _, statement := range c.change {
+				if statement == "" {
+					s.append(t, "k", "seen by no slot")
+				} else {
+					s.exec(t, statement)
+				}
+			}
+			s.append(t, "k", "2") // after which it looks; an idle one looks every ten seconds
+			if c.what != "" {
+				refusal(t, r.ended(), c.what)
+				if slices.Contains(sink.values(), "seen by no slot") {
+					t.Error("nothing was missed: the test tests nothing")
+				}
+				return
+			}
+			want(t, &sink, "1", "2")
+			s.proven(t, r)
+			s.append(t, "k", "3")
+			want(t, &sink, "1", "2", "3")
+		})
+	}
 }
 
 // proven waits until the record holds a proof that covers all that was relayed:

@@ -175,6 +175,9 @@ func (s *session) prove(now time.Duration) func(context.Context) {
 				s.failed(err)
 				return
 			}
+			if !s.published(p.Fingerprint) {
+				return
+			}
 			s.want.proved = activity
 			s.proofs = addProof(s.proofs, p)
 			s.machine.Proof(activity, lsn)
@@ -182,12 +185,33 @@ func (s *session) prove(now time.Duration) func(context.Context) {
 	}
 }
 
+// published tells whether the publication is still what the stream began with.
+func (s *session) published(fingerprint string) bool {
+	if fingerprint == s.fingerprint {
+		return true
+	}
+	if !continuous(s.fingerprint, fingerprint) {
+		s.worker.fatal = errPublication
+		return false
+	}
+	s.r.log.Warn("publication was altered", "publication", s.r.cfg.Publication)
+	s.fingerprint = fingerprint
+	return true
+}
+
 func (s *session) look(ctx context.Context) {
 	figures, parked, err := s.r.store.figures(ctx)
+	var fingerprint string
+	if err == nil {
+		fingerprint, err = s.r.store.fingerprint(ctx) // an idle stream takes no proofs
+	}
 	s.inbox.result(func() {
 		s.worker.busy = false
 		if err != nil {
 			s.failed(err)
+			return
+		}
+		if !s.published(fingerprint) {
 			return
 		}
 		m := s.r.metrics
