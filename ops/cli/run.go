@@ -126,7 +126,7 @@ func (m Main) env(g Globals) (*env, error) {
 	if err := level.UnmarshalText([]byte(g.LogLevel)); err != nil {
 		return nil, usage("--log-level: %q is none of debug, info, warn, error", g.LogLevel)
 	}
-	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: withUnit}
 	var handler slog.Handler = slog.NewTextHandler(m.Stderr, options)
 	if g.LogFormat == "json" || g.LogFormat == "auto" && !isTerminal(m.Stderr) {
 		handler = slog.NewJSONHandler(m.Stderr, options)
@@ -137,8 +137,8 @@ func (m Main) env(g Globals) (*env, error) {
 	}, nil
 }
 
-// readable writes durations with their unit, which JSON would not.
-func readable(_ []string, a slog.Attr) slog.Attr {
+// withUnit writes durations with their unit, which JSON would not.
+func withUnit(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		a.Value = slog.StringValue(a.Value.Duration().String())
 	}
