@@ -42,16 +42,20 @@ type KafkaSink struct {
 
 	drivers sync.WaitGroup
 
-	mu      sync.Mutex
-	client  *kgo.Client
-	batch   int32            // bytes
-	limits  map[string]int   // per topic, where lower than batch
-	spans   map[string]*span // of topics that refused a timestamp
-	solos   map[string]*solo // of topics that refused a record
-	rounds  rounds
-	doubted string          // topic and partition that the client has not found
-	topics  map[string]bool // sent to
-	ailing  map[string]error
+	mu     sync.Mutex
+	client *kgo.Client
+	batch  int32            // bytes
+	limits map[string]int   // per topic, where lower than batch
+	spans  map[string]*span // of topics that refused a timestamp
+	solos  map[string]*solo // of topics that refused a record
+	rounds rounds
+	// named tells that a record has named its partition; partitions is how many the
+	// client knows of, for topics to which that happened.
+	named      bool
+	partitions map[string]int
+	doubted    string          // topic and partition that the client has not found
+	topics     map[string]bool // sent to
+	ailing     map[string]error
 }
 
 // batchDefault is kgo's default, a little below the broker's 1 MiB.
@@ -65,7 +69,7 @@ func NewKafkaSink(cfg KafkaConfig) (*KafkaSink, error) {
 	}
 	k := &KafkaSink{
 		cfg: cfg, log: cfg.Logger, batch: cfg.MaxRecordBytes,
-		limits: map[string]int{}, spans: map[string]*span{}, solos: map[string]*solo{}, topics: map[string]bool{}, ailing: map[string]error{},
+		limits: map[string]int{}, spans: map[string]*span{}, solos: map[string]*solo{}, topics: map[string]bool{}, partitions: map[string]int{}, ailing: map[string]error{},
 	}
 	if len(cfg.Brokers) == 0 && len(cfg.Options) == 0 {
 		return nil, errors.New("kafka sink config: Brokers is empty")
@@ -220,6 +224,7 @@ func (k *KafkaSink) Reset(ctx context.Context) error {
 	old, ailing := k.client, k.ailing
 	k.client, k.ailing = nil, map[string]error{}
 	k.rounds = rounds{}
+	clear(k.partitions) // the next client finds more, or fewer
 	k.mu.Unlock()
 	if old != nil {
 		old.Close()

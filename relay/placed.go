@@ -36,11 +36,34 @@ func (p placedTopic) Partition(r *kgo.Record, n int) int {
 	if !ok {
 		return p.byKey.Partition(r, n)
 	}
+	t.sink.found(t.record.Topic, n)
 	if int(t.record.Partition) >= n {
 		t.misplaced = true
 		return -1
 	}
 	return int(t.record.Partition)
+}
+
+// found notes how many partitions the client knows of.
+func (k *KafkaSink) found(topic string, n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.partitions[topic] = n
+}
+
+// certain returns how many of the queued tickets may go out together: up to the first
+// that names a partition of which it is not known that it is there. That one goes
+// alone, since what is behind it must wait when it is refused. The lock is held.
+func (k *KafkaSink) certain(queue []*ticket) int {
+	if !k.named {
+		return len(queue)
+	}
+	for i, t := range queue {
+		if p := t.record.Partition; p >= 0 && int(p) >= k.partitions[t.record.Topic] {
+			return max(i, 1)
+		}
+	}
+	return len(queue)
 }
 
 // OnNewBatch is part of kgo.TopicPartitionerOnNewBatch.
@@ -59,6 +82,7 @@ func (k *KafkaSink) astray(t *ticket, cause error) error {
 	k.rounds.failed = true
 	where := fmt.Sprintf("%s/%d", t.record.Topic, t.record.Partition)
 	if k.doubted == where {
+		k.doubted = "" // it may be there by the next time
 		return &format.Fault{Reason: format.Refused, Detail: cause.Error()}
 	}
 	k.doubted = where

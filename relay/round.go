@@ -25,6 +25,7 @@ type rounds struct {
 // enqueue sends the ticket with the next round. The lock is held.
 func (k *KafkaSink) enqueue(t *ticket) {
 	k.rounds.queue = append(k.rounds.queue, t)
+	k.named = k.named || t.record.Partition >= 0
 	if !k.rounds.running && !k.rounds.failed {
 		k.rounds.running = true
 		client := k.client
@@ -61,16 +62,17 @@ func (k *KafkaSink) take(client *kgo.Client) []*ticket {
 		r.running = false
 		return nil
 	}
-	if len(k.solos) == 0 {
+	certain := k.certain(r.queue)
+	if len(k.solos) == 0 && certain == len(r.queue) {
 		r.queue, r.spare = r.spare[:0], r.queue
 		return r.spare
 	}
 	next, rest := r.spare[:0], r.queue[:0]
 	tried := make(map[string]bool)
-	for _, t := range r.queue {
+	for i, t := range r.queue {
 		topic := t.record.Topic
 		t.alone = k.solos[topic] != nil
-		if t.alone && tried[topic] {
+		if i >= certain || t.alone && tried[topic] {
 			rest = append(rest, t)
 			continue
 		}

@@ -113,6 +113,16 @@ func CreateTopics(t testing.TB, brokers []string, partitions int32, names ...str
 	})
 }
 
+// AddPartitions grows a topic to a number of partitions.
+func AddPartitions(t testing.TB, brokers []string, topic string, partitions int) {
+	t.Helper()
+	admin := kadm.NewClient(client(t, brokers))
+	defer admin.Close()
+	if answers, err := admin.UpdatePartitions(t.Context(), partitions, topic); errors.Join(err, answers.Error()) != nil {
+		t.Fatalf("add partitions to %s: %v", topic, errors.Join(err, answers.Error()))
+	}
+}
+
 // Client returns a client of brokers that is closed after the test.
 func Client(t testing.TB, brokers []string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
