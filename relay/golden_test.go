@@ -1,7 +1,6 @@
 package relay_test
 
 import (
-	"cmp"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -101,8 +100,8 @@ func TestRecordsAreThoseOfDebezium(t *testing.T) {
 // came before, and that none of the other rows is lost.
 func compare(t *testing.T, c golden.Case, got []golden.Record, parked int) {
 	t.Helper()
-	want := keyless(c.Records)
-	got = keyless(got)
+	want := golden.Sorted(c.Records)
+	got = golden.Sorted(got)
 	whole := len(got)
 	if c.TaskState == "FAILED" {
 		got = got[:min(len(got), len(want))]
@@ -119,27 +118,6 @@ func compare(t *testing.T, c golden.Case, got []golden.Record, parked int) {
 	if whole+parked != c.Inserts() {
 		t.Errorf("case %s (%s): %d records and %d parked of %d rows", c.Name, c.About, whole, parked, c.Inserts())
 	}
-}
-
-// keyless sorts, takes the partition from records without a key, for which it is
-// chosen at random, and puts them last.
-func keyless(records []golden.Record) []golden.Record {
-	var with, without []golden.Record
-	for _, r := range records {
-		if r.Key == nil {
-			r.Partition, r.Offset = 0, 0
-			without = append(without, r)
-			continue
-		}
-		with = append(with, r)
-	}
-	slices.SortFunc(with, func(a, b golden.Record) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
-	})
-	slices.SortFunc(without, func(a, b golden.Record) int {
-		return strings.Compare(at([]golden.Record{a}, 0), at([]golden.Record{b}, 0))
-	})
-	return append(with, without...)
 }
 
 func at(records []golden.Record, i int) string {

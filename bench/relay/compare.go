@@ -56,6 +56,9 @@ func compare(ctx context.Context, s settings) error {
 	}
 	results := map[string][]result{}
 	contenders := []string{"drop", "relay"}
+	if s.json {
+		contenders = append(contenders, "expand")
+	}
 	for i := range s.runs {
 		for j := range contenders {
 			name := contenders[(i+j)%len(contenders)] // neither always goes first
@@ -63,7 +66,7 @@ func compare(ctx context.Context, s settings) error {
 			if err != nil {
 				return fmt.Errorf("run %d of %s: %w", i+1, name, err)
 			}
-			fmt.Fprintf(os.Stderr, "run %d %-5s %8.0f events/s %6.2f µs CPU an event %4d MB\n", i+1, name,
+			fmt.Fprintf(os.Stderr, "run %d %-6s %8.0f events/s %6.2f µs CPU an event %4d MB\n", i+1, name,
 				float64(s.events)/r.elapsed.Seconds(), float64(r.cpu.Microseconds())/float64(s.events), r.rss>>20)
 			results[name] = append(results[name], r)
 		}
@@ -80,16 +83,26 @@ func farewell(ctx context.Context, name string, stop func(context.Context) error
 
 // backlog writes the events, after the one slot that all copies are made of.
 func backlog(ctx context.Context, conn *pgx.Conn, s settings) error {
+	insert := `insert into gapless.outbox (aggregatetype, aggregateid, aggregate_version, type, payload, headers)
+				values ('order', 'o-' || i, 1, 'OrderPlaced', convert_to(repeat('0123456789', 35), 'UTF8'),
+					'{"content-type": "application/json", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}')`
+	if s.json {
+		insert = `insert into events (aggregatetype, aggregateid, type, payload)
+				values ('order', 'o-' || i, 'OrderPlaced', jsonb_build_object('order_id', i, 'customer', 'c-' || i % 1000, 'currency', 'USD',
+					'total', i * 1.25, 'express', i % 2 = 0, 'note', null, 'items', jsonb_build_array(
+						jsonb_build_object('sku', 'A-1', 'quantity', 2, 'price', 12.5), jsonb_build_object('sku', 'B-7', 'quantity', 1, 'price', 99)),
+					'address', jsonb_build_object('line1', '1 Main St', 'city', 'San Francisco', 'postal_code', '94107', 'country', 'US')))`
+	}
 	for _, statement := range []string{
 		`create table orders (order_id bigint primary key, customer text, total bigint)`,
+		`create table events (id uuid primary key default gen_random_uuid(), aggregatetype text, aggregateid text, type text, payload jsonb)`,
+		`alter publication gapless add table events`,
 		`select pg_create_logical_replication_slot('original', 'pgoutput')`,
 		`create procedure fill(n int, per int) language plpgsql as $$
 		begin
 			for i in 1..n loop
 				insert into orders values (i, 'c-' || i % 1000, i);
-				insert into gapless.outbox (aggregatetype, aggregateid, aggregate_version, type, payload, headers)
-				values ('order', 'o-' || i, 1, 'OrderPlaced', convert_to(repeat('0123456789', 35), 'UTF8'),
-					'{"content-type": "application/json", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}');
+				` + insert + `;
 				if i % per = 0 then commit; end if;
 			end loop;
 		end $$`,
@@ -167,8 +180,13 @@ func report(s settings, results map[string][]result) {
 		s.events, s.batch, s.partitions, s.runs, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	fmt.Println("| contender | events/s | CPU µs an event | peak RSS MB |")
 	fmt.Println("| --- | --- | --- | --- |")
-	for _, name := range []string{"drop", "relay"} {
-		fmt.Printf("| %s | %.0f | %.2f | %.0f |\n", map[string]string{"drop": "receive and drop", "relay": "relay to Kafka"}[name],
+	for _, name := range []string{"drop", "relay", "expand"} {
+		if len(results[name]) == 0 {
+			continue
+		}
+		fmt.Printf("| %s | %.0f | %.2f | %.0f |\n", map[string]string{
+			"drop": "receive and drop", "relay": "relay to Kafka", "expand": "the same, JSON expanded",
+		}[name],
 			median(results[name], func(r result) float64 { return float64(s.events) / r.elapsed.Seconds() }),
 			median(results[name], func(r result) float64 { return float64(r.cpu.Nanoseconds()) / 1000 / float64(s.events) }),
 			median(results[name], func(r result) float64 { return float64(r.rss) / (1 << 20) }))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/relay/eventrouter"
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/relay/pgoutput"
 	"github.com/gapless/gapless/relay/replication"
@@ -20,7 +21,7 @@ import (
 
 // relayChild is the relay as it is shipped, until so many events are
 // acknowledged.
-func relayChild(ctx context.Context, s settings) error {
+func relayChild(ctx context.Context, s settings, router eventrouter.Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if s.profile != "" {
@@ -41,7 +42,7 @@ func relayChild(ctx context.Context, s settings) error {
 	}
 	var acked atomic.Int64
 	r, err := relay.New(relay.Config{
-		DatabaseURL: s.url, Slot: s.slot, Sink: sink, Logger: log,
+		DatabaseURL: s.url, Slot: s.slot, Sink: sink, Logger: log, Tables: map[string]format.Format{"public.events": router},
 		Hooks: relay.Hooks{Acked: func(*format.Record, time.Duration) {
 			if acked.Add(1) == int64(s.events) {
 				cancel()

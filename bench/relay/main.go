@@ -1,7 +1,10 @@
 // Command relay measures how fast the relay drains a backlog, against the
 // ceiling: a program that receives the same stream and drops it.
 //
-//	go run ./bench/relay [-events 500000] [-batch 1] [-runs 5] [-partitions 32]
+//	go run ./bench/relay [-events 500000] [-batch 1] [-runs 5] [-partitions 32] [-json]
+//
+// With -json the backlog is a table in Debezium's shape with jsonb payloads, and the
+// relay runs with and without the expansion of them.
 //
 // It starts a Postgres and an Apache Kafka of its own, writes the backlog once,
 // and gives each contender a copy of the one slot, so that all read the same
@@ -15,11 +18,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+
+	"github.com/gapless/gapless/relay/eventrouter"
 )
 
 type settings struct {
 	events, batch, runs, partitions int
 	brokers, profile                string
+	json                            bool
 
 	child, url, slot string
 }
@@ -32,6 +38,7 @@ func main() {
 	flag.IntVar(&s.partitions, "partitions", 32, "partitions of the topic")
 	flag.StringVar(&s.brokers, "brokers", "", "brokers; empty: start an Apache Kafka")
 	flag.StringVar(&s.profile, "profile", "", "file for a CPU profile of the last relay run")
+	flag.BoolVar(&s.json, "json", false, "jsonb payloads, with and without expansion")
 	flag.StringVar(&s.child, "child", "", "for this program's own use")
 	flag.StringVar(&s.url, "url", "", "for this program's own use")
 	flag.StringVar(&s.slot, "slot", "", "for this program's own use")
@@ -49,7 +56,9 @@ func run(ctx context.Context, s settings) error {
 	case "":
 		return compare(ctx, s)
 	case "relay":
-		return relayChild(ctx, s)
+		return relayChild(ctx, s, eventrouter.Config{})
+	case "expand":
+		return relayChild(ctx, s, eventrouter.Config{ExpandJSON: true, Value: eventrouter.Converter{Class: eventrouter.JSONConverter}})
 	case "drop":
 		return dropChild(ctx, s)
 	}

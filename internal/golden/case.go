@@ -2,10 +2,12 @@ package golden
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -139,4 +141,22 @@ func (c Case) Inserts() int {
 		}
 	}
 	return n
+}
+
+// Sorted returns the records in the order of topic, partition and offset. A record
+// without a key, for which Kafka's clients choose a partition at random, loses it and
+// comes last.
+func Sorted(records []Record) []Record {
+	sorted := slices.Clone(records)
+	for i, r := range sorted {
+		if r.Key == nil {
+			sorted[i].Partition, sorted[i].Offset = 0, 0
+		}
+	}
+	slices.SortStableFunc(sorted, func(a, b Record) int {
+		nulls := func(r Record) int { return map[bool]int{true: 1}[r.Key == nil] }
+		return cmp.Or(cmp.Compare(nulls(a), nulls(b)), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition),
+			cmp.Compare(a.Offset, b.Offset), bytes.Compare(a.Value, b.Value))
+	})
+	return sorted
 }
