@@ -51,6 +51,9 @@ func Relays(ctx context.Context, db DB, slot string) ([]Relay, error) {
 	return relays, err
 }
 
+// lateSeconds is how old the oldest event that was not relayed may be.
+const lateSeconds = 30
+
 // judge names the state: the worst thing first.
 func (r *Relay) judge() (state, advice string) {
 	switch {
@@ -66,6 +69,8 @@ func (r *Relay) judge() (state, advice string) {
 		return "paused", "by " + r.PausedBy + "; 'gapless relay resume' lets it go on. WAL is kept meanwhile"
 	case r.WALStatus == "unreserved":
 		return "nearly lost", "the slot is beyond max_slot_wal_keep_size: let the relay catch up now, or raise it"
+	case r.LagSeconds > lateSeconds:
+		return "behind", "if that does not shrink the relay holds for something, such as a topic that is not there: its log and /status of its --ops-listen say for what"
 	case r.Parked > 0:
 		return "streaming, with parked rows", "look at gapless.parked: their keys wait"
 	default:
