@@ -144,6 +144,14 @@ func (k *killer) armed(ctx context.Context, s step) error {
 	case <-timer.C:
 		at, err = k.service.kill() // it may have come by just now
 	case <-k.service.proc.Done():
+		if s.stopping && k.service.proc.Err() == nil {
+			// A standby is ready too, and ends without the step: the slot was not free of
+			// the last life yet. The next one has it.
+			if err := k.service.out.Close(); err != nil {
+				return err
+			}
+			return k.armed(ctx, s)
+		}
 		at, err = k.service.died()
 	}
 	if err != nil {
