@@ -142,7 +142,7 @@ func (r *run) services(ctx context.Context, mail string) ([]*service, string, er
 			s.args = append(s.args[:len(s.args):len(s.args)], "--instance", instance)
 		}
 		s.path, s.env = r.binary, r.env
-		s.ready = "http://" + addr[i] + "/readyz"
+		s.ops = "http://" + addr[i]
 		s.log = filepath.Join(r.logs, fmt.Sprintf("seed%d-%s.log", r.seed, s.name))
 		if err := s.start(""); err != nil {
 			return services, "", err

@@ -127,7 +127,9 @@ func (k *killer) armed(ctx context.Context, s step) error {
 		return err
 	}
 	if s.stopping {
-		if _, err := k.service.waitReady(ctx, 30*time.Second); err != nil {
+		// A relay that stands by until its last life has let go of the slot is ready too,
+		// and ends without passing the step.
+		if err := k.work(ctx, "streaming", k.service.streams); err != nil {
 			return err
 		}
 		if err := k.service.proc.Signal(syscall.SIGTERM); err != nil {
@@ -144,14 +146,6 @@ func (k *killer) armed(ctx context.Context, s step) error {
 	case <-timer.C:
 		at, err = k.service.kill() // it may have come by just now
 	case <-k.service.proc.Done():
-		if s.stopping && k.service.proc.Err() == nil {
-			// A standby is ready too, and ends without the step: the slot was not free of
-			// the last life yet. The next one has it.
-			if err := k.service.out.Close(); err != nil {
-				return err
-			}
-			return k.armed(ctx, s)
-		}
 		at, err = k.service.died()
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,7 +25,7 @@ type service struct {
 	// nameless are the args of a process that is not known from its lives before.
 	nameless []string
 	env      []string
-	ready    string // URL of /readyz
+	ops      string // base URL of its operators' endpoints
 	log      string
 
 	proc *process.Process
@@ -116,17 +117,30 @@ func (s *service) stop() error {
 // before that.
 func (s *service) waitReady(ctx context.Context, limit time.Duration) (bool, error) {
 	return s.until(ctx, limit, "ready", func(ctx context.Context) bool {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.ready, http.NoBody)
-		if err != nil {
-			return false
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return false
-		}
-		defer resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
+		_, ok := s.ask(ctx, "/readyz")
+		return ok
 	})
+}
+
+// streams tells whether the relay has the slot.
+func (s *service) streams(ctx context.Context) bool {
+	text, ok := s.ask(ctx, "/status")
+	return ok && strings.Contains(text, `"State": "streaming"`)
+}
+
+// ask the service's operators' address; ok is an answer of 200.
+func (s *service) ask(ctx context.Context, path string) (text string, ok bool) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.ops+path, http.NoBody)
+	if err != nil {
+		return "", false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", false
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return string(body), err == nil && resp.StatusCode == http.StatusOK
 }
 
 // until looks until what is asked for has come. It returns false when the
