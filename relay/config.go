@@ -140,6 +140,3 @@ func (c Config) formatOf(table string) format.Format {
 	}
 	return eventrouter.Config{}
 }
-
-// foreign tables are those that Gapless did not make.
-func foreign(table string) bool { return table != "gapless.outbox" && table != "gapless.dead_letter" }

@@ -92,9 +92,7 @@ type session struct {
 
 	fingerprint string // of the publication, as it was found or last proven
 
-	paused bool   // by an operator
-	wanted bool   // when the stream was opened
-	why    string // by whom, and for what
+	paused bool // by an operator
 }
 
 // session runs one stream. opened tells that it got as far as streaming.
@@ -121,10 +119,14 @@ func (r *Relay) session(ctx context.Context) (opened bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	paused, why, err := r.store.control(ctx)
+	if err != nil {
+		return false, err
+	}
 	r.metrics.leader.Set(1)
 	r.metrics.paused.Set(0)
 	r.board.become(Streaming, "")
-	s.pause(s.wanted, s.why) // before anything is read
+	s.pause(paused, why) // before anything is read
 	r.log.InfoContext(ctx, "streaming", "resume", s.machine.Stored().Resume, "confirmed", s.machine.Confirmed(),
 		"timeline", s.system.Timeline, "incarnation", s.incarnation)
 	return true, s.run(ctx)
@@ -154,10 +156,6 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if err != nil {
 		return nil, err
 	}
-	paused, why, err := r.store.control(ctx)
-	if err != nil {
-		return nil, err
-	}
 	status := 10 * time.Second
 	if ms := p.server.WALSenderTimeoutMS; ms > 0 {
 		status = min(status, time.Duration(ms)*time.Millisecond/3)
@@ -165,7 +163,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	s := &session{
 		r: r, conn: conn, inbox: newInbox(), began: time.Now(),
 		system: p.system, incarnation: incarnation, blocked: blocked, proofs: p.proofs,
-		tables: map[uint32]*table{}, warned: map[string]bool{}, wanted: paused, why: why, fingerprint: p.fingerprint,
+		tables: map[uint32]*table{}, warned: map[string]bool{}, fingerprint: p.fingerprint,
 	}
 	s.ackFunc = s.inbox.ack
 	native, _ := r.cfg.formatOf("gapless.outbox").(format.Native) // another format leaves Native's defaults
@@ -301,12 +299,13 @@ func (s *session) warnUnrouted(kind string) {
 func (s *session) relation(ctx context.Context, rel *pgoutput.Relation) error {
 	name := string(rel.Namespace) + "." + string(rel.Name)
 	t := &table{name: name}
-	if router, ok := s.r.cfg.formatOf(name).(eventrouter.Config); ok {
+	f := s.r.cfg.formatOf(name)
+	if router, ok := f.(eventrouter.Config); ok {
 		t.fatalUpdates = router.FatalUpdates
 	}
-	if f := s.r.cfg.formatOf(name); f != nil {
+	if f != nil {
 		described := &format.Table{Relation: rel}
-		if foreign(name) {
+		if !ourTable(name) {
 			var err error
 			if described.Attributes, err = s.r.store.attributes(ctx, rel.ID); err != nil {
 				return err

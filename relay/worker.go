@@ -175,7 +175,7 @@ func (s *session) prove(now time.Duration) func(context.Context) {
 				s.failed(err)
 				return
 			}
-			if !s.published(p.Fingerprint) {
+			if !s.samePublication(p.Fingerprint) {
 				return
 			}
 			s.want.proved = activity
@@ -185,8 +185,8 @@ func (s *session) prove(now time.Duration) func(context.Context) {
 	}
 }
 
-// published tells whether the publication is still what the stream began with.
-func (s *session) published(fingerprint string) bool {
+// samePublication tells whether the publication is still what the stream began with.
+func (s *session) samePublication(fingerprint string) bool {
 	if fingerprint == s.fingerprint {
 		return true
 	}
@@ -211,7 +211,7 @@ func (s *session) look(ctx context.Context) {
 			s.failed(err)
 			return
 		}
-		if !s.published(fingerprint) {
+		if !s.samePublication(fingerprint) {
 			return
 		}
 		m := s.r.metrics

@@ -116,9 +116,9 @@ func topicsOf(ctx context.Context, admin *kadm.Client, cases []Case) (map[string
 
 // start makes the table and returns when its connector streams, or has failed.
 func (r Rig) start(ctx context.Context, c *Case) error {
-	db, err := pgx.Connect(ctx, r.DatabaseURL)
+	db, err := r.db(ctx)
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return err
 	}
 	defer db.Close(ctx)
 	if _, err := db.Exec(ctx, c.Table(c.DDL), pgx.QueryExecModeSimpleProtocol); err != nil {
@@ -145,6 +145,14 @@ func (r Rig) start(ctx context.Context, c *Case) error {
 	})
 }
 
+func (r Rig) db(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := pgx.Connect(ctx, r.DatabaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return conn, nil
+}
+
 func (r Rig) options(c *Case) (map[string]string, error) {
 	u, err := url.Parse(r.DatabaseURL)
 	if err != nil {
@@ -166,9 +174,9 @@ func (r Rig) options(c *Case) (map[string]string, error) {
 }
 
 func (r Rig) write(ctx context.Context, c *Case) error {
-	db, err := pgx.Connect(ctx, r.DatabaseURL)
+	db, err := r.db(ctx)
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return err
 	}
 	defer db.Close(ctx)
 	return c.Write(ctx, db)
@@ -258,9 +266,9 @@ func (r Rig) judge(ctx context.Context, c *Case) error {
 	if err := r.Connect.Delete(ctx, c.Name); err != nil {
 		return err
 	}
-	db, err := pgx.Connect(ctx, r.DatabaseURL)
+	db, err := r.db(ctx)
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return err
 	}
 	defer db.Close(ctx)
 	return eventually(ctx, func() error { // its walsender may be there for a moment more

@@ -5,7 +5,6 @@ package kafkaserver
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -59,30 +58,29 @@ func StartApicurio(ctx context.Context, cfg ApicurioConfig) (*Apicurio, error) {
 	}
 	a := &Apicurio{jvm: jvm{name: "apicurio", dir: dir, temp: temp, java: java, logger: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}}
 	a.ready = a.answers
-	const attempts = 5
-	for n := 1; ; n++ {
-		port, err := process.FreePort(ctx)
-		if err == nil {
-			var management int
-			management, err = process.FreePort(ctx)
-			a.base = fmt.Sprintf("http://127.0.0.1:%d", port)
-			a.args = []string{
-				fmt.Sprintf("-Xmx%dm", cmp.Or(cfg.HeapMB, 512)),
-				"-Dquarkus.http.host=127.0.0.1", fmt.Sprintf("-Dquarkus.http.port=%d", port),
-				"-Dquarkus.management.host=127.0.0.1", fmt.Sprintf("-Dquarkus.management.port=%d", management),
-				"-jar", filepath.Join(app, "quarkus-run.jar"),
-			}
-		}
-		if err == nil {
-			err = a.launch(ctx)
-		}
-		if err == nil {
-			return a, nil
-		}
-		if n == attempts || !errors.Is(err, errPortTaken) {
-			return nil, errors.Join(err, a.cleanUp())
-		}
+	if err := a.onFreePorts(func() error { return a.configureAndLaunch(ctx, cfg, app) }); err != nil {
+		return nil, err
 	}
+	return a, nil
+}
+
+func (a *Apicurio) configureAndLaunch(ctx context.Context, cfg ApicurioConfig, app string) error {
+	port, err := process.FreePort(ctx)
+	if err != nil {
+		return err
+	}
+	management, err := process.FreePort(ctx)
+	if err != nil {
+		return err
+	}
+	a.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+	a.args = []string{
+		fmt.Sprintf("-Xmx%dm", cmp.Or(cfg.HeapMB, 512)),
+		"-Dquarkus.http.host=127.0.0.1", fmt.Sprintf("-Dquarkus.http.port=%d", port),
+		"-Dquarkus.management.host=127.0.0.1", fmt.Sprintf("-Dquarkus.management.port=%d", management),
+		"-jar", filepath.Join(app, "quarkus-run.jar"),
+	}
+	return a.launch(ctx)
 }
 
 // URL is the base of the Confluent-compatible API.

@@ -76,16 +76,10 @@ func StartConnect(ctx context.Context, cfg ConnectConfig) (*Connect, error) {
 		offsets: filepath.Join(dir, "offsets"),
 	}
 	c.ready = func(ctx context.Context) error { return c.call(ctx, http.MethodGet, "/connectors", nil, nil) }
-	const attempts = 5
-	for n := 1; ; n++ {
-		err := c.configureAndLaunch(ctx, cfg, home)
-		if err == nil {
-			return c, nil
-		}
-		if n == attempts || !errors.Is(err, errPortTaken) {
-			return nil, errors.Join(err, c.cleanUp())
-		}
+	if err := c.onFreePorts(func() error { return c.configureAndLaunch(ctx, cfg, home) }); err != nil {
+		return nil, err
 	}
+	return c, nil
 }
 
 func (c *Connect) configureAndLaunch(ctx context.Context, cfg ConnectConfig, home string) error {

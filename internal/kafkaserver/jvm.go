@@ -63,6 +63,21 @@ func newDir(dir, prefix string) (_ string, temp bool, err error) {
 // errPortTaken is a lost race for a port that we chose.
 var errPortTaken = errors.New("port was taken by another program")
 
+// onFreePorts tries until the ports that try chose are ours. When it fails, the
+// directory is gone.
+func (j *jvm) onFreePorts(try func() error) error {
+	const attempts = 5
+	for n := 1; ; n++ {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		if n == attempts || !errors.Is(err, errPortTaken) {
+			return errors.Join(err, j.cleanUp())
+		}
+	}
+}
+
 // launch starts the program and waits until it is ready. When that fails, nothing
 // runs.
 func (j *jvm) launch(ctx context.Context) error {

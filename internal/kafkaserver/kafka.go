@@ -73,16 +73,10 @@ func StartKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
 		return nil, err
 	}
 	k := &Kafka{jvm: jvm{name: "kafka", dir: dir, temp: temp, java: java, logger: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}}
-	const attempts = 5
-	for n := 1; ; n++ {
-		err = k.configureAndLaunch(ctx, cfg, jars)
-		if err == nil {
-			return k, nil
-		}
-		if n == attempts || !errors.Is(err, errPortTaken) {
-			return nil, errors.Join(err, k.cleanUp())
-		}
+	if err := k.onFreePorts(func() error { return k.configureAndLaunch(ctx, cfg, jars) }); err != nil {
+		return nil, err
 	}
+	return k, nil
 }
 
 func (k *Kafka) configureAndLaunch(ctx context.Context, cfg KafkaConfig, jars string) error {

@@ -381,13 +381,19 @@ func (x *Expander) schema(b []byte, of int32) []byte {
 // does not fit it is the text itself.
 func (x *Expander) AppendString(b []byte) []byte {
 	start := len(b)
-	if x.shapes[x.root].kind == Struct {
-		var err error
-		if b, err = x.str(b, 1, x.root); err == nil {
-			return b
-		}
+	b, err := x.AppendStruct(b)
+	if err != nil {
+		return append(b[:start], x.source...)
 	}
-	return append(b[:start], x.source...)
+	return b
+}
+
+// AppendStruct is AppendString where the text has to fit: ErrMismatch if it does not.
+func (x *Expander) AppendStruct(b []byte) ([]byte, error) {
+	if x.shapes[x.root].kind != Struct {
+		return b, ErrMismatch
+	}
+	return x.str(b, 1, x.root)
 }
 
 func (x *Expander) str(b []byte, at, of int32) ([]byte, error) {

@@ -127,6 +127,16 @@ func (p *parser) add(parent, child int32) {
 	o.last = child
 }
 
+// more takes the comma before another element, or what closes the last.
+func (p *parser) more(closing byte) (bool, error) {
+	c := p.space()
+	if c != ',' && c != closing {
+		return false, errSyntax
+	}
+	p.rest = p.rest[1:]
+	return c == ',', nil
+}
+
 func (p *parser) array(at int32) error {
 	p.nodes[at].kind = arrayNode
 	if p.space() == ']' {
@@ -139,14 +149,8 @@ func (p *parser) array(at int32) error {
 			return err
 		}
 		p.add(at, child)
-		switch p.space() {
-		case ']':
-			p.rest = p.rest[1:]
-			return nil
-		case ',':
-			p.rest = p.rest[1:]
-		default:
-			return errSyntax
+		if more, err := p.more(']'); !more {
+			return err
 		}
 	}
 }
@@ -194,14 +198,8 @@ func (p *parser) object(at int32) error {
 				many[string(name)] = child
 			}
 		}
-		switch p.space() {
-		case '}':
-			p.rest = p.rest[1:]
-			return nil
-		case ',':
-			p.rest = p.rest[1:]
-		default:
-			return errSyntax
+		if more, err := p.more('}'); !more {
+			return err
 		}
 	}
 }

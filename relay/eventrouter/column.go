@@ -5,56 +5,22 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/gapless/gapless/relay/connect"
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/relay/pgoutput"
 )
 
-// Type OIDs of pg_type.dat; they never change.
-const (
-	oidBool        = 16
-	oidBytea       = 17
-	oidChar        = 18
-	oidName        = 19
-	oidInt8        = 20
-	oidInt2        = 21
-	oidInt4        = 23
-	oidText        = 25
-	oidOID         = 26
-	oidJSON        = 114
-	oidXML         = 142
-	oidPoint       = 600
-	oidCIDR        = 650
-	oidFloat4      = 700
-	oidFloat8      = 701
-	oidMacaddr8    = 774
-	oidMoney       = 790
-	oidMacaddr     = 829
-	oidInet        = 869
-	oidBPChar      = 1042
-	oidVarchar     = 1043
-	oidDate        = 1082
-	oidTime        = 1083
-	oidTimestamp   = 1114
-	oidTimestamptz = 1184
-	oidInterval    = 1186
-	oidTimetz      = 1266
-	oidBit         = 1560
-	oidVarbit      = 1562
-	oidNumeric     = 1700
-	oidUUID        = 2950
-	oidTSVector    = 3614
-	oidJSONB       = 3802
-	oidInt4Range   = 3904
-	oidInt8Range   = 3926
-)
+// oidMoney is of pg_type.dat; the driver has no name for it.
+const oidMoney = 790
 
 // elements of the array types.
 var elements = map[uint32]uint32{
-	1000: oidBool, 1001: oidBytea, 1002: oidChar, 1003: oidName, 1005: oidInt2, 1007: oidInt4, 1009: oidText, 1014: oidBPChar,
-	1015: oidVarchar, 1016: oidInt8, 1021: oidFloat4, 1022: oidFloat8, 1028: oidOID, 1040: oidMacaddr, 1041: oidInet,
-	651: oidCIDR, 1115: oidTimestamp, 1182: oidDate, 1183: oidTime, 1185: oidTimestamptz, 1231: oidNumeric, 1270: oidTimetz,
-	199: oidJSON, 3807: oidJSONB, 2951: oidUUID,
+	pgtype.BoolArrayOID: pgtype.BoolOID, pgtype.ByteaArrayOID: pgtype.ByteaOID, pgtype.QCharArrayOID: pgtype.QCharOID, pgtype.NameArrayOID: pgtype.NameOID, pgtype.Int2ArrayOID: pgtype.Int2OID, pgtype.Int4ArrayOID: pgtype.Int4OID, pgtype.TextArrayOID: pgtype.TextOID, pgtype.BPCharArrayOID: pgtype.BPCharOID,
+	pgtype.VarcharArrayOID: pgtype.VarcharOID, pgtype.Int8ArrayOID: pgtype.Int8OID, pgtype.Float4ArrayOID: pgtype.Float4OID, pgtype.Float8ArrayOID: pgtype.Float8OID, pgtype.OIDArrayOID: pgtype.OIDOID, pgtype.MacaddrArrayOID: pgtype.MacaddrOID, pgtype.InetArrayOID: pgtype.InetOID,
+	pgtype.CIDRArrayOID: pgtype.CIDROID, pgtype.TimestampArrayOID: pgtype.TimestampOID, pgtype.DateArrayOID: pgtype.DateOID, pgtype.TimeArrayOID: pgtype.TimeOID, pgtype.TimestamptzArrayOID: pgtype.TimestamptzOID, pgtype.NumericArrayOID: pgtype.NumericOID, pgtype.TimetzArrayOID: pgtype.TimetzOID,
+	pgtype.JSONArrayOID: pgtype.JSONOID, pgtype.JSONBArrayOID: pgtype.JSONBOID, pgtype.UUIDArrayOID: pgtype.UUIDOID,
 }
 
 // column is one that the router reads.
@@ -137,7 +103,7 @@ func (c *column) define(a format.Attribute) {
 		}
 	} else {
 		if a.Textual {
-			c.oid = oidText
+			c.oid = pgtype.TextOID
 		}
 		c.schema = c.scalar(a.Labels)
 	}
@@ -157,69 +123,69 @@ func logical(t connect.Type, name string) *connect.Schema {
 // scalar is the schema of a type that is no array; nil where Debezium has none.
 func (c *column) scalar(labels []string) *connect.Schema {
 	if labels != nil {
-		c.oid = oidText
+		c.oid = pgtype.TextOID
 		s := logical(connect.String, "io.debezium.data.Enum")
 		s.Parameters = []connect.Parameter{{Name: "allowed", Value: strings.Join(labels, ",")}}
 		return s
 	}
 	switch c.oid {
-	case oidBool:
+	case pgtype.BoolOID:
 		return &connect.Schema{Type: connect.Boolean}
-	case oidInt2:
+	case pgtype.Int2OID:
 		return &connect.Schema{Type: connect.Int16}
-	case oidInt4:
+	case pgtype.Int4OID:
 		return &connect.Schema{Type: connect.Int32}
-	case oidInt8, oidOID:
+	case pgtype.Int8OID, pgtype.OIDOID:
 		return &connect.Schema{Type: connect.Int64}
-	case oidFloat4:
+	case pgtype.Float4OID:
 		return &connect.Schema{Type: connect.Float32}
-	case oidFloat8:
+	case pgtype.Float8OID:
 		return &connect.Schema{Type: connect.Float64}
-	case oidText, oidVarchar, oidBPChar, oidChar, oidName, oidInet, oidCIDR, oidMacaddr, oidMacaddr8, oidInt4Range, oidInt8Range:
+	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.QCharOID, pgtype.NameOID, pgtype.InetOID, pgtype.CIDROID, pgtype.MacaddrOID, pgtype.Macaddr8OID, pgtype.Int4rangeOID, pgtype.Int8rangeOID:
 		return &connect.Schema{Type: connect.String}
-	case oidUUID:
+	case pgtype.UUIDOID:
 		return logical(connect.String, "io.debezium.data.Uuid")
-	case oidJSON, oidJSONB:
+	case pgtype.JSONOID, pgtype.JSONBOID:
 		return logical(connect.String, "io.debezium.data.Json")
-	case oidTSVector:
+	case pgtype.TSVectorOID:
 		return logical(connect.String, "io.debezium.data.Tsvector")
-	case oidXML:
+	case pgtype.XMLOID:
 		return logical(connect.String, "io.debezium.data.Xml")
-	case oidBytea:
+	case pgtype.ByteaOID:
 		if c.binaries != RawBinaries {
 			return &connect.Schema{Type: connect.String}
 		}
 		return &connect.Schema{Type: connect.Bytes}
-	case oidDate:
+	case pgtype.DateOID:
 		return logical(connect.Int32, "io.debezium.time.Date")
-	case oidTime:
+	case pgtype.TimeOID:
 		if c.millis() {
 			return logical(connect.Int32, "io.debezium.time.Time")
 		}
 		return logical(connect.Int64, "io.debezium.time.MicroTime")
-	case oidTimestamp:
+	case pgtype.TimestampOID:
 		if c.millis() {
 			return logical(connect.Int64, "io.debezium.time.Timestamp")
 		}
 		return logical(connect.Int64, "io.debezium.time.MicroTimestamp")
-	case oidTimetz:
+	case pgtype.TimetzOID:
 		return logical(connect.String, "io.debezium.time.ZonedTime")
-	case oidTimestamptz:
+	case pgtype.TimestamptzOID:
 		return logical(connect.String, "io.debezium.time.ZonedTimestamp")
-	case oidInterval:
+	case pgtype.IntervalOID:
 		return logical(connect.Int64, "io.debezium.time.MicroDuration")
-	case oidBit, oidVarbit:
+	case pgtype.BitOID, pgtype.VarbitOID:
 		if c.modifier == 1 {
 			return &connect.Schema{Type: connect.Boolean}
 		}
 		s := logical(connect.Bytes, "io.debezium.data.Bits")
 		s.Parameters = []connect.Parameter{{Name: "length", Value: strconv.Itoa(int(max(c.modifier, 0)))}}
 		return s
-	case oidNumeric:
+	case pgtype.NumericOID:
 		return c.numericSchema()
 	case oidMoney:
 		return c.decimalSchema(2, 0)
-	case oidPoint:
+	case pgtype.PointOID:
 		s := logical(connect.Struct, "io.debezium.data.geometry.Point")
 		s.Doc = "Geometry (POINT)"
 		s.Fields = pointFields

@@ -11,7 +11,7 @@ import (
 // subject is what a converter gets: a value with its schema, or an expanded payload.
 type subject struct {
 	schema   *connect.Schema // nil: untyped
-	rendered []byte          // the schema as JsonConverter writes it, where it was kept
+	rendered []byte          // the schema as JsonConverter writes it, where a converter shows it
 	value    connect.Value
 	expanded *connect.Expander
 }
@@ -77,10 +77,8 @@ func (c *Converter) json(b []byte, s subject) ([]byte, error) {
 			b = s.expanded.AppendSchema(b)
 		case s.schema == nil:
 			b = append(b, "null"...)
-		case s.rendered != nil:
-			b = append(b, s.rendered...)
 		default:
-			b = connect.AppendSchema(b, s.schema)
+			b = append(b, s.rendered...)
 		}
 		b = append(b, `,"payload":`...)
 	}

@@ -9,22 +9,12 @@ import (
 	"math/big"
 	"net/netip"
 	"strconv"
-	"strings"
-	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/gapless/gapless/relay/connect"
-)
-
-// Days and microseconds from 1970 to 2000, where Postgres begins to count.
-const (
-	epochDays   = 10957
-	epochMicros = epochDays * 86400 * 1_000_000
-)
-
-// What Debezium sends for infinite dates and timestamps.
-const (
-	lastDay, firstDay       = -2147472692, -2147472691 // an int overflows in it
-	lastMicros, firstMicros = 9223372036825200000, -9223372036832400000
+	"github.com/gapless/gapless/relay/format"
 )
 
 // decode reads the column's binary form.
@@ -35,38 +25,38 @@ func (c *column) decode(v []byte, scratch *[]byte) (connect.Value, error) {
 		return c.array(v, scratch)
 	}
 	switch c.oid {
-	case oidText, oidVarchar, oidBPChar, oidChar, oidJSON, oidXML:
+	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.QCharOID, pgtype.JSONOID, pgtype.XMLOID:
 		return connect.Text(v), nil
-	case oidName:
+	case pgtype.NameOID:
 		return connect.Value{}, nil // which Debezium sends as null
-	case oidJSONB:
+	case pgtype.JSONBOID:
 		if len(v) == 0 || v[0] != 1 {
 			return connect.Value{}, c.malformed()
 		}
 		return connect.Text(v[1:]), nil
-	case oidBytea:
+	case pgtype.ByteaOID:
 		return c.binary(v, scratch), nil
-	case oidUUID:
+	case pgtype.UUIDOID:
 		if len(v) != 16 {
 			return connect.Value{}, c.malformed()
 		}
-		return keep(scratch, func(b []byte) []byte { return appendUUID(b, v) }), nil
-	case oidNumeric:
+		return keep(scratch, func(b []byte) []byte { return format.AppendUUID(b, uuid.UUID(v)) }), nil
+	case pgtype.NumericOID:
 		return c.numeric(v, scratch)
-	case oidInet, oidCIDR:
+	case pgtype.InetOID, pgtype.CIDROID:
 		return c.inet(v, scratch)
-	case oidMacaddr, oidMacaddr8:
+	case pgtype.MacaddrOID, pgtype.Macaddr8OID:
 		return keep(scratch, func(b []byte) []byte { return appendMAC(b, v) }), nil
-	case oidBit, oidVarbit:
+	case pgtype.BitOID, pgtype.VarbitOID:
 		return c.bits(v, scratch)
-	case oidPoint:
+	case pgtype.PointOID:
 		if len(v) != 16 {
 			return connect.Value{}, c.malformed()
 		}
 		return c.point(v), nil
-	case oidInt4Range, oidInt8Range:
+	case pgtype.Int4rangeOID, pgtype.Int8rangeOID:
 		return c.intRange(v, scratch)
-	case oidTSVector:
+	case pgtype.TSVectorOID:
 		return c.tsvector(v, scratch)
 	}
 	return c.fixed(v, scratch)
@@ -88,28 +78,28 @@ func (c *column) fixed(v []byte, scratch *[]byte) (connect.Value, error) {
 	switch want := widths[c.oid]; {
 	case want == 0 || want != len(v):
 		return connect.Value{}, c.malformed()
-	case c.oid == oidBool:
+	case c.oid == pgtype.BoolOID:
 		return connect.Bool(n != 0), nil
-	case c.oid == oidOID:
+	case c.oid == pgtype.OIDOID:
 		return connect.Integer(int64(uint32(n))), nil
-	case c.oid == oidFloat4:
+	case c.oid == pgtype.Float4OID:
 		return connect.Value{Kind: connect.FloatKind, Float: float64(math.Float32frombits(uint32(n)))}, nil
-	case c.oid == oidFloat8:
+	case c.oid == pgtype.Float8OID:
 		return connect.Value{Kind: connect.DoubleKind, Float: math.Float64frombits(uint64(n))}, nil
-	case c.oid == oidDate:
+	case c.oid == pgtype.DateOID:
 		return dateValue(n), nil
-	case c.oid == oidTime:
+	case c.oid == pgtype.TimeOID:
 		if c.millis() {
 			n /= 1000
 		}
-	case c.oid == oidTimestamp:
+	case c.oid == pgtype.TimestampOID:
 		return c.timestamp(n), nil
-	case c.oid == oidTimestamptz:
+	case c.oid == pgtype.TimestamptzOID:
 		return keep(scratch, func(b []byte) []byte { return appendTimestamptz(b, n, c.modifier) }), nil
-	case c.oid == oidTimetz:
+	case c.oid == pgtype.TimetzOID:
 		west := int64(int32(binary.BigEndian.Uint32(v[8:])))
 		return keep(scratch, func(b []byte) []byte { return appendTimetz(b, n, west) }), nil
-	case c.oid == oidInterval:
+	case c.oid == pgtype.IntervalOID:
 		return connect.Integer(intervalMicros(n, int64(int32(binary.BigEndian.Uint32(v[8:]))), int64(int32(binary.BigEndian.Uint32(v[12:]))))), nil
 	case c.oid == oidMoney:
 		return c.decimal(big.NewInt(n), 2, scratch), nil
@@ -118,8 +108,8 @@ func (c *column) fixed(v []byte, scratch *[]byte) (connect.Value, error) {
 }
 
 var widths = map[uint32]int{
-	oidBool: 1, oidInt2: 2, oidInt4: 4, oidInt8: 8, oidOID: 4, oidFloat4: 4, oidFloat8: 8, oidDate: 4, oidTime: 8,
-	oidTimestamp: 8, oidTimestamptz: 8, oidTimetz: 12, oidInterval: 16, oidMoney: 8,
+	pgtype.BoolOID: 1, pgtype.Int2OID: 2, pgtype.Int4OID: 4, pgtype.Int8OID: 8, pgtype.OIDOID: 4, pgtype.Float4OID: 4, pgtype.Float8OID: 8, pgtype.DateOID: 4, pgtype.TimeOID: 8,
+	pgtype.TimestampOID: 8, pgtype.TimestamptzOID: 8, pgtype.TimetzOID: 12, pgtype.IntervalOID: 16, oidMoney: 8,
 }
 
 // keep makes a text in scratch, where it stays until the record is made.
@@ -127,101 +117,6 @@ func keep(scratch *[]byte, write func([]byte) []byte) connect.Value {
 	start := len(*scratch)
 	*scratch = write(*scratch)
 	return connect.Text((*scratch)[start:len(*scratch):len(*scratch)])
-}
-
-func dateValue(days int64) connect.Value {
-	switch days {
-	case math.MaxInt32:
-		return connect.Integer(lastDay)
-	case math.MinInt32:
-		return connect.Integer(firstDay)
-	}
-	return connect.Integer(days + epochDays)
-}
-
-func (c *column) timestamp(micros int64) connect.Value {
-	switch micros {
-	case math.MaxInt64:
-		micros = lastMicros
-	case math.MinInt64:
-		micros = firstMicros
-	default:
-		micros += epochMicros
-	}
-	if c.millis() {
-		return connect.Integer(floorDiv(micros, 1000))
-	}
-	return connect.Integer(micros)
-}
-
-func floorDiv(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
-}
-
-// appendTimestamptz is ISO 8601 in UTC with as many digits of a second as the type
-// has.
-func appendTimestamptz(b []byte, micros int64, modifier int32) []byte {
-	switch micros {
-	case math.MaxInt64:
-		return append(b, "infinity"...)
-	case math.MinInt64:
-		return append(b, "-infinity"...)
-	}
-	t := time.UnixMicro(micros + epochMicros).UTC()
-	year, month, day := t.Date()
-	if year < 0 {
-		b, year = append(b, '-'), -year
-	} else if year > 9999 {
-		b = append(b, '+')
-	}
-	b = appendPadded(b, int64(year), 4)
-	b = appendPadded(append(b, '-'), int64(month), 2)
-	b = appendPadded(append(b, '-'), int64(day), 2)
-	b = append(b, 'T')
-	b = t.AppendFormat(b, "15:04:05")
-	if digits := modifier; digits != 0 {
-		if digits < 0 || digits > 6 {
-			digits = 6
-		}
-		fraction := appendPadded(nil, int64(t.Nanosecond()/1000), 6)
-		b = append(append(b, '.'), fraction[:digits]...)
-	}
-	return append(b, 'Z')
-}
-
-// appendTimetz is the time in UTC, with the digits of a second that count.
-func appendTimetz(b []byte, micros, west int64) []byte {
-	const day = 86400 * 1_000_000
-	micros = ((micros+west*1_000_000)%day + day) % day
-	seconds, fraction := micros/1_000_000, micros%1_000_000
-	b = appendPadded(b, seconds/3600, 2)
-	b = appendPadded(append(b, ':'), seconds/60%60, 2)
-	b = appendPadded(append(b, ':'), seconds%60, 2)
-	if fraction != 0 {
-		b = appendPadded(append(b, '.'), fraction, 6)
-		for b[len(b)-1] == '0' {
-			b = b[:len(b)-1]
-		}
-	}
-	return append(b, 'Z')
-}
-
-func appendPadded(b []byte, n int64, width int) []byte {
-	var digits [20]byte
-	s := strconv.AppendInt(digits[:0], n, 10)
-	for range width - len(s) {
-		b = append(b, '0')
-	}
-	return append(b, s...)
-}
-
-// intervalMicros: a month has the 365.25/12 days of Debezium's MicroDuration.
-func intervalMicros(micros, days, months int64) int64 {
-	return micros + days*86400_000_000 + months*2_629_800_000_000
 }
 
 func (c *column) binary(v []byte, scratch *[]byte) connect.Value {
@@ -234,14 +129,6 @@ func (c *column) binary(v []byte, scratch *[]byte) connect.Value {
 		return keep(scratch, func(b []byte) []byte { return hex.AppendEncode(b, v) })
 	}
 	return connect.Binary(v)
-}
-
-func appendUUID(b, id []byte) []byte {
-	b = hex.AppendEncode(b, id[0:4])
-	for _, part := range [][]byte{id[4:6], id[6:8], id[8:10], id[10:16]} {
-		b = hex.AppendEncode(append(b, '-'), part)
-	}
-	return b
 }
 
 func appendMAC(b, v []byte) []byte {
@@ -324,7 +211,7 @@ func (c *column) inet(v []byte, scratch *[]byte) (connect.Value, error) {
 	}
 	return keep(scratch, func(b []byte) []byte {
 		b = address.AppendTo(b)
-		if c.oid == oidCIDR || int(v[1]) != address.BitLen() {
+		if c.oid == pgtype.CIDROID || int(v[1]) != address.BitLen() {
 			b = strconv.AppendInt(append(b, '/'), int64(v[1]), 10)
 		}
 		return b
@@ -512,108 +399,4 @@ func (c *column) array(v []byte, scratch *[]byte) (connect.Value, error) {
 		v = v[n:]
 	}
 	return list, nil
-}
-
-// parse reads a value in its text form: a default, or a type without a binary form.
-func (c *column) parse(text string) (connect.Value, error) {
-	fail := func() (connect.Value, error) { return connect.Value{}, c.malformed() }
-	if c.elem != nil {
-		return fail()
-	}
-	switch c.oid {
-	case oidText, oidVarchar, oidBPChar, oidChar, oidJSON, oidJSONB, oidXML, oidUUID, oidInet, oidCIDR, oidMacaddr:
-		return connect.Text([]byte(text)), nil
-	case oidBool:
-		b, err := strconv.ParseBool(text)
-		if err != nil {
-			return fail()
-		}
-		return connect.Bool(b), nil
-	case oidInt2, oidInt4, oidInt8, oidOID:
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return fail()
-		}
-		return connect.Integer(n), nil
-	case oidFloat4, oidFloat8:
-		f, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			return fail()
-		}
-		kind := connect.DoubleKind
-		if c.oid == oidFloat4 {
-			kind = connect.FloatKind
-		}
-		return connect.Value{Kind: kind, Float: f}, nil
-	case oidNumeric:
-		if strings.Trim(text, "-.0123456789") != "" { // an exponent could ask for any memory
-			return fail()
-		}
-		r, ok := new(big.Rat).SetString(text)
-		if !ok {
-			return fail()
-		}
-		_, scale, fixed := c.scale()
-		if !fixed {
-			return fail()
-		}
-		r.Mul(r, new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(scale)), nil)))
-		return c.decimal(new(big.Int).Quo(r.Num(), r.Denom()), scale, new([]byte)), nil
-	case oidDate:
-		t, err := time.Parse(time.DateOnly, text)
-		if err != nil {
-			return fail()
-		}
-		return connect.Integer(floorDiv(t.Unix(), 86400)), nil
-	case oidTimestamp:
-		t, err := time.Parse("2006-01-02 15:04:05.999999", text)
-		if err != nil {
-			return fail()
-		}
-		return c.timestamp(t.UnixMicro() - epochMicros), nil
-	}
-	return fail()
-}
-
-// defaultOf reads what pg_get_expr prints of a column's default. nil is none. What
-// is computed by a function has no constant to show: then it is the zero of its type,
-// as Debezium has it.
-func (c *column) defaultOf(expr string) *connect.Value {
-	text, constant := literal(expr)
-	if constant {
-		if v, err := c.parse(text); err == nil {
-			return &v
-		}
-		return nil
-	}
-	var v connect.Value
-	switch c.oid {
-	case oidText, oidVarchar, oidBPChar:
-		v = connect.Text([]byte(expr))
-	case oidUUID:
-		v = connect.Text([]byte("00000000-0000-0000-0000-000000000000"))
-	case oidTimestamptz:
-		v = connect.Text(appendTimestamptz(nil, -epochMicros, c.modifier))
-	case oidInt2, oidInt4, oidInt8, oidTimestamp, oidDate, oidTime:
-		v = connect.Integer(0)
-	default:
-		return nil
-	}
-	return &v
-}
-
-// literal reads 'text'::type, a number, true or false, as Debezium does: of a text
-// only what is before its next quote, of an expression only its first text.
-func literal(expr string) (string, bool) {
-	if expr == "true" || expr == "false" {
-		return expr, true
-	}
-	expr = strings.TrimLeft(expr, "(")
-	if quoted, ok := strings.CutPrefix(expr, "'"); ok {
-		text, _, ok := strings.Cut(quoted, "'")
-		return text, ok
-	}
-	number := strings.TrimRight(expr, ")")
-	_, err := strconv.ParseFloat(number, 64)
-	return number, err == nil
 }

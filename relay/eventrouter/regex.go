@@ -293,9 +293,18 @@ func (j *javaRegex) escape(inClass bool) error {
 // ascii spells the classes out: the engines do not agree on what is in them.
 func (j *javaRegex) ascii(c byte, inClass bool) error {
 	set := map[byte]string{'d': "0-9", 's': `\t\n\v\f\r `, 'w': "a-zA-Z0-9_"}[c|0x20]
-	switch not := c < 'a'; {
+	if err := j.set(set, c < 'a', inClass, fmt.Sprintf(`\%c`, c)); err != nil {
+		return err
+	}
+	j.at += 2
+	return nil
+}
+
+// set writes the characters of a class, or all others.
+func (j *javaRegex) set(set string, not, inClass bool, what string) error {
+	switch {
 	case not && inClass:
-		return j.unsupported(fmt.Sprintf(`\%c in a class`, c))
+		return j.unsupported(what + " in a class")
 	case not:
 		j.write("[^" + set + "]")
 	case inClass:
@@ -303,7 +312,6 @@ func (j *javaRegex) ascii(c byte, inClass bool) error {
 	default:
 		j.write("[" + set + "]")
 	}
-	j.at += 2
 	return nil
 }
 
@@ -329,17 +337,7 @@ func (j *javaRegex) property(not, inClass bool) error {
 		j.at += 3
 	}
 	if set, ok := posix[name]; ok {
-		switch {
-		case not && inClass:
-			return j.unsupported(`\P{` + name + `} in a class`)
-		case not:
-			j.write("[^" + set + "]")
-		case inClass:
-			j.write(set)
-		default:
-			j.write("[" + set + "]")
-		}
-		return nil
+		return j.set(set, not, inClass, `\P{`+name+"}")
 	}
 	// One letter or two are general categories, which both have.
 	if len(name) == 0 || len(name) > 2 {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/gapless/gapless/relay/connect"
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/relay/pgoutput"
@@ -25,14 +27,16 @@ type rows struct {
 
 	id, key, payload, route, timestamp, version, trace *column
 	idSchema, keySchema, payloadSchema                 []byte // rendered, where a converter shows schemas
-	places                                             []place
+	places                                             []*place
 	envelope                                           bool
+	wrapped                                            []*place // those in the envelope
 }
 
 type place struct {
 	Placement
 	column   *column
 	rendered []byte
+	value    connect.Value // of the row under way
 }
 
 // maxTopics of up to maxRouted bytes bound the memory for routed values. What a row of
@@ -77,11 +81,12 @@ func (c Config) Prepare(t *format.Table) (format.Rows, error) {
 		if !col.there() && c.IgnoreMissing {
 			continue
 		}
-		conv := &c.Header
+		at := &place{Placement: p, column: col, rendered: render(&c.Header, col)}
 		if p.Where == Envelope {
-			conv = &c.Value
+			at.rendered = render(&c.Value, col)
+			r.wrapped = append(r.wrapped, at)
 		}
-		r.places = append(r.places, place{p, col, render(conv, col)})
+		r.places = append(r.places, at)
 	}
 	return r, nil
 }
@@ -139,10 +144,10 @@ func (r *rows) fill(row []pgoutput.Column, b *format.Buffer, out *format.Record)
 	note(r.traceHeaders(row, b))
 	r.extendedHeaders(b)
 	note(r.identify(row, b, out))
-	places, err := r.placed(row, b, out)
+	err = r.placed(row, b, out)
 	note(err)
 	note(r.stamp(row, out))
-	note(r.body(row, b, out, routed, places))
+	note(r.body(row, b, out, routed, err == nil))
 	return first
 }
 
@@ -151,13 +156,13 @@ func (r *rows) identify(row []pgoutput.Column, b *format.Buffer, out *format.Rec
 	if err != nil {
 		return err
 	}
-	if r.id.oid == oidUUID && id.Kind == connect.TextKind {
+	if r.id.oid == pgtype.UUIDOID && id.Kind == connect.TextKind {
 		out.EventID, _ = uuid.ParseBytes(id.Text) // of 16 bytes, which always are one
 	}
 	return r.header(b, "id", subject{schema: r.id.schema, rendered: r.idSchema, value: id})
 }
 
-func (r *rows) body(row []pgoutput.Column, b *format.Buffer, out *format.Record, routed string, places []connect.Value) error {
+func (r *rows) body(row []pgoutput.Column, b *format.Buffer, out *format.Record, routed string, placed bool) error {
 	payload, err := r.payload.value(row, &r.scratch)
 	if err != nil {
 		return err
@@ -165,10 +170,10 @@ func (r *rows) body(row []pgoutput.Column, b *format.Buffer, out *format.Record,
 	empty := payload.IsNull() || payload.Kind == connect.TextKind && blank(payload.Text)
 	switch body := r.expanded(payload); {
 	case empty && r.cfg.TombstoneOnEmptyPayload:
-	case r.envelope && places == nil:
+	case r.envelope && !placed:
 		// A column of the envelope was missing, which is the row's fault already.
 	case r.envelope:
-		out.Value, err = r.wrap(row, b, routed, body, places)
+		out.Value, err = r.wrap(row, b, routed, body)
 	default:
 		out.Value, err = r.convert(b, &r.cfg.Value, "payload", body)
 	}
@@ -249,35 +254,32 @@ func (r *rows) expanded(payload connect.Value) subject {
 	return s
 }
 
-// placed puts the headers and the partition, and returns what belongs in the
-// envelope.
-func (r *rows) placed(row []pgoutput.Column, b *format.Buffer, out *format.Record) ([]connect.Value, error) {
-	inEnvelope := []connect.Value{} // nil is for a fault
-	for i := range r.places {
-		p := &r.places[i]
+// placed puts the headers and the partition, and reads what belongs in the envelope.
+func (r *rows) placed(row []pgoutput.Column, b *format.Buffer, out *format.Record) error {
+	for _, p := range r.places {
 		v, err := p.column.value(row, &r.scratch)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		switch p.Where {
 		case Header:
 			if err := r.header(b, p.Alias, subject{schema: p.column.schema, rendered: p.rendered, value: v}); err != nil {
-				return nil, err
+				return err
 			}
 		case Envelope:
-			inEnvelope = append(inEnvelope, v)
+			p.value = v
 		case Partition:
 			switch {
 			case v.IsNull():
 			case p.column.schema.Type != connect.Int32 && p.column.schema.Type != connect.Int16 && p.column.schema.Type != connect.Int64,
 				v.Int < 0, v.Int > 1<<31-1:
-				return nil, &format.Fault{Reason: format.BadValue, Detail: fmt.Sprintf("column %q is no partition: 0 to 2147483647 are", p.Column)}
+				return &format.Fault{Reason: format.BadValue, Detail: fmt.Sprintf("column %q is no partition: 0 to 2147483647 are", p.Column)}
 			default:
 				out.Partition = int32(v.Int)
 			}
 		}
 	}
-	return inEnvelope, nil
+	return nil
 }
 
 // stamp sets the record's timestamp, in whole milliseconds as Kafka has it.
@@ -291,11 +293,11 @@ func (r *rows) stamp(row []pgoutput.Column, out *format.Record) error {
 	}
 	var millis int64
 	switch {
-	case r.timestamp.oid == oidTimestamp && r.timestamp.millis():
+	case r.timestamp.oid == pgtype.TimestampOID && r.timestamp.millis():
 		millis = v.Int
-	case r.timestamp.oid == oidTimestamp:
+	case r.timestamp.oid == pgtype.TimestampOID:
 		millis = v.Int / 1000
-	case r.timestamp.oid == oidTimestamptz:
+	case r.timestamp.oid == pgtype.TimestamptzOID:
 		t, err := time.Parse(time.RFC3339Nano, string(v.Text))
 		if err != nil {
 			return &format.Fault{Reason: format.BadValue, Detail: fmt.Sprintf("column %q is no time that a record can have", r.timestamp.name)}
@@ -313,7 +315,7 @@ func (r *rows) stamp(row []pgoutput.Column, out *format.Record) error {
 }
 
 // wrap makes the envelope {payload, alias, …}.
-func (r *rows) wrap(row []pgoutput.Column, b *format.Buffer, routed string, body subject, placed []connect.Value) ([]byte, error) {
+func (r *rows) wrap(row []pgoutput.Column, b *format.Buffer, routed string, body subject) ([]byte, error) {
 	conv := &r.cfg.Value
 	for conv.Class == BinaryConverter && conv.Delegate != nil {
 		conv = conv.Delegate
@@ -322,14 +324,14 @@ func (r *rows) wrap(row []pgoutput.Column, b *format.Buffer, routed string, body
 	var err error
 	switch conv.Class {
 	case StringConverter:
-		b.Bytes, err = r.wrapString(b.Bytes, body, placed)
+		b.Bytes, err = r.wrapString(b.Bytes, body)
 	case JSONConverter:
 		if conv.Schemas {
 			if b.Bytes, err = r.wrapSchema(b.Bytes, row, routed, body); err != nil {
 				return nil, err
 			}
 		}
-		b.Bytes, err = r.wrapJSON(b.Bytes, conv, body, placed)
+		b.Bytes, err = r.wrapJSON(b.Bytes, conv, body)
 		if conv.Schemas {
 			b.Bytes = append(b.Bytes, '}')
 		}
@@ -348,7 +350,7 @@ func (r *rows) wrap(row []pgoutput.Column, b *format.Buffer, routed string, body
 var errUntyped = errors.New("it has no schema, which a field of an envelope needs")
 
 // wrapString is a Struct's toString, which leaves out what is null.
-func (r *rows) wrapString(b []byte, body subject, placed []connect.Value) ([]byte, error) {
+func (r *rows) wrapString(b []byte, body subject) ([]byte, error) {
 	b = append(b, "Struct{"...)
 	start := len(b)
 	switch {
@@ -356,34 +358,27 @@ func (r *rows) wrapString(b []byte, body subject, placed []connect.Value) ([]byt
 		return b, errUntyped
 	case body.expanded != nil:
 		// Text that does not fit its schema cannot be put into the envelope.
-		if _, err := body.expanded.AppendJSON(nil); errors.Is(err, connect.ErrMismatch) {
+		var err error
+		if b, err = body.expanded.AppendStruct(append(b, "payload="...)); err != nil {
 			return b, err
 		}
-		b = body.expanded.AppendString(append(b, "payload="...))
 	case !body.value.IsNull():
 		b = connect.AppendString(append(b, "payload="...), body.schema, body.value)
 	}
-	next := 0
-	for i := range r.places {
-		p := &r.places[i]
-		if p.Where != Envelope {
-			continue
-		}
-		v := placed[next]
-		next++
-		if v.IsNull() {
+	for _, p := range r.wrapped {
+		if p.value.IsNull() {
 			continue
 		}
 		if len(b) > start {
 			b = append(b, ',')
 		}
 		b = append(append(b, p.Alias...), '=')
-		b = connect.AppendString(b, p.column.schema, v)
+		b = connect.AppendString(b, p.column.schema, p.value)
 	}
 	return append(b, '}'), nil
 }
 
-func (r *rows) wrapJSON(b []byte, conv *Converter, body subject, placed []connect.Value) ([]byte, error) {
+func (r *rows) wrapJSON(b []byte, conv *Converter, body subject) ([]byte, error) {
 	if body.schema == nil {
 		return b, errUntyped
 	}
@@ -391,20 +386,14 @@ func (r *rows) wrapJSON(b []byte, conv *Converter, body subject, placed []connec
 	if err != nil {
 		return b, err
 	}
-	next := 0
-	for i := range r.places {
-		p := &r.places[i]
-		if p.Where != Envelope {
-			continue
-		}
+	for _, p := range r.wrapped {
 		if b, err = connect.AppendJSONString(append(b, ','), []byte(p.Alias)); err != nil {
 			return b, err
 		}
-		b, err = connect.JSON{NumericDecimals: conv.NumericDecimals}.Append(append(b, ':'), p.column.schema, placed[next])
+		b, err = connect.JSON{NumericDecimals: conv.NumericDecimals}.Append(append(b, ':'), p.column.schema, p.value)
 		if err != nil {
 			return b, err
 		}
-		next++
 	}
 	return append(b, '}'), nil
 }
@@ -426,11 +415,9 @@ func (r *rows) wrapSchema(b []byte, row []pgoutput.Column, routed string, body s
 	default:
 		field(body.rendered, "payload")
 	}
-	for i := range r.places {
-		if p := &r.places[i]; p.Where == Envelope {
-			b = append(b, ',')
-			field(p.rendered, p.Alias)
-		}
+	for _, p := range r.wrapped {
+		b = append(b, ',')
+		field(p.rendered, p.Alias)
 	}
 	b = append(b, `],"optional":false,"name":`...)
 	b, _ = connect.AppendJSONString(b, []byte(r.schema+"."+routed+".Value"))

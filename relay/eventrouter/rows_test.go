@@ -5,6 +5,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/relay/pgoutput"
 )
@@ -21,7 +23,7 @@ func table(columns map[string]uint32) *format.Table {
 	return t
 }
 
-var usual = map[string]uint32{"id": oidUUID, "aggregatetype": oidVarchar, "aggregateid": oidVarchar, "type": oidVarchar, "payload": oidJSONB}
+var usual = map[string]uint32{"id": pgtype.UUIDOID, "aggregatetype": pgtype.VarcharOID, "aggregateid": pgtype.VarcharOID, "type": pgtype.VarcharOID, "payload": pgtype.JSONBOID}
 
 func row(payload string) []pgoutput.Column {
 	bin := func(v string) pgoutput.Column { return pgoutput.Column{Kind: pgoutput.Binary, Value: []byte(v)} }
@@ -70,8 +72,8 @@ func TestRecordsDoNotShareBytes(t *testing.T) {
 // Whatever bytes come as whatever type, the outcome is a record or a fault.
 func FuzzRow(f *testing.F) {
 	types := []uint32{
-		oidBool, oidBytea, oidInt8, oidInt2, oidInt4, oidText, oidNumeric, oidDate, oidTime, oidTimetz, oidTimestamp, oidTimestamptz, oidInterval,
-		oidBit, oidVarbit, oidMoney, oidPoint, oidInet, oidCIDR, oidMacaddr, oidInt4Range, oidTSVector, oidUUID, oidJSONB, oidFloat4, oidFloat8,
+		pgtype.BoolOID, pgtype.ByteaOID, pgtype.Int8OID, pgtype.Int2OID, pgtype.Int4OID, pgtype.TextOID, pgtype.NumericOID, pgtype.DateOID, pgtype.TimeOID, pgtype.TimetzOID, pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.IntervalOID,
+		pgtype.BitOID, pgtype.VarbitOID, oidMoney, pgtype.PointOID, pgtype.InetOID, pgtype.CIDROID, pgtype.MacaddrOID, pgtype.Int4rangeOID, pgtype.TSVectorOID, pgtype.UUIDOID, pgtype.JSONBOID, pgtype.Float4OID, pgtype.Float8OID,
 		1007, 1009, 1231, 1185, 2951, 999999,
 	}
 	for i := range types {

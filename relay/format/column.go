@@ -9,23 +9,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/gapless/gapless/relay/pgoutput"
-)
+	"github.com/jackc/pgx/v5/pgtype"
 
-// Type OIDs of pg_type.dat; they never change.
-const (
-	oidBool        = 16
-	oidBytea       = 17
-	oidInt8        = 20
-	oidInt2        = 21
-	oidInt4        = 23
-	oidText        = 25
-	oidJSON        = 114
-	oidBPChar      = 1042
-	oidVarchar     = 1043
-	oidTimestamptz = 1184
-	oidUUID        = 2950
-	oidJSONB       = 3802
+	"github.com/gapless/gapless/relay/pgoutput"
 )
 
 // field is a column that a format reads.
@@ -78,34 +64,34 @@ func (f field) text(columns []pgoutput.Column, b *Buffer) (v []byte, ok bool, er
 	if err != nil || !ok {
 		return nil, false, err
 	}
-	if c.Kind == pgoutput.Text && f.oid != oidBytea {
+	if c.Kind == pgoutput.Text && f.oid != pgtype.ByteaOID {
 		return b.Copy(c.Value), true, nil
 	}
 	start := len(b.Bytes)
 	switch f.oid {
-	case oidText, oidVarchar, oidBPChar, oidJSON:
+	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.JSONOID:
 		b.Bytes = append(b.Bytes, c.Value...)
-	case oidBytea:
+	case pgtype.ByteaOID:
 		raw, err := f.bytea(c, b)
 		return raw, err == nil, err
-	case oidJSONB:
+	case pgtype.JSONBOID:
 		if len(c.Value) == 0 || c.Value[0] != 1 {
 			return nil, false, fault(BadValue, "column %q: jsonb of an unknown version", f.name)
 		}
 		b.Bytes = append(b.Bytes, c.Value[1:]...)
-	case oidUUID:
+	case pgtype.UUIDOID:
 		id, err := f.uuid(c)
 		if err != nil {
 			return nil, false, err
 		}
-		b.Bytes = appendUUID(b.Bytes, id)
-	case oidInt2, oidInt4, oidInt8:
+		b.Bytes = AppendUUID(b.Bytes, id)
+	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID:
 		n, err := f.int(c)
 		if err != nil {
 			return nil, false, err
 		}
 		b.Bytes = appendInt(b.Bytes, n)
-	case oidBool:
+	case pgtype.BoolOID:
 		if len(c.Value) != 1 {
 			return nil, false, f.malformed()
 		}
@@ -132,7 +118,7 @@ func (f field) bytea(c pgoutput.Column, b *Buffer) ([]byte, error) {
 }
 
 func (f field) uuid(c pgoutput.Column) (id uuid.UUID, err error) {
-	if c.Kind == pgoutput.Binary && f.oid == oidUUID {
+	if c.Kind == pgoutput.Binary && f.oid == pgtype.UUIDOID {
 		if len(c.Value) != len(id) {
 			return id, f.malformed()
 		}
@@ -154,11 +140,11 @@ func (f field) int(c pgoutput.Column) (int64, error) {
 		return n, nil
 	}
 	switch {
-	case f.oid == oidInt2 && len(c.Value) == 2:
+	case f.oid == pgtype.Int2OID && len(c.Value) == 2:
 		return int64(int16(binary.BigEndian.Uint16(c.Value))), nil
-	case f.oid == oidInt4 && len(c.Value) == 4:
+	case f.oid == pgtype.Int4OID && len(c.Value) == 4:
 		return int64(int32(binary.BigEndian.Uint32(c.Value))), nil
-	case f.oid == oidInt8 && len(c.Value) == 8:
+	case f.oid == pgtype.Int8OID && len(c.Value) == 8:
 		return int64(binary.BigEndian.Uint64(c.Value)), nil
 	}
 	return 0, f.malformed()
@@ -166,7 +152,7 @@ func (f field) int(c pgoutput.Column) (int64, error) {
 
 // time reads a timestamptz.
 func (f field) time(c pgoutput.Column) (time.Time, error) {
-	if c.Kind == pgoutput.Binary && f.oid == oidTimestamptz && len(c.Value) == 8 {
+	if c.Kind == pgoutput.Binary && f.oid == pgtype.TimestamptzOID && len(c.Value) == 8 {
 		micros := int64(binary.BigEndian.Uint64(c.Value))
 		if micros == -1<<63 || micros == 1<<63-1 {
 			return time.Time{}, fault(BadValue, "column %q is infinite", f.name)
@@ -193,7 +179,8 @@ const microsTo2000 = 946684800 * 1_000_000
 // Time converts the replication protocol's microseconds since 2000-01-01.
 func Time(micros int64) time.Time { return time.UnixMicro(micros + microsTo2000).UTC() }
 
-func appendUUID(b []byte, id uuid.UUID) []byte {
+// AppendUUID appends the text form.
+func AppendUUID(b []byte, id uuid.UUID) []byte {
 	b = hex.AppendEncode(b, id[0:4])
 	b = append(b, '-')
 	b = hex.AppendEncode(b, id[4:6])

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"strconv"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/gapless/gapless/relay/pgoutput"
 )
 
@@ -120,7 +122,7 @@ func (m mark) append(columns []pgoutput.Column, b *Buffer) error {
 	if err != nil || !ok {
 		return err
 	}
-	if m.field.oid == oidTimestamptz {
+	if m.field.oid == pgtype.TimestamptzOID {
 		t, err := m.field.time(c)
 		if err != nil {
 			return err

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/gapless/gapless/relay/pgoutput"
 )
 
@@ -17,14 +19,14 @@ type Emitted struct{ rows Rows }
 
 // emittedColumns is gapless.outbox as Native reads it.
 var emittedColumns = []pgoutput.RelationColumn{
-	{Name: []byte("id"), TypeOID: oidUUID},
-	{Name: []byte("aggregatetype"), TypeOID: oidText},
-	{Name: []byte("aggregateid"), TypeOID: oidText},
-	{Name: []byte("aggregate_version"), TypeOID: oidInt8},
-	{Name: []byte("type"), TypeOID: oidText},
-	{Name: []byte("payload"), TypeOID: oidBytea},
-	{Name: []byte("headers"), TypeOID: oidJSON},
-	{Name: []byte("created_at"), TypeOID: oidTimestamptz},
+	{Name: []byte("id"), TypeOID: pgtype.UUIDOID},
+	{Name: []byte("aggregatetype"), TypeOID: pgtype.TextOID},
+	{Name: []byte("aggregateid"), TypeOID: pgtype.TextOID},
+	{Name: []byte("aggregate_version"), TypeOID: pgtype.Int8OID},
+	{Name: []byte("type"), TypeOID: pgtype.TextOID},
+	{Name: []byte("payload"), TypeOID: pgtype.ByteaOID},
+	{Name: []byte("headers"), TypeOID: pgtype.JSONOID},
+	{Name: []byte("created_at"), TypeOID: pgtype.TimestamptzOID},
 }
 
 // NewEmitted returns the format with the settings of n.

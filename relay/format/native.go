@@ -3,6 +3,8 @@ package format
 import (
 	"cmp"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/gapless/gapless/relay/pgoutput"
 )
 
@@ -85,7 +87,7 @@ func (n *nativeRows) Record(p Position, columns []pgoutput.Column, b *Buffer, r 
 
 	// In the order of their names.
 	start := len(b.Bytes)
-	b.Bytes = appendUUID(b.Bytes, r.EventID)
+	b.Bytes = AppendUUID(b.Bytes, r.EventID)
 	id := b.Since(start)
 	b.Header("ce_id", id)
 	sequence, ok, err := n.version.text(columns, b)
@@ -129,7 +131,7 @@ func (n *nativeRows) mergeRow(columns []pgoutput.Column, b *Buffer) error {
 		return err
 	}
 	text := c.Value
-	if c.Kind == pgoutput.Binary && n.rowHeaders.oid == oidJSONB {
+	if c.Kind == pgoutput.Binary && n.rowHeaders.oid == pgtype.JSONBOID {
 		if len(text) == 0 || text[0] != 1 {
 			return fault(BadHeader, "headers: jsonb of an unknown version")
 		}
