@@ -85,8 +85,13 @@ func (g *group) options() []kgo.Opt {
 		kgo.OnPartitionsAssigned(g.assigned),
 		kgo.OnPartitionsRevoked(g.revoked),
 		kgo.OnPartitionsLost(g.lost),
+		kgo.WithHooks(g),
 	)
 }
+
+// OnNewClient keeps the client before it begins to work: it may join the group,
+// and call begin, before [kgo.NewClient] has returned.
+func (g *group) OnNewClient(client *kgo.Client) { g.client = client }
 
 // run consumes until ctx ends. When the database has gone back it joins anew,
 // and begins where the database is.
@@ -114,11 +119,9 @@ func (g *group) session(ctx context.Context) error {
 	g.failed = make(chan error, 1)
 	g.workers, g.cutOff = context.WithCancel(context.WithoutCancel(ctx))
 	defer g.cutOff()
-	client, err := kgo.NewClient(g.options()...)
-	if err != nil {
+	if _, err := kgo.NewClient(g.options()...); err != nil {
 		return fmt.Errorf("make Kafka client of %s: %w", g.engine.consumer.Name, err)
 	}
-	g.client = client
 	for range g.engine.config.Concurrency {
 		g.wg.Go(func() { g.committer.run(g.workers) })
 	}
@@ -133,7 +136,7 @@ func (g *group) session(ctx context.Context) error {
 			return nil
 		}
 	})
-	err = eg.Wait()
+	err := eg.Wait()
 	g.close(ctx)
 	return err
 }
