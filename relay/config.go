@@ -30,6 +30,10 @@ type Config struct {
 	// all others eventrouter.Config. A nil format leaves a table out.
 	Tables map[string]format.Format
 
+	// OnFault is what becomes of rows that cannot be sent, by the fault's reason
+	// (format.Reasons); BlockKey where it names none.
+	OnFault map[string]Policy
+
 	// Sink takes the records. The relay closes it when Run ends.
 	Sink Sink
 
@@ -85,6 +89,9 @@ func (c Config) validate() error {
 		fault("DatabaseURL is empty")
 	} else if _, err := pgxpool.ParseConfig(c.DatabaseURL); err != nil {
 		fault("DatabaseURL: %w", err)
+	}
+	if err := validatePolicies(c.OnFault); err != nil {
+		faults = append(faults, err)
 	}
 	if c.Sink == nil {
 		fault("Sink is nil")

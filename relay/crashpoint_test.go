@@ -5,6 +5,9 @@ package relay_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,4 +70,49 @@ func TestKilledAfterPark(t *testing.T) {
 	if got := c.parked(t); len(got) != 1 {
 		t.Errorf("%d rows parked, want 1", len(got))
 	}
+}
+
+// Redriven and acknowledged, then killed before that is written down: the row comes
+// again, and only then what waits behind it.
+func TestKilledAfterResend(t *testing.T) {
+	t.Parallel()
+	c := newCrashes(t)
+	c.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload)
+		select $1, 'k', 'T', convert_to(v, 'UTF8') from unnest(array[repeat('9', 5000), '1', '2']) v`, c.aggregate)
+	p := c.start("MAX_RECORD_BYTES=4000")
+	testkit.Eventually(t, patience, func() error {
+		if got := c.parked(t); len(got) != 3 {
+			return fmt.Errorf("%d rows are parked", len(got))
+		}
+		return nil
+	})
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-p.exited
+	request := c.request(t, "redrive")
+	for hit := 1; hit <= 2; hit++ { // after the first, and after the second when the first is settled
+		p = c.start("GAPLESS_CRASH=relay.after_resend:" + strconv.Itoa(hit))
+		if !p.killed(t) || !strings.Contains(p.stderr.String(), "crashpoint relay.after_resend\n") {
+			t.Fatalf("did not fire:\n%s", p.stderr)
+		}
+	}
+	c.start()
+	c.finished(t, request)
+	c.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ($1, 'k', 'T', '3')`, c.aggregate)
+	f := follow(t, c.brokers, c.topic)
+	testkit.Eventually(t, patience, func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		var first []string
+		for _, r := range f.records {
+			if v := string(r.Value[:1]); !slices.Contains(first, v) {
+				first = append(first, v)
+			}
+		}
+		if !slices.Equal(first, []string{"9", "1", "2", "3"}) {
+			return fmt.Errorf("first occurrences are %q", first)
+		}
+		return nil
+	})
 }

@@ -93,7 +93,7 @@
 //
 // All carry the label slot.
 //
-//	gapless_relay_events_total{topic,result}     rows: published, parked, waiting, failed
+//	gapless_relay_events_total{topic,result}     rows: published, parked, waiting, redriven, failed
 //	gapless_relay_commit_to_ack_seconds          commit to acknowledgement
 //	gapless_relay_publish_duration_seconds       hand-over to acknowledgement, of one record in each batch
 //	gapless_relay_lag_seconds                    time since the commit of the oldest event in flight; 0 when none is

@@ -13,8 +13,11 @@ func (s *session) logical(m *pgoutput.Logical) error {
 	}
 	s.place.Index = index
 	record, buf := s.slabs.next()
-	return s.route("message."+emittedPrefix, record, s.emitted.Record(s.place, m.Content, buf, record))
+	return s.route(origin{table: &emittedTable, message: m.Content}, record, s.emitted.Record(s.place, m.Content, buf, record))
 }
+
+// emittedTable stands for the messages where a row has its table.
+var emittedTable = table{name: "message." + emittedPrefix}
 
 // emittedPrefix marks an event that the outbox library wrote in WAL mode.
 const emittedPrefix = "gapless.outbox"

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,7 +33,10 @@ func child() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: strings.Split(os.Getenv("BROKERS"), ","), Logger: log})
+	limit, _ := strconv.ParseInt(os.Getenv("MAX_RECORD_BYTES"), 10, 32) // 0: the default
+	sink, err := relay.NewKafkaSink(relay.KafkaConfig{
+		Brokers: strings.Split(os.Getenv("BROKERS"), ","), Logger: log, MaxRecordBytes: int32(limit),
+	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 2

@@ -30,7 +30,7 @@ type metrics struct {
 	topics map[string]*topicMetrics
 }
 
-type topicMetrics struct{ published, parked, waiting, failed prometheus.Counter }
+type topicMetrics struct{ published, parked, waiting, redriven, failed prometheus.Counter }
 
 func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 	labels := prometheus.Labels{"slot": slot}
@@ -49,7 +49,7 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 		})
 	}
 	m := &metrics{
-		events:          counters("gapless_relay_events_total", "Rows handled, by topic and result: published, parked, waiting, failed.", "topic", "result"),
+		events:          counters("gapless_relay_events_total", "Rows handled, by topic and result: published, parked, waiting, redriven, failed.", "topic", "result"),
 		publish:         histogram("gapless_relay_publish_duration_seconds", "From handing a record to the sink to its acknowledgement."),
 		commitToAck:     histogram("gapless_relay_commit_to_ack_seconds", "From a row's commit, by the server's clock, to its acknowledgement, by ours."),
 		reconnects:      counters("gapless_relay_reconnects_total", "Streams started again, by the peer that failed and the reason.", "peer", "reason"),
@@ -60,7 +60,7 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 		leader:          gauge("gapless_relay_leader", "1 while this relay holds the slot."),
 		paused:          gauge("gapless_relay_paused", "1 while an operator has paused this relay."),
 		holding:         gauge("gapless_relay_holding", "1 while the sink does not acknowledge."),
-		rowsParked:      gauge("gapless_rows_parked", "Rows in gapless.parked that are parked or wait."),
+		rowsParked:      gauge("gapless_rows_parked", "Rows in gapless.parked that are not sent and not discarded."),
 		progressWrites:  counters("gapless_relay_progress_writes_total", "Writes of the progress record, by result: stored, failed.", "result"),
 		slotActive:      gauge("gapless_slot_active", "1 while a walsender serves the slot."),
 		slotRetained:    gauge("gapless_slot_retained_bytes", "WAL that the slot keeps on the server's disk."),
@@ -98,6 +98,7 @@ func (m *metrics) topic(name string) *topicMetrics {
 		published: m.events.WithLabelValues(name, "published"),
 		parked:    m.events.WithLabelValues(name, "parked"),
 		waiting:   m.events.WithLabelValues(name, "waiting"),
+		redriven:  m.events.WithLabelValues(name, "redriven"),
 		failed:    m.events.WithLabelValues(name, "failed"),
 	}
 	m.topics[name] = t

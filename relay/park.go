@@ -1,9 +1,12 @@
 package relay
 
 import (
+	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -18,11 +21,18 @@ import (
 
 // parked is a record on its way to gapless.parked.
 type parked struct {
-	table  string
-	record *format.Record
-	status string // parked or waiting
-	fault  *format.Fault
+	table     string
+	record    *format.Record
+	status    string // statusParked or statusWaiting
+	blockedBy string // the key it waits for; empty when it blocks nothing and waits for nothing
+	fault     *format.Fault
+	source    []byte // see source; nil when the record is whole
 }
+
+const (
+	statusParked  = "parked"
+	statusWaiting = "waiting"
+)
 
 // rowKey is the ordering key as gapless.parked has it; nil for a null key.
 // A key that is not text is kept in hex, as Postgres prints bytes.
@@ -39,30 +49,55 @@ func rowKey(key []byte) *string {
 
 func blockKey(table, key string) string { return table + "\x00" + key }
 
-// waits tells whether the record's key is blocked by a parked row. A null key
-// blocks only itself.
-func (s *session) waits(table string, r *format.Record) bool {
-	if len(s.blocked) == 0 || r.Key == nil {
-		return false
+// orderKey is the key whose order the record is part of. A null key blocks only
+// itself.
+func orderKey(table string, r *format.Record) (key string, ok bool) {
+	if r.Key == nil {
+		return "", false
 	}
-	_, ok := s.blocked[blockKey(table, *rowKey(r.Key))]
-	return ok
+	return blockKey(table, *rowKey(r.Key)), true
 }
 
-// park queues the record for gapless.parked and blocks its key from here on.
-// It counts as acknowledged when the row is committed.
-func (s *session) park(table string, r *format.Record, status string, fault *format.Fault) {
-	if key := rowKey(r.Key); key != nil {
-		s.blocked[blockKey(table, *key)] = struct{}{}
+// waits tells whether the record's key is blocked.
+func (s *session) waits(table string, r *format.Record) bool {
+	if len(s.blocked) == 0 {
+		return false
 	}
-	if fault == nil {
-		fault = &format.Fault{Reason: "waiting", Detail: "an earlier row of the key is parked"}
+	key, ok := orderKey(table, r)
+	return ok && s.blocks(key)
+}
+
+// setAside takes what the sink will not have, or what waits for its key, by the
+// policy for its fault. wasMade is false when no whole record could be made.
+func (s *session) setAside(o origin, r *format.Record, fault *format.Fault, wasMade bool) error {
+	policy := BlockKey
+	if fault != nil {
+		policy = cmp.Or(s.r.cfg.OnFault[fault.Reason], BlockKey)
 	}
-	if status == "parked" {
-		s.r.log.Error("row parked", "table", table, "topic", r.Topic, "event_id", r.EventID,
-			"commit", r.Position.Commit, "index", r.Position.Index, "reason", fault.Reason, "detail", fault.Detail)
+	if policy == Halt {
+		return halted(o.table.name, r, fault)
 	}
-	s.parking = append(s.parking, &parked{table, r, status, fault})
+	p := &parked{table: o.table.name, record: r, status: statusParked, fault: fault}
+	if key, ok := orderKey(p.table, r); ok {
+		if s.blocks(key) {
+			p.status, p.blockedBy = statusWaiting, key
+		} else if policy == BlockKey {
+			p.blockedBy = key
+			s.blocked[key] = struct{}{}
+		}
+	}
+	if fault != nil && !wasMade {
+		var err error
+		if p.source, err = o.source(); err != nil {
+			return fmt.Errorf("park row: %w", err)
+		}
+	}
+	if p.status == statusParked {
+		s.r.log.Error("row parked", "table", p.table, "topic", r.Topic, "event_id", r.EventID,
+			"commit", r.Position.Commit, "index", r.Position.Index, "policy", policy, "reason", fault.Reason, "detail", fault.Detail)
+	}
+	s.parking = append(s.parking, p)
+	return nil
 }
 
 // maxParkBatch bounds one transaction.
@@ -72,7 +107,7 @@ func (s *session) storeParked() func(context.Context) {
 	n := min(len(s.parking), maxParkBatch)
 	batch := s.parking[:n:n]
 	return func(ctx context.Context) {
-		err := s.r.store.park(ctx, batch)
+		err := s.r.store.park(ctx, s.incarnation, batch)
 		if err == nil {
 			crashpoint.Hit("relay.after_park")
 		}
@@ -86,7 +121,7 @@ func (s *session) storeParked() func(context.Context) {
 			for _, p := range batch {
 				delete(s.r.poison, placeOf(p.record))
 				t := s.r.metrics.topic(p.record.Topic)
-				if p.status == "waiting" {
+				if p.status == statusWaiting {
 					t.waiting.Inc()
 				} else {
 					t.parked.Inc()
@@ -98,10 +133,8 @@ func (s *session) storeParked() func(context.Context) {
 	}
 }
 
-func (s *store) park(ctx context.Context, rows []*parked) error {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	var batch pgx.Batch
+func (s *store) park(ctx context.Context, incarnation int64, rows []*parked) error {
+	arguments := make([]pgx.StrictNamedArgs, 0, len(rows))
 	for _, p := range rows {
 		r := p.record
 		headers, err := headersJSON(r.Headers)
@@ -112,12 +145,43 @@ func (s *store) park(ctx context.Context, rows []*parked) error {
 		if r.EventID != uuid.Nil {
 			id = &r.EventID
 		}
-		batch.Queue(sql.RelayPark, s.slot, id, p.table, rowKey(r.Key), r.Topic, r.Key, r.Value, headers,
-			r.Timestamp, r.Position.Timeline, r.Position.Commit.String(), r.Position.Index, p.status, p.fault.Reason, p.fault.Detail, r.Partition)
+		fault := p.fault
+		if fault == nil {
+			fault = &format.Fault{Reason: "waiting", Detail: "an earlier row of the key is parked"}
+		}
+		arguments = append(arguments, pgx.StrictNamedArgs{
+			"slot": s.slot, "incarnation": incarnation, "event_id": id, "relation": p.table, "row_key": rowKey(r.Key), "topic": r.Topic,
+			"record_key": r.Key, "record_value": r.Value, "headers": headers, "record_timestamp": r.Timestamp, "record_partition": r.Partition,
+			"timeline": r.Position.Timeline, "commit_lsn": r.Position.Commit.String(), "commit_index": r.Position.Index, "committed_at": r.CommitTime,
+			"source": p.source, "status": p.status, "blocks": p.blockedBy != "", "reason": fault.Reason, "error": fault.Detail,
+		})
 	}
-	// A batch without an explicit BEGIN is one transaction.
+	return s.fenced(ctx, "park rows", incarnation, func(b *pgx.Batch) {
+		for _, a := range arguments {
+			b.Queue(sql.RelayPark, a)
+		}
+	})
+}
+
+// fenced runs statements in one transaction for the relay that has the slot. They
+// must find out by themselves that it has not: what they write must not be there
+// when the error is errFenced.
+func (s *store) fenced(ctx context.Context, what string, incarnation int64, queue func(*pgx.Batch)) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	var batch pgx.Batch // without an explicit BEGIN it is one transaction
+	batch.Queue(sql.RelayFence, s.slot, incarnation).QueryRow(func(row pgx.Row) error {
+		var held bool
+		if err := row.Scan(&held); errors.Is(err, pgx.ErrNoRows) {
+			return errFenced
+		} else if err != nil {
+			return err
+		}
+		return nil
+	})
+	queue(&batch)
 	if err := s.pool.SendBatch(ctx, &batch).Close(); err != nil {
-		return fmt.Errorf("park rows: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }
@@ -133,6 +197,29 @@ func headersJSON(headers []format.Header) ([]byte, error) {
 		pairs = append(pairs, [2]any{h.Name, value})
 	}
 	return json.Marshal(pairs)
+}
+
+// parseHeaders reads what headersJSON has written.
+func parseHeaders(text []byte) ([]format.Header, error) {
+	var pairs [][2]*string
+	if err := json.Unmarshal(text, &pairs); err != nil {
+		return nil, fmt.Errorf("read headers of a parked row: %w", err)
+	}
+	headers := make([]format.Header, 0, len(pairs))
+	for _, p := range pairs {
+		if p[0] == nil {
+			return nil, errors.New("read headers of a parked row: a header without a name")
+		}
+		h := format.Header{Name: *p[0]}
+		if p[1] != nil {
+			var err error
+			if h.Value, err = base64.StdEncoding.DecodeString(*p[1]); err != nil {
+				return nil, fmt.Errorf("read headers of a parked row: %w", err)
+			}
+		}
+		headers = append(headers, h)
+	}
+	return headers, nil
 }
 
 func (s *store) parkedKeys(ctx context.Context) (map[string]struct{}, error) {

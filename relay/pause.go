@@ -8,19 +8,31 @@ import (
 // controlEvery is how often an operator's wish is asked for.
 const controlEvery = time.Second
 
-// control asks whether to pause. A paused stream reads nothing, so that nothing new
+// wish is what operators want of the relays of a slot.
+type wish struct {
+	Paused    bool   `db:"paused"`
+	Why       string `db:"why"`
+	Requested bool   `db:"requested"` // requests for parked rows are open
+}
+
+// control asks what operators want. A paused stream reads nothing, so that nothing new
 // is sent; what is in flight is acknowledged and stored, the slot stays ours, and the
 // server goes on getting its status updates.
 func (s *session) control(ctx context.Context) {
-	paused, why, err := s.r.store.control(ctx)
+	w, err := s.r.store.control(ctx)
 	s.inbox.result(func() {
 		s.worker.busy = false
 		if err != nil {
 			s.failed(err)
 			return
 		}
-		s.pause(paused, why)
+		s.obey(w)
 	})
+}
+
+func (s *session) obey(w wish) {
+	s.pause(w.Paused, w.Why)
+	s.redrive.asked = w.Requested
 }
 
 func (s *session) pause(paused bool, why string) {

@@ -38,6 +38,7 @@ func (e *sinkError) reason() string {
 // table is a published table as its newest Relation has it.
 type table struct {
 	name         string
+	relation     pgoutput.Relation // a copy
 	rows         format.Rows // nil when it is left out
 	fatalUpdates bool
 }
@@ -68,6 +69,7 @@ type session struct {
 	want     wants
 	blocked  map[string]struct{}
 	parking  []*parked
+	redrive  redrive
 	proofs   []proof
 	topic    *topicMetrics // of the record before
 	topicTag string
@@ -119,14 +121,14 @@ func (r *Relay) session(ctx context.Context) (opened bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	paused, why, err := r.store.control(ctx)
+	wished, err := r.store.control(ctx)
 	if err != nil {
 		return false, err
 	}
 	r.metrics.leader.Set(1)
 	r.metrics.paused.Set(0)
 	r.board.become(Streaming, "")
-	s.pause(paused, why) // before anything is read
+	s.obey(wished) // before anything is read
 	r.log.InfoContext(ctx, "streaming", "resume", s.machine.Stored().Resume, "confirmed", s.machine.Confirmed(),
 		"timeline", s.system.Timeline, "incarnation", s.incarnation)
 	return true, s.run(ctx)
@@ -298,7 +300,7 @@ func (s *session) warnUnrouted(kind string) {
 
 func (s *session) relation(ctx context.Context, rel *pgoutput.Relation) error {
 	name := string(rel.Namespace) + "." + string(rel.Name)
-	t := &table{name: name}
+	t := &table{name: name, relation: rel.Clone()}
 	f := s.r.cfg.formatOf(name)
 	if router, ok := f.(eventrouter.Config); ok {
 		t.fatalUpdates = router.FatalUpdates
@@ -348,7 +350,7 @@ func (s *session) insert(row *pgoutput.Row) error {
 	}
 	s.place.Index = index
 	record, buf := s.slabs.next()
-	return s.route(t.name, record, t.rows.Record(s.place, row.New, buf, record))
+	return s.route(origin{table: t, row: row.New}, record, t.rows.Record(s.place, row.New, buf, record))
 }
 
 // recordOverhead is what a record in flight costs beside its bytes.
@@ -356,7 +358,7 @@ const recordOverhead = 1024
 
 // route sends the record, or parks it when it cannot be sent or must wait
 // behind one that could not.
-func (s *session) route(table string, record *format.Record, made error) error {
+func (s *session) route(o origin, record *format.Record, made error) error {
 	s.slabs.keep(record)
 	record.Seq = s.machine.Track(record.Size() + recordOverhead)
 	crashpoint.Hit("relay.after_track")
@@ -367,13 +369,8 @@ func (s *session) route(table string, record *format.Record, made error) error {
 	if fault == nil && len(s.r.poison) > 0 {
 		fault = s.r.poison[placeOf(record)]
 	}
-	if s.waits(table, record) {
-		s.park(table, record, "waiting", fault)
-		return nil
-	}
-	if fault != nil {
-		s.park(table, record, "parked", fault)
-		return nil //nolint:nilerr // the fault is the row's, and the row is parked
+	if fault != nil || s.waits(o.table.name, record) {
+		return s.setAside(o, record, fault, made == nil)
 	}
 	s.lastSend = s.turnAt
 	if s.sampleAt.IsZero() {
@@ -381,8 +378,7 @@ func (s *session) route(table string, record *format.Record, made error) error {
 	}
 	err := s.r.cfg.Sink.Send(record, s.ackFunc)
 	if errors.As(err, &fault) {
-		s.park(table, record, "parked", fault)
-		return nil
+		return s.setAside(o, record, fault, true)
 	}
 	if err != nil {
 		return &sinkError{err: err}

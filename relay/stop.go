@@ -24,7 +24,8 @@ func (s *session) finish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.r.cfg.StopTimeout)
 	defer cancel()
 	s.machine.Finish()
-	for !s.machine.Settled() || s.worker.busy {
+	s.redrive.asked = false
+	for !s.machine.Settled() || s.worker.busy || s.redriveJob() != nil || s.redrive.flying > 0 {
 		now := s.now()
 		if err := s.takeInbox(now); err != nil {
 			return err
@@ -46,7 +47,7 @@ func (s *session) finish(ctx context.Context) error {
 
 // saves is jobs without what nobody needs any more.
 func (s *session) saves() {
-	if s.worker.busy || len(s.parking) == 0 && s.worker.save == nil {
+	if s.worker.busy || len(s.parking) == 0 && s.worker.save == nil && s.redriveJob() == nil {
 		return
 	}
 	s.jobs(s.now())

@@ -82,18 +82,13 @@ func (s *store) check(ctx context.Context) (server, error) {
 	return v, nil
 }
 
-// control tells whether an operator wants this slot's relays to pause, and why.
-func (s *store) control(ctx context.Context) (paused bool, why string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	err = s.pool.QueryRow(ctx, sql.RelayControl, s.slot).Scan(&why)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, "", nil
-	}
+// control reads what operators want of this slot's relays.
+func (s *store) control(ctx context.Context) (wish, error) {
+	w, err := collect[wish](ctx, s, sql.RelayControl, s.slot)
 	if err != nil {
-		return false, "", fmt.Errorf("read control: %w", err)
+		return w, fmt.Errorf("read control: %w", err)
 	}
-	return true, why, nil
+	return w, nil
 }
 
 // attributes of a table's columns, by name.

@@ -16,6 +16,7 @@ type worker struct {
 	done   chan struct{}
 	cancel context.CancelFunc // ends the running job
 	busy   bool               // one job is out
+	turn   bool               // parked rows are served before rows to park, every other time
 	save   func(context.Context)
 	fatal  error // ends the session
 }
@@ -105,7 +106,11 @@ func (s *session) jobs(now time.Duration) {
 	if s.worker.busy {
 		return
 	}
+	again := s.redriveJob()
+	s.worker.turn = !s.worker.turn
 	switch {
+	case again != nil && (s.worker.turn || len(s.parking) == 0 && s.worker.save == nil):
+		s.worker.do(again)
 	case len(s.parking) > 0:
 		s.worker.do(s.storeParked())
 	case s.worker.save != nil:

@@ -61,3 +61,18 @@ var OpsBlocked string
 //
 //go:embed ops_relays.sql
 var OpsRelays string
+
+// OpsParkedMatch lists the parked rows that a filter chooses.
+//
+//go:embed ops_parked_match.sql
+var OpsParkedMatch string
+
+// OpsParkedRequest asks the relay to redrive or discard parked rows.
+//
+//go:embed ops_parked_request.sql
+var OpsParkedRequest string
+
+// OpsParkedOutcome tells how far a request is.
+//
+//go:embed ops_parked_outcome.sql
+var OpsParkedOutcome string

@@ -4,7 +4,7 @@ SELECT l.slot, l.active, l.active_pid, l.wal_status, l.timeline, l.resume_lsn::t
        l.confirmed_flush_lsn::text AS confirmed_flush_lsn, l.restart_lsn::text AS restart_lsn,
        l.retained_bytes, l.unconfirmed_bytes, l.unrelayed_bytes, l.safe_wal_size, l.lag_seconds,
        coalesce(l.events, 0) AS events, coalesce(l.relay_id, '') AS relay_id, l.last_commit_at, l.updated_at,
-       (SELECT count(*) FROM gapless.parked AS p WHERE p.slot = l.slot AND p.status = 'parked') AS parked,
+       (SELECT count(*) FROM gapless.parked AS p WHERE p.slot = l.slot AND p.status IN ('parked', 'redriving')) AS parked,
        (SELECT count(*) FROM gapless.parked AS p WHERE p.slot = l.slot AND p.status = 'waiting') AS waiting,
        coalesce(c.paused, false) AS paused, coalesce(format('%s: %s', c.actor, c.reason), '') AS paused_by
 FROM gapless.relay_lag AS l

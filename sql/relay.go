@@ -17,7 +17,7 @@ var RelayAttributes string
 //go:embed relay_pause.sql
 var RelayPause string
 
-// RelayControl reads whether a slot's relays shall pause.
+// RelayControl reads what operators want of a slot's relays.
 //
 //go:embed relay_control.sql
 var RelayControl string
@@ -122,3 +122,38 @@ var RelayRowsBeforePublication string
 //
 //go:embed relay_rows_before_slot.sql
 var RelayRowsBeforeSlot string
+
+// RelayFence tells whether a relay still has its slot, and keeps it so.
+//
+//go:embed relay_fence.sql
+var RelayFence string
+
+// RelayRequestsOpen lists a slot's open requests.
+//
+//go:embed relay_requests_open.sql
+var RelayRequestsOpen string
+
+// RelayRedriveNext reads the next parked rows that may go out.
+//
+//go:embed relay_redrive_next.sql
+var RelayRedriveNext string
+
+// RelayRedriveSent settles parked rows that the sink has.
+//
+//go:embed relay_redrive_sent.sql
+var RelayRedriveSent string
+
+// RelayRedriveFailed parks a row again.
+//
+//go:embed relay_redrive_failed.sql
+var RelayRedriveFailed string
+
+// RelayRedriveBlocked tells which keys of requests still have rows.
+//
+//go:embed relay_redrive_blocked.sql
+var RelayRedriveBlocked string
+
+// RelayRequestFinish closes requests.
+//
+//go:embed relay_request_finish.sql
+var RelayRequestFinish string

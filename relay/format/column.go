@@ -179,6 +179,9 @@ const microsTo2000 = 946684800 * 1_000_000
 // Time converts the replication protocol's microseconds since 2000-01-01.
 func Time(micros int64) time.Time { return time.UnixMicro(micros + microsTo2000).UTC() }
 
+// Micros is the inverse of Time.
+func Micros(t time.Time) int64 { return t.UnixMicro() - microsTo2000 }
+
 // AppendUUID appends the text form.
 func AppendUUID(b []byte, id uuid.UUID) []byte {
 	b = hex.AppendEncode(b, id[0:4])

@@ -76,7 +76,7 @@ func (e Emitted) Record(p Position, content []byte, b *Buffer, r *Record) error 
 		columns[3] = pgoutput.Column{Kind: pgoutput.Text, Value: strconv.AppendInt(nil, *m.AggregateVersion, 10)}
 	}
 	if m.CreatedAt != nil {
-		columns[7] = raw(binary.BigEndian.AppendUint64(nil, uint64(m.CreatedAt.UnixMicro()-microsTo2000)), false)
+		columns[7] = raw(binary.BigEndian.AppendUint64(nil, uint64(Micros(*m.CreatedAt))), false)
 	}
 	return e.rows.Record(p, columns, b, r)
 }

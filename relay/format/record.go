@@ -61,6 +61,9 @@ type Position struct {
 	CommitTime int64    // microseconds since 2000-01-01 UTC
 }
 
+// String is what Append appends.
+func (p Position) String() string { return string(p.Append(nil)) }
+
 // Append appends timeline/LSN/index.
 func (p Position) Append(b []byte) []byte {
 	b = appendInt(b, int64(p.Timeline))
@@ -95,6 +98,9 @@ const (
 	Unconvertible = "unconvertible"
 	Refused       = "refused" // by the far side, for the record alone
 )
+
+// Reasons are all of them.
+var Reasons = []string{BadHeader, BadTopic, BadValue, TooLarge, MissingColumn, Unconvertible, Refused}
 
 // Format knows the shape of one kind of table.
 type Format interface {

@@ -1,5 +1,10 @@
 package pgoutput
 
+import (
+	"bytes"
+	"slices"
+)
+
 // Kind is the first byte of a message.
 type Kind byte
 
@@ -97,6 +102,17 @@ type Relation struct {
 	Name      []byte
 	Identity  byte
 	Columns   []RelationColumn
+}
+
+// Clone returns a copy that does not share the message's memory.
+func (r *Relation) Clone() Relation {
+	c := *r
+	c.Namespace, c.Name = bytes.Clone(r.Namespace), bytes.Clone(r.Name)
+	c.Columns = slices.Clone(r.Columns)
+	for i := range c.Columns {
+		c.Columns[i].Name = bytes.Clone(c.Columns[i].Name)
+	}
+	return c
 }
 
 // RelationColumn is one column of a Relation.

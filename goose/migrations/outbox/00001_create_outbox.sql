@@ -195,6 +195,24 @@ CREATE TABLE gapless.relay_control (
 
 COMMENT ON TABLE gapless.relay_control IS 'What an operator wants of the relays of a slot: paused ones send nothing and keep the slot.';
 
+-- What an operator asks of the relay for parked rows. The relay that has the slot
+-- answers: it alone sends, so that a key's order is kept.
+CREATE TABLE gapless.relay_request (
+    id           bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT relay_request_pkey PRIMARY KEY,
+    slot         text NOT NULL,
+    action       text NOT NULL,
+    filter       jsonb NOT NULL, -- as it was asked for, for the reader
+    reason       text NOT NULL,
+    actor        text NOT NULL DEFAULT session_user,
+    requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at  timestamptz,
+    CONSTRAINT relay_request_action_check CHECK (action IN ('redrive', 'discard'))
+);
+
+CREATE INDEX relay_request_open_idx ON gapless.relay_request (slot) WHERE finished_at IS NULL;
+
+COMMENT ON TABLE gapless.relay_request IS 'What operators asked the relay to do with parked rows; open while finished_at is null.';
+
 -- Rows that the broker would not take, with the record as it would have been.
 CREATE TABLE gapless.parked (
     id               uuid CONSTRAINT parked_pkey PRIMARY KEY DEFAULT gapless.uuid7(),
@@ -211,26 +229,34 @@ CREATE TABLE gapless.parked (
     timeline         int NOT NULL,
     commit_lsn       pg_lsn NOT NULL,
     commit_index     bigint NOT NULL,
+    committed_at     timestamptz,
+    source           jsonb, -- the row as the log had it, where no whole record could be made of it
     status           text NOT NULL DEFAULT 'parked',
+    blocks           boolean NOT NULL DEFAULT true, -- later rows of the key wait behind it
     reason           text NOT NULL,
     error            text NOT NULL DEFAULT '',
     attempts         int NOT NULL DEFAULT 1,
+    request          bigint CONSTRAINT parked_request_fkey REFERENCES gapless.relay_request, -- the last one that chose it
     parked_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
-    CONSTRAINT parked_status_check CHECK (status IN ('parked', 'waiting', 'redriven', 'discarded')),
+    settled_at       timestamptz, -- when it was sent or discarded
+    CONSTRAINT parked_status_check CHECK (status IN ('parked', 'waiting', 'redriving', 'redriven', 'discarded')),
     -- The relay may die between parking a row and storing its progress.
     CONSTRAINT parked_position_key UNIQUE (slot, timeline, commit_lsn, commit_index)
 );
 
-CREATE INDEX parked_open_idx ON gapless.parked (relation, row_key) WHERE status IN ('parked', 'waiting');
+-- A key may be longer than an index entry.
+CREATE INDEX parked_open_idx ON gapless.parked (slot, relation, md5(row_key), timeline, commit_lsn, commit_index)
+    WHERE status IN ('parked', 'waiting', 'redriving');
 CREATE INDEX parked_event_id_idx ON gapless.parked (event_id);
+CREATE INDEX parked_request_idx ON gapless.parked (request) WHERE request IS NOT NULL;
 
 COMMENT ON TABLE gapless.parked IS 'Outbox rows the relay could not deliver (status parked), and those that wait behind them on the same key (waiting).';
 
 SELECT gapless.grant_if_role('SELECT, INSERT', 'TABLE gapless.outbox', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_consumer']) AS r;
-SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.relay_control, gapless.parked', r)
+SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.relay_control, gapless.relay_request, gapless.parked', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_relay', 'gapless_consumer', 'gapless_readonly']) AS r;
-SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_progress, gapless.relay_control, gapless.parked', 'gapless_relay');
+SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_progress, gapless.relay_control, gapless.relay_request, gapless.parked', 'gapless_relay');
 SELECT gapless.grant_if_role('EXECUTE', 'FUNCTION gapless.outbox_partitions_create(int)', r)
 FROM unnest(ARRAY['gapless_owner', 'gapless_app', 'gapless_relay']) AS r;
 
@@ -238,6 +264,7 @@ FROM unnest(ARRAY['gapless_owner', 'gapless_app', 'gapless_relay']) AS r;
 
 ALTER PUBLICATION gapless DROP TABLE gapless.outbox;
 DROP TABLE gapless.parked;
+DROP TABLE gapless.relay_request;
 DROP TABLE gapless.relay_control;
 DROP TABLE gapless.relay_progress;
 DROP FUNCTION gapless.append(text, text, text, jsonb, bigint, jsonb, uuid);

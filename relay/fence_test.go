@@ -1,0 +1,51 @@
+package relay
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/gapless/gapless/internal/pgtest"
+	"github.com/gapless/gapless/relay/format"
+)
+
+// A relay that has lost the slot parks nothing: the row would block a key that the
+// new owner does not know to be blocked.
+func TestZombieParksNothing(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	s, err := openStore(t.Context(), Config{DatabaseURL: db.URL, Slot: db.Slot(t, "fence")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if err := s.create(t.Context(), "1", 1, 16); err != nil {
+		t.Fatal(err)
+	}
+	_, mine, err := s.take(t.Context(), "a", "1", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := func(index int64) []*parked {
+		r := &format.Record{Topic: "t", Key: []byte("k"), Position: format.Position{Timeline: 1, Commit: 32, Index: index}}
+		return []*parked{{table: "gapless.outbox", record: r, status: statusParked, blockedBy: "k", fault: &format.Fault{Reason: format.TooLarge}}}
+	}
+	if err := s.park(t.Context(), mine, row(0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.take(t.Context(), "b", "1", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.park(t.Context(), mine, row(1)); !errors.Is(err, errFenced) {
+		t.Errorf("parked by a zombie: %v", err)
+	}
+	if err := s.settle(t.Context(), mine, nil, nil); !errors.Is(err, errFenced) {
+		t.Errorf("settled by a zombie: %v", err)
+	}
+	if _, err := s.finishRequests(t.Context(), mine, []int64{1}); !errors.Is(err, errFenced) {
+		t.Errorf("requests finished by a zombie: %v", err)
+	}
+	var rows int
+	if err := s.pool.QueryRow(t.Context(), "select count(*) from gapless.parked").Scan(&rows); err != nil || rows != 1 {
+		t.Errorf("%d rows, %v", rows, err)
+	}
+}

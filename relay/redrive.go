@@ -1,0 +1,347 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gapless/gapless/internal/crashpoint"
+	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/sql"
+)
+
+// redrive answers requests for parked rows (gapless.relay_request). Of each key
+// concerned the rows go out in the log's order, up to the first that stays parked,
+// batch after batch; rows of the key that come by the stream meanwhile queue behind
+// them. The key is let go when none of its rows is left in the table, which is
+// after the sink has acknowledged each of them.
+//
+// A row is settled in the table after its acknowledgement. A death in between
+// sends it again, and only then what is behind it.
+type redrive struct {
+	asked  bool            // requests are open
+	flying int             // records that the sink has not answered for
+	sent   []*parkedRow    // acknowledged, not settled in the table
+	failed []failure       // refused, not noted in the table
+	stuck  map[string]bool // keys of which no more of this batch may go out
+}
+
+type failure struct {
+	row   *parkedRow
+	fault *format.Fault
+}
+
+// A batch of rows is several times as large as one that is parked, so that a key is
+// let go although rows of it keep coming.
+const (
+	redriveRows  = 8 * maxParkBatch
+	redriveBytes = 2 << 20
+)
+
+// parkedRow is a row of gapless.parked that may go out.
+type parkedRow struct {
+	ID         uuid.UUID  `db:"id"`
+	EventID    uuid.UUID  `db:"event_id"`
+	Relation   string     `db:"relation"`
+	RowKey     *string    `db:"row_key"`
+	Topic      string     `db:"topic"`
+	Key        []byte     `db:"record_key"`
+	Value      []byte     `db:"record_value"`
+	Headers    []byte     `db:"headers"`
+	Timestamp  *time.Time `db:"record_timestamp"`
+	Partition  int32      `db:"record_partition"`
+	Timeline   int32      `db:"timeline"`
+	Commit     string     `db:"commit_lsn"`
+	Index      int64      `db:"commit_index"`
+	Committed  *time.Time `db:"committed_at"`
+	SourceJSON []byte     `db:"source"`
+	Status     string     `db:"status"`
+	Blocks     bool       `db:"blocks"`
+
+	commit     core.LSN
+	source     *source
+	attributes map[string]format.Attribute
+}
+
+func (p *parkedRow) key() (string, bool) {
+	if p.RowKey == nil || !p.Blocks {
+		return "", false
+	}
+	return blockKey(p.Relation, *p.RowKey), true
+}
+
+func (p *parkedRow) place() format.Position {
+	at := format.Position{Timeline: p.Timeline, Commit: p.commit, Index: p.Index}
+	if p.Committed != nil {
+		at.CommitTime = format.Micros(*p.Committed)
+	}
+	return at
+}
+
+// parse reads what the columns hold in a form of their own.
+func (p *parkedRow) parse() (err error) {
+	if p.commit, err = core.ParseLSN(p.Commit); err != nil {
+		return err
+	}
+	if p.SourceJSON == nil {
+		return nil
+	}
+	p.source = &source{}
+	return json.Unmarshal(p.SourceJSON, p.source)
+}
+
+// record is the row's, as it was made, or made now.
+func (s *session) record(p *parkedRow) (*format.Record, error) {
+	r := &format.Record{}
+	if p.source != nil {
+		err := s.remake(p, r)
+		return r, err
+	}
+	r.Reset(p.place())
+	r.Topic, r.Key, r.Value, r.Partition, r.EventID = p.Topic, p.Key, p.Value, p.Partition, p.EventID
+	if p.Timestamp != nil {
+		r.Timestamp = *p.Timestamp
+	}
+	var err error
+	r.Headers, err = parseHeaders(p.Headers)
+	return r, err
+}
+
+// redriveJob is what the worker should do about parked rows, or nil.
+func (s *session) redriveJob() func(context.Context) {
+	d := &s.redrive
+	switch {
+	case d.flying > 0:
+		return nil
+	case len(d.sent) > 0 || len(d.failed) > 0:
+		return s.settleRedriven()
+	case d.asked && !s.paused:
+		return s.nextRedriven
+	}
+	return nil
+}
+
+// nextRedriven looks for rows that may go out. When there are none, the requests
+// are done with.
+func (s *session) nextRedriven(ctx context.Context) {
+	requests, rows, err := s.r.store.redrivable(ctx)
+	var keys map[string]bool
+	if err == nil && len(requests) > 0 && len(rows) == 0 {
+		keys, err = s.r.store.finishRequests(ctx, s.incarnation, requests)
+	}
+	s.inbox.result(func() {
+		s.worker.busy = false
+		if err != nil {
+			s.failed(err)
+			return
+		}
+		if len(rows) > 0 {
+			s.sendParked(rows)
+			return
+		}
+		s.redrive.asked = false
+		for key, isBlocked := range keys {
+			if !isBlocked {
+				s.letGo(key)
+			}
+		}
+		if len(requests) > 0 {
+			s.r.log.Info("requests for parked rows are done", "requests", requests)
+		}
+	})
+}
+
+// sendParked hands the rows to the sink.
+func (s *session) sendParked(rows []*parkedRow) {
+	d := &s.redrive
+	d.stuck = map[string]bool{}
+	for _, p := range rows {
+		key, isOrdered := p.key()
+		if isOrdered && d.stuck[key] {
+			continue
+		}
+		// What was refused before is proven before anything goes out behind it.
+		d.stuck[key] = isOrdered && p.Status != statusWaiting
+		err := s.sendAgain(p)
+		var fault *format.Fault
+		switch {
+		case errors.As(err, &fault):
+			d.failed = append(d.failed, failure{p, fault})
+			d.stuck[key] = isOrdered
+		case err != nil:
+			s.worker.fatal = &sinkError{err: err}
+			return
+		}
+	}
+}
+
+func (s *session) sendAgain(p *parkedRow) error {
+	at := place{p.Timeline, p.commit, p.Index}
+	if fault := s.r.poison[at]; fault != nil {
+		delete(s.r.poison, at)
+		return fault
+	}
+	r, err := s.record(p)
+	if err != nil {
+		return err
+	}
+	s.redrive.flying++
+	err = s.r.cfg.Sink.Send(r, func(r *format.Record, err error) {
+		s.inbox.result(func() { s.redriven(p, r, err) })
+	})
+	if err != nil {
+		s.redrive.flying--
+		return err
+	}
+	crashpoint.Hit("relay.after_resend")
+	return nil
+}
+
+// redriven takes the sink's answer.
+func (s *session) redriven(p *parkedRow, r *format.Record, err error) {
+	s.redrive.flying--
+	if err != nil {
+		// What was sent behind it may not have arrived: the next stream sends it again.
+		s.worker.fatal = s.sinkFailed(ack{r, err})
+		return
+	}
+	s.redrive.sent = append(s.redrive.sent, p)
+}
+
+// settleRedriven writes down what the sink said.
+func (s *session) settleRedriven() func(context.Context) {
+	sent, failed := s.redrive.sent, s.redrive.failed
+	return func(ctx context.Context) {
+		err := s.r.store.settle(ctx, s.incarnation, sent, failed)
+		s.inbox.result(func() {
+			s.worker.busy = false
+			if err != nil {
+				s.failed(err)
+				return
+			}
+			s.redrive.sent, s.redrive.failed = nil, nil
+			for _, p := range sent {
+				s.r.metrics.topic(p.Topic).redriven.Inc()
+			}
+			for _, f := range failed {
+				s.r.log.Error("row parked again", "id", f.row.ID, "table", f.row.Relation, "topic", f.row.Topic,
+					"event_id", f.row.EventID, "reason", f.fault.Reason, "detail", f.fault.Detail)
+			}
+		})
+	}
+}
+
+// letGo takes the key back into the stream. None of its rows is in the table, and
+// those that were on their way there go out first.
+func (s *session) letGo(key string) {
+	delete(s.blocked, key)
+	rest := s.parking[:0]
+	for _, p := range s.parking {
+		if p.blockedBy != key || s.blocks(key) || !s.sendWaiting(p, key) {
+			rest = append(rest, p)
+		}
+	}
+	clear(s.parking[len(rest):])
+	s.parking = rest
+}
+
+func (s *session) blocks(key string) bool {
+	_, ok := s.blocked[key]
+	return ok
+}
+
+// sendWaiting sends a row that waits no longer, or makes it the one that the key
+// waits for. It returns whether the sink has it.
+func (s *session) sendWaiting(p *parked, key string) bool {
+	fault := p.fault
+	if fault == nil && s.worker.fatal == nil {
+		err := s.r.cfg.Sink.Send(p.record, s.ackFunc)
+		if err == nil {
+			return true
+		}
+		if !errors.As(err, &fault) {
+			s.worker.fatal = &sinkError{err: err}
+		}
+	}
+	if fault != nil {
+		p.status, p.fault = statusParked, fault
+	}
+	s.blocked[key] = struct{}{}
+	return false
+}
+
+// redrivable returns the open requests, and the next rows that may go out for them.
+func (s *store) redrivable(ctx context.Context) ([]int64, []*parkedRow, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	found, err := s.pool.Query(ctx, sql.RelayRequestsOpen, s.slot)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read requests: %w", err)
+	}
+	requests, err := pgx.CollectRows(found, pgx.RowTo[int64])
+	if err != nil {
+		return nil, nil, fmt.Errorf("read requests: %w", err)
+	}
+	if len(requests) == 0 {
+		return nil, nil, nil
+	}
+	found, err = s.pool.Query(ctx, sql.RelayRedriveNext, s.slot, requests, redriveRows, redriveBytes)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read parked rows: %w", err)
+	}
+	rows, err := pgx.CollectRows(found, pgx.RowToAddrOfStructByName[parkedRow])
+	if err != nil {
+		return nil, nil, fmt.Errorf("read parked rows: %w", err)
+	}
+	for _, p := range rows {
+		if err := p.parse(); err != nil {
+			return nil, nil, fmt.Errorf("read parked row %s: %w", p.ID, err)
+		}
+		if p.source == nil || p.source.OID == 0 || ourTable(p.Relation) {
+			continue
+		}
+		if p.attributes, err = s.attributes(ctx, p.source.OID); err != nil {
+			return nil, nil, err
+		}
+	}
+	return requests, rows, nil
+}
+
+// settle stores what became of rows.
+func (s *store) settle(ctx context.Context, incarnation int64, sent []*parkedRow, failed []failure) error {
+	ids := make([]uuid.UUID, len(sent))
+	for i, p := range sent {
+		ids[i] = p.ID
+	}
+	return s.fenced(ctx, "settle parked rows", incarnation, func(b *pgx.Batch) {
+		b.Queue(sql.RelayRedriveSent, s.slot, incarnation, ids)
+		for _, f := range failed {
+			b.Queue(sql.RelayRedriveFailed, s.slot, incarnation, f.row.ID, f.fault.Reason, f.fault.Detail)
+		}
+	})
+}
+
+// finishRequests closes the requests and tells which keys they concerned, and
+// whether rows of them still wait.
+func (s *store) finishRequests(ctx context.Context, incarnation int64, requests []int64) (map[string]bool, error) {
+	keys := map[string]bool{}
+	err := s.fenced(ctx, "finish requests", incarnation, func(b *pgx.Batch) {
+		b.Queue(sql.RelayRequestFinish, s.slot, incarnation, requests)
+		b.Queue(sql.RelayRedriveBlocked, s.slot, requests).Query(func(rows pgx.Rows) error {
+			var relation, key string
+			var isBlocked bool
+			_, err := pgx.ForEachRow(rows, []any{&relation, &key, &isBlocked}, func() error {
+				keys[blockKey(relation, key)] = isBlocked
+				return nil
+			})
+			return err
+		})
+	})
+	return keys, err
+}

@@ -1,0 +1,95 @@
+package relay
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/pgoutput"
+)
+
+// source is a row as the log had it, kept with a parked row of which no whole
+// record could be made: once the table or the options are mended, one can. Where a
+// record was made, that one is sent, byte for byte.
+type source struct {
+	OID       uint32         `json:"oid,omitempty"` // of the table
+	Namespace string         `json:"namespace,omitempty"`
+	Name      string         `json:"name,omitempty"`
+	Columns   []sourceColumn `json:"columns,omitempty"`
+	Message   []byte         `json:"message,omitempty"` // of a logical message
+}
+
+type sourceColumn struct {
+	Name     string `json:"name"`
+	TypeOID  uint32 `json:"type_oid"`
+	Modifier int32  `json:"modifier"`
+	Kind     string `json:"kind"` // as pgoutput has it: n, u, t, b
+	Value    []byte `json:"value"`
+}
+
+// maxSource bounds what is kept: jsonb takes strings of 256 MiB. A larger row can
+// only be discarded, or written again.
+const maxSource = 128 << 20
+
+// origin is what a record was made of.
+type origin struct {
+	table   *table
+	row     []pgoutput.Column
+	message []byte
+}
+
+func (o origin) source() ([]byte, error) {
+	if o.message != nil {
+		if len(o.message) > maxSource {
+			return nil, nil
+		}
+		return json.Marshal(source{Message: o.message})
+	}
+	rel := &o.table.relation
+	s := source{OID: rel.ID, Namespace: string(rel.Namespace), Name: string(rel.Name)}
+	size := 0
+	for i := range min(len(rel.Columns), len(o.row)) {
+		c, v := &rel.Columns[i], o.row[i]
+		s.Columns = append(s.Columns, sourceColumn{string(c.Name), c.TypeOID, c.Modifier, string(rune(v.Kind)), v.Value})
+		size += len(v.Value)
+	}
+	if size > maxSource {
+		return nil, nil
+	}
+	return json.Marshal(s)
+}
+
+// parsed gives back the description of the columns and their values.
+func (s *source) parsed() (*pgoutput.Relation, []pgoutput.Column, error) {
+	rel := &pgoutput.Relation{ID: s.OID, Namespace: []byte(s.Namespace), Name: []byte(s.Name)}
+	row := make([]pgoutput.Column, 0, len(s.Columns))
+	for _, c := range s.Columns {
+		if len(c.Kind) != 1 {
+			return nil, nil, fmt.Errorf("column %s is of kind %q", c.Name, c.Kind)
+		}
+		rel.Columns = append(rel.Columns, pgoutput.RelationColumn{Name: []byte(c.Name), TypeOID: c.TypeOID, Modifier: c.Modifier})
+		row = append(row, pgoutput.Column{Kind: pgoutput.ColumnKind(c.Kind[0]), Value: c.Value})
+	}
+	return rel, row, nil
+}
+
+// remake fills r from the row's source, by the format that its table has now.
+func (s *session) remake(row *parkedRow, r *format.Record) error {
+	var buf format.Buffer
+	if row.source.Message != nil {
+		return s.emitted.Record(row.place(), row.source.Message, &buf, r)
+	}
+	rel, columns, err := row.source.parsed()
+	if err != nil {
+		return &format.Fault{Reason: format.Unconvertible, Detail: "source: " + err.Error()}
+	}
+	f := s.r.cfg.formatOf(row.Relation)
+	if f == nil {
+		return &format.Fault{Reason: format.Unconvertible, Detail: "the configuration leaves table " + row.Relation + " out"}
+	}
+	rows, err := f.Prepare(&format.Table{Relation: rel, Attributes: row.attributes})
+	if err != nil {
+		return &format.Fault{Reason: format.MissingColumn, Detail: err.Error()}
+	}
+	return rows.Record(row.place(), columns, &buf, r)
+}
