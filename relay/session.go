@@ -39,7 +39,7 @@ func (e *sinkError) reason() string {
 type table struct {
 	name         string
 	relation     pgoutput.Relation // a copy
-	rows         format.Rows // nil when it is left out
+	rows         format.Rows       // nil when it is left out
 	fatalUpdates bool
 }
 
@@ -309,7 +309,9 @@ func (s *session) relation(ctx context.Context, rel *pgoutput.Relation) error {
 		described := &format.Table{Relation: rel}
 		if !ourTable(name) {
 			var err error
-			if described.Attributes, err = s.r.store.attributes(ctx, rel.ID); err != nil {
+			// The end of ctx must not be an error here: the stream would break off
+			// where it should finish in good order. storeTimeout bounds it.
+			if described.Attributes, err = s.r.store.attributes(context.WithoutCancel(ctx), rel.ID); err != nil {
 				return err
 			}
 		}

@@ -1,11 +1,13 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"testing"
 
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/pgoutput"
 )
 
 // A relay that has lost the slot parks nothing: the row would block a key that the
@@ -47,5 +49,23 @@ func TestZombieParksNothing(t *testing.T) {
 	var rows int
 	if err := s.pool.QueryRow(t.Context(), "select count(*) from gapless.parked").Scan(&rows); err != nil || rows != 1 {
 		t.Errorf("%d rows, %v", rows, err)
+	}
+}
+
+// A stop that comes while a table is being looked up does not break the stream off.
+func TestTableIsLookedUpWhileStopping(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	store, err := openStore(t.Context(), Config{DatabaseURL: db.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.close()
+	stopping, stop := context.WithCancel(t.Context())
+	stop()
+	s := &session{r: &Relay{store: store}, tables: map[uint32]*table{}}
+	err = s.relation(stopping, &pgoutput.Relation{ID: 7, Namespace: []byte("public"), Name: []byte("shop_outbox")})
+	if err != nil || s.tables[7] == nil {
+		t.Errorf("%v, %v", s.tables, err)
 	}
 }
