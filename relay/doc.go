@@ -63,6 +63,7 @@
 //	sink has it, not stored         sent again: repeats
 //	stored, slot not told           skipped: the start is above the slot's position
 //	row parked, not stored          parked again: found by its position, no second row
+//	parked row sent, not settled    sent again, before what waits behind it
 //	in mid transaction              the first partial_index changes are skipped
 //	answer to a write of progress   the write is made again, it is idempotent
 //	  is lost
@@ -74,7 +75,10 @@
 //
 // A record that can never be sent (too large, bad topic or header, refused by
 // the broker for what it is) goes to gapless.parked with its bytes, and so do
-// the later rows of its key, in order; other keys flow on. A broker refuses a
+// the later rows of its key, in order; other keys flow on. Policy has the
+// alternatives. An operator's request has rows sent again, see redrive: by the
+// relay that has the slot, which alone knows what of the key is still to come.
+// A zombie parks and settles nothing: those writes are fenced like progress. A broker refuses a
 // whole batch for one record: the topic's records then go out one by one until
 // the one is found. A topic that does not exist or may not be written to
 // holds the stream: nothing is skipped, nothing is parked, Status says Holding
@@ -87,7 +91,7 @@
 // published table while streaming (only at a start that finds something odd).
 // It does keep the outbox's daily partitions a fortnight ahead, once an hour:
 // where no API runs nobody else would.
-// Exactly-once production, recovery of a lost slot and redrive are not here.
+// Exactly-once production and recovery of a lost slot are not here.
 //
 // # Metrics
 //
@@ -109,5 +113,5 @@
 //
 // relay.after_connect, relay.after_begin, relay.after_track, relay.after_send,
 // relay.after_commit, relay.after_ack, relay.after_store, relay.after_confirm,
-// relay.after_park, relay.stopping.
+// relay.after_park, relay.after_resend, relay.stopping.
 package relay

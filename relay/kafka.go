@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
 	"time"
 
@@ -252,28 +251,6 @@ func (k *KafkaSink) Reset(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// learn finds a topic's own limit after the broker refused a batch. It bounds
-// batches too: a batch of small records is refused by the same rule.
-func (k *KafkaSink) learn(ctx context.Context, admin *kadm.Client, topic string) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	limit := int(k.batch) / 2 // where the broker will not say, find it by halving
-	if configs, err := admin.DescribeTopicConfigs(ctx, topic); err == nil {
-		for _, c := range configs {
-			for _, v := range c.Configs {
-				if n, err := strconv.Atoi(v.MaybeValue()); v.Key == "max.message.bytes" && err == nil && n < int(k.batch) {
-					limit = n
-				}
-			}
-		}
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.limits[topic] = limit
-	k.batch = int32(min(int(k.batch), max(limit, 1024)))
-	k.log.Warn("topic takes smaller records than configured", "topic", topic, "max_bytes", limit)
 }
 
 // await returns when the topic is there and not forbidden.

@@ -223,6 +223,22 @@ func TestKafkaTopicLimitIsLearned(t *testing.T) {
 		}
 		return nil
 	})
+	// The limit is raised under the running relay, and the row redriven.
+	higher := "100000"
+	altered, err := kadm.NewClient(admin).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "max.message.bytes", Value: &higher}}, topic)
+	if err != nil || altered[0].Err != nil {
+		t.Fatalf("%v, %v", err, altered)
+	}
+	s.finished(t, s.request(t, "redrive"))
+	testkit.Eventually(t, patience, func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		last := f.records[len(f.records)-1]
+		if string(last.Key) != "k30" || len(last.Value) != 50000 {
+			return fmt.Errorf("key %s, %d bytes", last.Key, len(last.Value))
+		}
+		return nil
+	})
 }
 
 // The broker goes away for a while, and takes a produce request without

@@ -3,6 +3,7 @@ package relay
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/gapless/gapless/relay/format"
 )
@@ -24,7 +25,7 @@ const (
 func validatePolicies(p map[string]Policy) error {
 	for reason, policy := range p {
 		if !slices.Contains(format.Reasons, reason) {
-			return fmt.Errorf("OnFault: %q is none of the reasons %q", reason, format.Reasons)
+			return fmt.Errorf("OnFault: %q is none of the reasons %s", reason, strings.Join(format.Reasons, ", "))
 		}
 		if policy != BlockKey && policy != Skip && policy != Halt {
 			return fmt.Errorf("OnFault: %s: %q is none of %s, %s and %s", reason, policy, BlockKey, Skip, Halt)

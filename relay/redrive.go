@@ -25,11 +25,12 @@ import (
 // A row is settled in the table after its acknowledgement. A death in between
 // sends it again, and only then what is behind it.
 type redrive struct {
-	asked  bool            // requests are open
-	flying int             // records that the sink has not answered for
-	sent   []*parkedRow    // acknowledged, not settled in the table
-	failed []failure       // refused, not noted in the table
-	stuck  map[string]bool // keys of which no more of this batch may go out
+	asked   bool            // requests are open
+	learned bool            // the sink has looked at what it takes, for these requests
+	flying  int             // records that the sink has not answered for
+	sent    []*parkedRow    // acknowledged, not settled in the table
+	failed  []failure       // refused, not noted in the table
+	stuck   map[string]bool // keys of which no more of this batch may go out
 }
 
 type failure struct {
@@ -131,6 +132,11 @@ func (s *session) redriveJob() func(context.Context) {
 // are done with.
 func (s *session) nextRedriven(ctx context.Context) {
 	requests, rows, err := s.r.store.redrivable(ctx)
+	if l, ok := s.r.cfg.Sink.(Learner); ok && err == nil && !s.redrive.learned && len(rows) > 0 {
+		changed, err := l.Relearn(ctx)
+		s.inbox.result(func() { s.relearned(changed, err) })
+		return
+	}
 	var keys map[string]bool
 	if err == nil && len(requests) > 0 && len(rows) == 0 {
 		keys, err = s.r.store.finishRequests(ctx, s.incarnation, requests)
@@ -145,7 +151,7 @@ func (s *session) nextRedriven(ctx context.Context) {
 			s.sendParked(rows)
 			return
 		}
-		s.redrive.asked = false
+		s.redrive.asked, s.redrive.learned = false, false
 		for key, isBlocked := range keys {
 			if !isBlocked {
 				s.letGo(key)
@@ -155,6 +161,19 @@ func (s *session) nextRedriven(ctx context.Context) {
 			s.r.log.Info("requests for parked rows are done", "requests", requests)
 		}
 	})
+}
+
+// relearned takes the news of what the sink takes now. The rows were refused for what
+// it took then.
+func (s *session) relearned(changed bool, err error) {
+	s.worker.busy = false
+	s.redrive.learned = true
+	if err != nil {
+		s.r.log.Warn("look for new limits of topics", "error", err)
+	}
+	if changed {
+		s.worker.fatal = &sinkError{err: errors.New("topics take other records than before")}
+	}
 }
 
 // sendParked hands the rows to the sink.

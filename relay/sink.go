@@ -33,6 +33,13 @@ type Sink interface {
 	Close(ctx context.Context) error
 }
 
+// Learner is a Sink that learns what the far side takes, and can look whether that
+// has changed. It is asked, from a goroutine of its own, before parked rows are sent
+// again. After changed the relay calls Reset.
+type Learner interface {
+	Relearn(ctx context.Context) (changed bool, err error)
+}
+
 // Diagnoser is a Sink that can say what it waits for. It is asked, from a
 // goroutine of its own, when acknowledgements have not come for a while.
 type Diagnoser interface {

@@ -1,12 +1,8 @@
 package relay
 
 import (
-	"context"
 	"fmt"
-	"strconv"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/gapless/gapless/relay/format"
 )
@@ -30,35 +26,4 @@ func (s *span) refuses(r *format.Record) *format.Fault {
 	}
 	return &format.Fault{Reason: format.BadValue, Detail: fmt.Sprintf("timestamp %s is not within what topic %s takes: %s back, %s ahead",
 		r.Timestamp.UTC().Format(time.RFC3339), r.Topic, s.before, s.after)}
-}
-
-// learnSpan asks for a topic's span after the broker refused a batch by it.
-func (k *KafkaSink) learnSpan(ctx context.Context, admin *kadm.Client, topic string) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	s := defaultSpan // also where the broker will not say
-	if configs, err := admin.DescribeTopicConfigs(ctx, topic); err == nil {
-		for _, c := range configs {
-			for _, v := range c.Configs {
-				ms, err := strconv.ParseInt(v.MaybeValue(), 10, 64)
-				if err != nil {
-					continue
-				}
-				d := maxSpan
-				if ms < int64(maxSpan/time.Millisecond) {
-					d = time.Duration(ms) * time.Millisecond
-				}
-				switch v.Key {
-				case "message.timestamp.before.max.ms":
-					s.before = d
-				case "message.timestamp.after.max.ms":
-					s.after = d
-				}
-			}
-		}
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.spans[topic] = &s
-	k.log.Warn("topic bounds timestamps, rows outside are parked", "topic", topic, "before", s.before, "after", s.after)
 }

@@ -21,11 +21,13 @@ import (
 const recordBytes = 2 << 20
 
 type relayCommands struct {
-	Run    relayRun    `cmd:"" default:"withargs" help:"Stream the outbox to Kafka (the default)."`
-	Status relayStatus `cmd:"" help:"Where each relay of this database is, and how far behind."`
-	Pause  relayPause  `cmd:"" help:"Send nothing until 'relay resume'; for all relays of the slot."`
-	Resume relayResume `cmd:"" help:"Go on after 'relay pause'."`
-	Import relayImport `cmd:"" help:"Make a configuration of a Debezium connector's."`
+	Run     relayRun     `cmd:"" default:"withargs" help:"Stream the outbox to Kafka (the default)."`
+	Status  relayStatus  `cmd:"" help:"Where each relay of this database is, and how far behind."`
+	Pause   relayPause   `cmd:"" help:"Send nothing until 'relay resume'; for all relays of the slot."`
+	Resume  relayResume  `cmd:"" help:"Go on after 'relay pause'."`
+	Redrive relayRedrive `cmd:"" help:"Send parked rows, and what waits behind them, in the order of their keys."`
+	Discard relayDiscard `cmd:"" help:"Give parked rows up, and let what waits behind them go."`
+	Import  relayImport  `cmd:"" help:"Make a configuration of a Debezium connector's."`
 }
 
 type relayStatus struct {
@@ -62,6 +64,8 @@ type relayRun struct {
 	Pprof       bool   `help:"Serve Go profiles at /debug/pprof/ of --ops-listen." name:"pprof"`
 	Slot        string `help:"Replication slot." default:"gapless"`
 	Publication string `help:"Publication." default:"gapless"`
+
+	OnFault map[string]string `help:"What becomes of rows that cannot be sent, by reason: block-key (the default), skip or halt." mapsep:"," placeholder:"too_large=skip,…"`
 }
 
 func (c *relayRun) Run(ctx context.Context, e *env) error {
@@ -85,13 +89,17 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 	if withShop {
 		wanted = relayTopics(cluster)
 	}
+	onFault := map[string]relay.Policy{}
+	for reason, policy := range c.OnFault {
+		onFault[reason] = relay.Policy(policy)
+	}
 	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: cluster.seeds, Options: cluster.options, MaxRecordBytes: recordBytes, Logger: e.log})
 	if err != nil {
 		return usageError{err}
 	}
 	registry := e.metrics()
 	r, err := relay.New(relay.Config{
-		DatabaseURL: url, Slot: c.Slot, Publication: c.Publication, Tables: tables, Sink: sink, Logger: e.log, Registerer: registry,
+		DatabaseURL: url, Slot: c.Slot, Publication: c.Publication, Tables: tables, OnFault: onFault, Sink: sink, Logger: e.log, Registerer: registry,
 	})
 	if err != nil {
 		return usageError{err}

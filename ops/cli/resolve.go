@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -63,6 +65,8 @@ type RelayFile struct {
 	Slot        string      `yaml:"slot,omitempty"`
 	Publication string      `yaml:"publication,omitempty"`
 	Tables      []TableFile `yaml:"tables,omitempty"`
+
+	OnFault map[string]string `yaml:"on_fault,omitempty"` // reason: block-key, skip or halt
 }
 
 // aliases are the names that the ecosystem uses for three of our variables.
@@ -131,6 +135,15 @@ func (r *resolver) fromFile(flag string) any {
 		v = registry.User
 	case "registry-token-file":
 		v = registry.TokenFile
+	case "on-fault":
+		if len(r.file.Relays) == 0 {
+			return nil
+		}
+		var pairs []string
+		for _, reason := range slices.Sorted(maps.Keys(r.file.Relays[0].OnFault)) {
+			pairs = append(pairs, reason+"="+r.file.Relays[0].OnFault[reason])
+		}
+		v = strings.Join(pairs, ",")
 	case "database-url", "slot", "publication":
 		if len(r.file.Relays) == 0 {
 			return nil
