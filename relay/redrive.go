@@ -114,6 +114,12 @@ func (s *session) record(p *parkedRow) (*format.Record, error) {
 	return r, err
 }
 
+// redriving tells whether requests are being answered.
+func (s *session) redriving() bool {
+	d := &s.redrive
+	return d.asked && !s.paused || d.flying > 0 || len(d.sent) > 0 || len(d.failed) > 0
+}
+
 // redriveJob is what the worker should do about parked rows, or nil.
 func (s *session) redriveJob() func(context.Context) {
 	d := &s.redrive

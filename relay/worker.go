@@ -95,7 +95,10 @@ func (w *wants) due(s *session, now time.Duration) time.Duration {
 	if s.machine.Unproven() {
 		due = min(due, max(quiet-(now-s.lastSend), quiet-(now-w.lastProof), 50*time.Millisecond))
 	}
-	if s.worker.busy {
+	switch { // an outcome does not wake the goroutine while it waits for the server
+	case s.redriving():
+		due = 2 * time.Millisecond // one job follows the other
+	case s.worker.busy:
 		due = 50 * time.Millisecond
 	}
 	return due
