@@ -27,6 +27,7 @@ import (
 type redrive struct {
 	asked   bool            // requests are open
 	learned bool            // the sink has looked at what it takes, for these requests
+	last    bool            // the batch may be the last: look again before more is parked
 	flying  int             // records that the sink has not answered for
 	sent    []*parkedRow    // acknowledged, not settled in the table
 	failed  []failure       // refused, not noted in the table
@@ -153,11 +154,14 @@ func (s *session) nextRedriven(ctx context.Context) {
 			s.failed(err)
 			return
 		}
+		// Rows that are parked in between would keep a key that is hot for ever. Every
+		// other time, since what limited the batch may be its bytes.
+		s.redrive.last = len(rows) < redriveRows && !s.redrive.last
 		if len(rows) > 0 {
 			s.sendParked(rows)
 			return
 		}
-		s.redrive.asked, s.redrive.learned = false, false
+		s.redrive.asked, s.redrive.learned, s.redrive.last = false, false, false
 		for key, isBlocked := range keys {
 			if !isBlocked {
 				s.letGo(key)

@@ -112,9 +112,9 @@ func (s *session) jobs(now time.Duration) {
 	again := s.redriveJob()
 	s.worker.turn = !s.worker.turn
 	switch {
-	case again != nil && (s.worker.turn || len(s.parking) == 0 && s.worker.save == nil):
+	case again != nil && (s.worker.turn || s.redrive.last || len(s.parking) == 0 && s.worker.save == nil):
 		s.worker.do(again)
-	case len(s.parking) > 0:
+	case len(s.parking) > 0 && !(s.redrive.last && s.redriving()):
 		s.worker.do(s.storeParked())
 	case s.worker.save != nil:
 		save := s.worker.save
