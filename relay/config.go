@@ -34,6 +34,8 @@ type Config struct {
 	// (format.Reasons); BlockKey where it names none.
 	OnFault map[string]Policy
 
+	Retention Retention // default: nothing is removed
+
 	// Sink takes the records. The relay closes it when Run ends.
 	Sink Sink
 
@@ -91,6 +93,9 @@ func (c Config) validate() error {
 		fault("DatabaseURL: %w", err)
 	}
 	if err := validatePolicies(c.OnFault); err != nil {
+		faults = append(faults, err)
+	}
+	if err := c.Retention.validate(); err != nil {
 		faults = append(faults, err)
 	}
 	if c.Sink == nil {

@@ -86,8 +86,8 @@
 //
 // # What it does not do
 //
-// It does not order across keys, does not remove rows from the outbox, does
-// not create topics, does not look at payloads, and never runs a SELECT on a
+// It does not order across keys, removes no row from the outbox unless Retention
+// says so, does not create topics, does not look at payloads, and never runs a SELECT on a
 // published table while streaming (only at a start that finds something odd).
 // It does keep the outbox's daily partitions a fortnight ahead, once an hour:
 // where no API runs nobody else would.
@@ -104,6 +104,8 @@
 //	gapless_relay_unpublished_bytes              WAL known of and not acknowledged
 //	gapless_relay_queue_records, _queue_bytes    in flight
 //	gapless_relay_progress_writes_total{result}  stored, failed
+//	gapless_relay_partitions_dropped_total       of gapless.outbox, by retention
+//	gapless_relay_rows_deleted_total{table}      of tables of one's own, by retention
 //	gapless_relay_reconnects_total{peer,reason}  streams started again
 //	gapless_relay_leader, gapless_relay_holding, gapless_relay_paused  0 or 1
 //	gapless_rows_parked                          rows parked or waiting

@@ -21,11 +21,14 @@ type metrics struct {
 	holding         prometheus.Gauge
 	rowsParked      prometheus.Gauge
 	progressWrites  *prometheus.CounterVec
+	rowsDeleted     *prometheus.CounterVec
 	slotActive      prometheus.Gauge
 	slotRetained    prometheus.Gauge
 	slotSafe        prometheus.Gauge
 	slotStatus      *prometheus.GaugeVec
 	slotUnconfirmed prometheus.Gauge
+
+	partitionsDropped prometheus.Counter
 
 	topics map[string]*topicMetrics
 }
@@ -49,19 +52,23 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 		})
 	}
 	m := &metrics{
-		events:          counters("gapless_relay_events_total", "Rows handled, by topic and result: published, parked, waiting, redriven, failed.", "topic", "result"),
-		publish:         histogram("gapless_relay_publish_duration_seconds", "From handing a record to the sink to its acknowledgement."),
-		commitToAck:     histogram("gapless_relay_commit_to_ack_seconds", "From a row's commit, by the server's clock, to its acknowledgement, by ours."),
-		reconnects:      counters("gapless_relay_reconnects_total", "Streams started again, by the peer that failed and the reason.", "peer", "reason"),
-		lag:             gauge("gapless_relay_lag_seconds", "Time since the commit of the oldest event in flight; 0 when none is."),
-		unpublished:     gauge("gapless_relay_unpublished_bytes", "WAL the server has told of and that is not acknowledged."),
-		queueRecords:    gauge("gapless_relay_queue_records", "Records in flight."),
-		queueBytes:      gauge("gapless_relay_queue_bytes", "Bytes of the records in flight."),
-		leader:          gauge("gapless_relay_leader", "1 while this relay holds the slot."),
-		paused:          gauge("gapless_relay_paused", "1 while an operator has paused this relay."),
-		holding:         gauge("gapless_relay_holding", "1 while the sink does not acknowledge."),
-		rowsParked:      gauge("gapless_rows_parked", "Rows in gapless.parked that are not sent and not discarded."),
-		progressWrites:  counters("gapless_relay_progress_writes_total", "Writes of the progress record, by result: stored, failed.", "result"),
+		events:         counters("gapless_relay_events_total", "Rows handled, by topic and result: published, parked, waiting, redriven, failed.", "topic", "result"),
+		publish:        histogram("gapless_relay_publish_duration_seconds", "From handing a record to the sink to its acknowledgement."),
+		commitToAck:    histogram("gapless_relay_commit_to_ack_seconds", "From a row's commit, by the server's clock, to its acknowledgement, by ours."),
+		reconnects:     counters("gapless_relay_reconnects_total", "Streams started again, by the peer that failed and the reason.", "peer", "reason"),
+		lag:            gauge("gapless_relay_lag_seconds", "Time since the commit of the oldest event in flight; 0 when none is."),
+		unpublished:    gauge("gapless_relay_unpublished_bytes", "WAL the server has told of and that is not acknowledged."),
+		queueRecords:   gauge("gapless_relay_queue_records", "Records in flight."),
+		queueBytes:     gauge("gapless_relay_queue_bytes", "Bytes of the records in flight."),
+		leader:         gauge("gapless_relay_leader", "1 while this relay holds the slot."),
+		paused:         gauge("gapless_relay_paused", "1 while an operator has paused this relay."),
+		holding:        gauge("gapless_relay_holding", "1 while the sink does not acknowledge."),
+		rowsParked:     gauge("gapless_rows_parked", "Rows in gapless.parked that are not sent and not discarded."),
+		progressWrites: counters("gapless_relay_progress_writes_total", "Writes of the progress record, by result: stored, failed.", "result"),
+		rowsDeleted:    counters("gapless_relay_rows_deleted_total", "Relayed rows deleted from tables of one's own.", "table"),
+		partitionsDropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "gapless_relay_partitions_dropped_total", Help: "Partitions of the outbox dropped after all of their rows were relayed.", ConstLabels: labels,
+		}),
 		slotActive:      gauge("gapless_slot_active", "1 while a walsender serves the slot."),
 		slotRetained:    gauge("gapless_slot_retained_bytes", "WAL that the slot keeps on the server's disk."),
 		slotSafe:        gauge("gapless_slot_safe_bytes", "WAL that may still be written before the slot is lost; -1 without a limit."),
@@ -74,7 +81,7 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.events, m.publish, m.commitToAck, m.reconnects, m.lag, m.unpublished, m.queueRecords, m.queueBytes, m.leader, m.paused,
-		m.holding, m.rowsParked, m.progressWrites, m.slotActive, m.slotRetained, m.slotSafe, m.slotStatus, m.slotUnconfirmed,
+		m.holding, m.rowsParked, m.progressWrites, m.rowsDeleted, m.partitionsDropped, m.slotActive, m.slotRetained, m.slotSafe, m.slotStatus, m.slotUnconfirmed,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err

@@ -83,7 +83,7 @@ type session struct {
 	holding    bool
 	asked      time.Duration
 	warned     map[string]bool
-	diagnosing sync.WaitGroup
+	background sync.WaitGroup
 
 	sample   uint64 // the record whose way through the sink is timed
 	sampleAt time.Time
@@ -184,7 +184,10 @@ func (s *session) now() time.Duration { return time.Since(s.began) }
 
 func (s *session) run(ctx context.Context) error {
 	s.worker.start(context.WithoutCancel(ctx))
-	defer s.diagnosing.Wait()
+	defer s.background.Wait()
+	beside, done := context.WithCancel(ctx)
+	defer done()
+	s.tend(beside)
 	defer s.worker.stop(ctx, s.r.cfg.StopTimeout)
 	defer s.publish()
 	stop := context.AfterFunc(ctx, s.conn.Interrupt)

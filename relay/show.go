@@ -85,7 +85,7 @@ func (s *session) hold(ctx context.Context, now, silent time.Duration) {
 		return
 	}
 	s.asked = max(now, 1)
-	s.diagnosing.Go(func() {
+	s.background.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 		defer cancel()
 		err := d.Diagnose(ctx)

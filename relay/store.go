@@ -38,7 +38,7 @@ func openStore(ctx context.Context, cfg Config) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse database URL: %w", err)
 	}
-	c.MaxConns = 2
+	c.MaxConns = int32(2 + min(2, len(cfg.Retention.Tables)))
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = connectTimeout
 	}

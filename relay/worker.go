@@ -114,7 +114,7 @@ func (s *session) jobs(now time.Duration) {
 	switch {
 	case again != nil && (s.worker.turn || s.redrive.last || len(s.parking) == 0 && s.worker.save == nil):
 		s.worker.do(again)
-	case len(s.parking) > 0 && !(s.redrive.last && s.redriving()):
+	case len(s.parking) > 0 && (!s.redrive.last || !s.redriving()):
 		s.worker.do(s.storeParked())
 	case s.worker.save != nil:
 		save := s.worker.save

@@ -26,3 +26,13 @@ var OutboxAppendOne string
 //
 //go:embed outbox_events.sql
 var OutboxEvents string
+
+// OutboxRetire takes old partitions off the outbox.
+//
+//go:embed outbox_retire.sql
+var OutboxRetire string
+
+// OutboxDropRetired drops what was taken off.
+//
+//go:embed outbox_drop_retired.sql
+var OutboxDropRetired string

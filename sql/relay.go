@@ -157,3 +157,8 @@ var RelayRedriveBlocked string
 //
 //go:embed relay_request_finish.sql
 var RelayRequestFinish string
+
+// RelayDeleteRelayed deletes old rows of a foreign outbox table.
+//
+//go:embed relay_delete_relayed.sql
+var RelayDeleteRelayed string

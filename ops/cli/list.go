@@ -27,6 +27,27 @@ func (l listing) valid() error {
 	return nil
 }
 
+// age is a duration that may be given in days.
+type age struct{ time.Duration }
+
+// UnmarshalText is what kong and the configuration file read it with.
+func (a *age) UnmarshalText(text []byte) error {
+	v := string(text)
+	if days, ok := strings.CutSuffix(v, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err == nil {
+			a.Duration = time.Duration(n) * 24 * time.Hour
+			return nil
+		}
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is no duration such as 90s, 36h or 7d", v)
+	}
+	a.Duration = d
+	return nil
+}
+
 // since is a moment, given as such or as a distance from now.
 type since struct{ time.Time }
 

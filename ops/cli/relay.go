@@ -65,6 +65,8 @@ type relayRun struct {
 	Slot        string `help:"Replication slot." default:"gapless"`
 	Publication string `help:"Publication." default:"gapless"`
 
+	Retention age `help:"Drop daily partitions of gapless.outbox that are this old (7d, 36h) and relayed; 0 keeps all." default:"0"`
+
 	OnFault map[string]string `help:"What becomes of rows that cannot be sent, by reason: block-key (the default), skip or halt." mapsep:"," placeholder:"too_large=skip,…"`
 }
 
@@ -99,7 +101,8 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 	}
 	registry := e.metrics()
 	r, err := relay.New(relay.Config{
-		DatabaseURL: url, Slot: c.Slot, Publication: c.Publication, Tables: tables, OnFault: onFault, Sink: sink, Logger: e.log, Registerer: registry,
+		DatabaseURL: url, Slot: c.Slot, Publication: c.Publication, Tables: tables, OnFault: onFault, Sink: sink,
+		Retention: relay.Retention{Outbox: c.Retention.Duration, Tables: e.file.retentions()}, Logger: e.log, Registerer: registry,
 	})
 	if err != nil {
 		return usageError{err}

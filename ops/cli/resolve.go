@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 	"gopkg.in/yaml.v3"
 
+	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/relay/format"
 )
 
@@ -66,7 +67,8 @@ type RelayFile struct {
 	Publication string      `yaml:"publication,omitempty"`
 	Tables      []TableFile `yaml:"tables,omitempty"`
 
-	OnFault map[string]string `yaml:"on_fault,omitempty"` // reason: block-key, skip or halt
+	OnFault   map[string]string `yaml:"on_fault,omitempty"`  // reason: block-key, skip or halt
+	Retention string            `yaml:"retention,omitempty"` // of gapless.outbox: 7d, 0 keeps all
 }
 
 // aliases are the names that the ecosystem uses for three of our variables.
@@ -144,7 +146,7 @@ func (r *resolver) fromFile(flag string) any {
 			pairs = append(pairs, reason+"="+r.file.Relays[0].OnFault[reason])
 		}
 		v = strings.Join(pairs, ",")
-	case "database-url", "slot", "publication":
+	case "database-url", "slot", "publication", "retention":
 		if len(r.file.Relays) == 0 {
 			return nil
 		}
@@ -152,6 +154,7 @@ func (r *resolver) fromFile(flag string) any {
 			"database-url": r.file.Relays[0].DatabaseURL,
 			"slot":         r.file.Relays[0].Slot,
 			"publication":  r.file.Relays[0].Publication,
+			"retention":    r.file.Relays[0].Retention,
 		}[flag]
 	}
 	if tls := kafka.TLS; tls != nil {
@@ -224,6 +227,20 @@ func (f *File) tables() (map[string]format.Format, error) {
 		tables[t.Table] = f
 	}
 	return tables, nil
+}
+
+// retentions are the tables' of one's own.
+func (f *File) retentions() map[string]relay.TableRetention {
+	if f == nil || len(f.Relays) == 0 {
+		return nil
+	}
+	all := map[string]relay.TableRetention{}
+	for _, t := range f.Relays[0].Tables {
+		if t.Retention != nil {
+			all[t.Table] = relay.TableRetention{After: t.Retention.After.Duration, Column: t.Retention.Column}
+		}
+	}
+	return all
 }
 
 // configPath finds --config before kong parses, because the file answers for

@@ -25,8 +25,16 @@ type TableFile struct {
 	Expand    *ExpandFile    `yaml:"expand_json,omitempty"`
 	Types     *TypesFile     `yaml:"types,omitempty"`
 
+	Retention *RetentionFile `yaml:"retention,omitempty"` // of a table of one's own
+
 	ServerName      string `yaml:"server_name,omitempty"`      // topic.prefix: names the schema of an envelope
 	ExtendedHeaders bool   `yaml:"extended_headers,omitempty"` // the __debezium.context headers
+}
+
+// RetentionFile says when relayed rows are deleted.
+type RetentionFile struct {
+	After  age    `yaml:"after"`            // 0 deletes what is relayed
+	Column string `yaml:"column,omitempty"` // from which after counts
 }
 
 // ColumnsFile names columns.

@@ -213,6 +213,146 @@ CREATE INDEX relay_request_open_idx ON gapless.relay_request (slot) WHERE finish
 
 COMMENT ON TABLE gapless.relay_request IS 'What operators asked the relay to do with parked rows; open while finished_at is null.';
 
+-- Retention: partitions that are old enough are taken off the outbox, and dropped
+-- when each row in them is proven to be relayed, by every relay of this database.
+-- First taken off, then proven: a row that is committed between the proof and the
+-- drop would be gone. Two steps, so that nobody waits for the proof.
+
+-- How many rows of a table, in the outbox's form, some relay is not proven to have
+-- passed. A proof counts on the timeline on which it was taken, once the relay's
+-- position has passed it; a relay without one has proven nothing.
+-- +goose StatementBegin
+CREATE FUNCTION gapless.outbox_unproven(rel regclass, before timestamptz DEFAULT 'infinity') RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    relay    record;
+    n        bigint;
+    unproven bigint := 0;
+BEGIN
+    IF NOT EXISTS (SELECT FROM gapless.relay_progress) THEN
+        RAISE EXCEPTION 'no relay has a progress record, so no row is proven to be relayed' USING ERRCODE = '55000';
+    END IF;
+    FOR relay IN
+        SELECT r.slot,
+               (SELECT p.snapshot
+                FROM jsonb_to_recordset(r.proofs) AS p(system_id text, timeline int, snapshot text, lsn pg_lsn, fingerprint text, at timestamptz)
+                WHERE p.lsn <= r.resume_lsn AND p.system_id = r.system_id AND p.timeline = r.timeline
+                  AND p.fingerprint = r.publication_fingerprint
+                  -- The ids of transactions are used again after a promotion.
+                  AND p.timeline = ('x' || substring(pg_walfile_name(pg_current_wal_insert_lsn()) FOR 8))::bit(32)::int
+                ORDER BY p.at DESC
+                LIMIT 1)::pg_snapshot AS snapshot
+        FROM gapless.relay_progress AS r
+    LOOP
+        IF relay.snapshot IS NULL THEN
+            RAISE EXCEPTION 'the relay of slot % has no proof of what it has relayed', relay.slot USING ERRCODE = '55000',
+                HINT = 'Start it; if it is gone for good, delete its row in gapless.relay_progress.';
+        END IF;
+        EXECUTE format('SELECT count(*) FROM %s WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND created_at < $2', rel)
+        INTO n USING relay.snapshot, before;
+        unproven := greatest(unproven, n);
+    END LOOP;
+    RETURN unproven;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION gapless.outbox_unproven(regclass, timestamptz) IS 'Rows of the outbox, or of a table taken off it, that some relay of this database is not proven to have relayed. Raises 55000 where nothing can be proven.';
+
+-- Takes off what is older than keep, and puts one empty partition in its place: no
+-- created_at is refused. ACCESS EXCLUSIVE on the outbox, once a day, never waiting
+-- longer than lock_timeout.
+-- +goose StatementBegin
+CREATE FUNCTION gapless.outbox_retire(keep interval) RETURNS int
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO, YMD'
+    SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    cutoff date := ((clock_timestamp() - keep) AT TIME ZONE 'UTC')::date; -- the days before it are over
+    past   text;
+    old    record;
+    taken  int := 0;
+BEGIN
+    IF keep < interval '1 day' THEN
+        RAISE EXCEPTION 'keep must be at least a day' USING ERRCODE = '22023';
+    END IF;
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('gapless.outbox_partitions', 0)) THEN
+        RETURN 0; -- another process is at it
+    END IF;
+    -- Only whole partitions: the next begins at the newest bound that is not later than the cutoff.
+    SELECT max(bound) INTO cutoff
+    FROM (SELECT (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''([0-9-]{10})'))[1]::date AS bound, c.relname
+          FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+          WHERE i.inhparent = 'gapless.outbox'::regclass) AS b
+    WHERE bound <= cutoff;
+    past := 'outbox_past_' || to_char(cutoff, 'YYYYMMDD');
+    IF cutoff IS NULL OR to_regclass('gapless.' || past) IS NOT NULL THEN
+        RETURN 0;
+    END IF;
+    -- Before anything is touched: what is not relayed yet stays where people look.
+    IF gapless.outbox_unproven('gapless.outbox', cutoff::timestamptz) > 0 THEN
+        RETURN 0;
+    END IF;
+    EXECUTE format('CREATE TABLE gapless.%I (LIKE gapless.outbox INCLUDING ALL)', past);
+    FOR old IN
+        SELECT c.oid::regclass AS rel
+        FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'gapless.outbox'::regclass
+          AND (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''([0-9-]{10})'))[1]::date <= cutoff
+        ORDER BY c.relname
+    LOOP
+        EXECUTE format('ALTER TABLE gapless.outbox DETACH PARTITION %s', old.rel);
+        EXECUTE format('COMMENT ON TABLE %s IS %L', old.rel, 'gapless: taken off the outbox by retention');
+        taken := taken + 1;
+    END LOOP;
+    EXECUTE format('ALTER TABLE gapless.outbox ATTACH PARTITION gapless.%I FOR VALUES FROM (MINVALUE) TO (%L)', past, cutoff || ' 00:00:00+00');
+    RETURN taken;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION gapless.outbox_retire(interval) IS 'Takes the partitions off the outbox whose days are longer ago than keep, when all their rows are proven to be relayed; gapless.outbox_drop_retired() drops them. Returns how many. Raises 55P03 when a long transaction is in the way, 55000 where nothing can be proven.';
+
+-- Drops what was taken off, table by table, when it is proven. A table whose rows are
+-- not stays, and is tried again by the next call.
+-- +goose StatementBegin
+CREATE FUNCTION gapless.outbox_drop_retired(OUT dropped int, OUT kept int) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET lock_timeout = '1s'
+AS $$
+DECLARE
+    old record;
+BEGIN
+    dropped := 0;
+    kept := 0;
+    FOR old IN
+        SELECT c.oid::regclass AS rel
+        FROM pg_class AS c
+        WHERE c.relnamespace = 'gapless'::regnamespace AND c.relkind = 'r' AND NOT c.relispartition AND c.relname LIKE 'outbox\_p%'
+          AND obj_description(c.oid, 'pg_class') = 'gapless: taken off the outbox by retention'
+        ORDER BY c.relname
+    LOOP
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', old.rel);
+        IF gapless.outbox_unproven(old.rel) > 0 THEN
+            kept := kept + 1;
+        ELSE
+            EXECUTE format('DROP TABLE %s', old.rel);
+            dropped := dropped + 1;
+        END IF;
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION gapless.outbox_drop_retired() IS 'Drops the tables that gapless.outbox_retire has taken off, when every row in them is proven to be relayed. Returns how many are dropped, and how many are not proven yet.';
+REVOKE EXECUTE ON FUNCTION gapless.outbox_unproven(regclass, timestamptz), gapless.outbox_retire(interval), gapless.outbox_drop_retired() FROM PUBLIC;
+
 -- Rows that the broker would not take, with the record as it would have been.
 CREATE TABLE gapless.parked (
     id               uuid CONSTRAINT parked_pkey PRIMARY KEY DEFAULT gapless.uuid7(),
@@ -257,6 +397,9 @@ FROM unnest(ARRAY['gapless_app', 'gapless_consumer']) AS r;
 SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.relay_control, gapless.relay_request, gapless.parked', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_relay', 'gapless_consumer', 'gapless_readonly']) AS r;
 SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_progress, gapless.relay_control, gapless.relay_request, gapless.parked', 'gapless_relay');
+SELECT gapless.grant_if_role('EXECUTE', f, r)
+FROM unnest(ARRAY['FUNCTION gapless.outbox_unproven(regclass, timestamptz)', 'FUNCTION gapless.outbox_retire(interval)', 'FUNCTION gapless.outbox_drop_retired()']) AS f,
+     unnest(ARRAY['gapless_owner', 'gapless_relay']) AS r;
 SELECT gapless.grant_if_role('EXECUTE', 'FUNCTION gapless.outbox_partitions_create(int)', r)
 FROM unnest(ARRAY['gapless_owner', 'gapless_app', 'gapless_relay']) AS r;
 
@@ -269,5 +412,22 @@ DROP TABLE gapless.relay_control;
 DROP TABLE gapless.relay_progress;
 DROP FUNCTION gapless.append(text, text, text, jsonb, bigint, jsonb, uuid);
 DROP FUNCTION gapless.append(text, text, text, bytea, bigint, jsonb, uuid);
+-- +goose StatementBegin
+DO $$
+DECLARE
+    t regclass;
+BEGIN
+    FOR t IN SELECT c.oid FROM pg_class AS c
+             WHERE c.relnamespace = 'gapless'::regnamespace AND c.relname LIKE 'outbox\_p%' AND NOT c.relispartition AND c.relkind = 'r'
+               AND obj_description(c.oid, 'pg_class') = 'gapless: taken off the outbox by retention'
+    LOOP
+        EXECUTE format('DROP TABLE %s', t);
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
+DROP FUNCTION gapless.outbox_drop_retired();
+DROP FUNCTION gapless.outbox_retire(interval);
+DROP FUNCTION gapless.outbox_unproven(regclass, timestamptz);
 DROP FUNCTION gapless.outbox_partitions_create(int);
 DROP TABLE gapless.outbox;

@@ -1,0 +1,33 @@
+-- Deletes up to $2 rows of a foreign outbox table that every relay of this database
+-- is proven to have relayed, and that are older than $1. The relay puts the table's
+-- quoted name in the place of gapless.outbox, and its column's in that of
+-- created_at. xmin may be a subtransaction's, whose id is above its parent's: below
+-- the oldest transaction that a proof saw running, both are over. xmin is given its
+-- epoch from the newest id. Sequential scan up to the batch, where the oldest rows
+-- lie; row locks.
+WITH relays AS (
+    SELECT (SELECT p.snapshot
+            FROM jsonb_to_recordset(r.proofs) AS p(system_id text, timeline int, snapshot text, lsn pg_lsn, fingerprint text, at timestamptz)
+            WHERE p.lsn <= r.resume_lsn AND p.system_id = r.system_id AND p.timeline = r.timeline
+              AND p.fingerprint = r.publication_fingerprint
+              AND p.timeline = ('x' || substring(pg_walfile_name(pg_current_wal_insert_lsn()) FOR 8))::bit(32)::int
+            ORDER BY p.at DESC
+            LIMIT 1)::pg_snapshot AS snapshot
+    FROM gapless.relay_progress AS r
+), proven AS (
+    SELECT min(pg_snapshot_xmin(snapshot)::text::bigint) AS xmin,
+           pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest
+    FROM relays
+    HAVING bool_and(snapshot IS NOT NULL)
+), old AS (
+    SELECT o.tableoid AS part, o.ctid AS tid
+    FROM proven AS n
+    CROSS JOIN gapless.outbox AS o
+    CROSS JOIN LATERAL (SELECT (n.newest & ~4294967295) | o.xmin::text::bigint AS same_epoch) AS e
+    WHERE (CASE WHEN e.same_epoch > n.newest THEN e.same_epoch - 4294967296 ELSE e.same_epoch END) < n.xmin
+      AND ($1::interval = interval '0' OR o.created_at < clock_timestamp() - $1::interval)
+    LIMIT $2
+)
+DELETE FROM gapless.outbox AS o
+USING old
+WHERE o.tableoid = old.part AND o.ctid = old.tid
