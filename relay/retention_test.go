@@ -208,22 +208,26 @@ func TestRetentionDeletesFromTablesOfOnesOwn(t *testing.T) {
 	cfg.Retention.Tables = map[string]relay.TableRetention{
 		"public.plain": {After: 100 * time.Minute, Column: "made At"}, "public.parted": {},
 	}
+	// A transaction of another test may be older than the last proof, and a proof is
+	// taken after an event.
+	another := func() {
+		s.exec(t, "insert into gapless.outbox (aggregatetype, aggregateid, type) values ('order', 'k', 'T')")
+	}
 	r := run(t, cfg)
 	testkit.Eventually(t, patience, func() error {
 		if plain, parted := s.rows(t, "plain"), s.rows(t, "parted"); plain != 100 && plain != 101 || parted != 0 {
+			another()
 			return fmt.Errorf("%d and %d rows are left", plain, parted)
 		}
 		return nil
 	})
 	s.stored(t, r, 6000)
-	if n := len(sink.records()); n != 6000 {
-		t.Errorf("%d records", n)
-	}
+	sent := len(sink.records()) // no more come
 	// Not before they are relayed.
 	sink.hold()
 	s.exec(t, "insert into parted select gen_random_uuid(), 'a', 'k', 't', 'later', now() from generate_series(1, 7)")
 	testkit.Eventually(t, patience, func() error {
-		if n := len(sink.records()); n != 6007 {
+		if n := len(sink.records()); n != sent+7 {
 			return fmt.Errorf("%d records", n)
 		}
 		return nil
@@ -234,6 +238,7 @@ func TestRetentionDeletesFromTablesOfOnesOwn(t *testing.T) {
 	sink.release()
 	testkit.Eventually(t, patience, func() error {
 		if n := s.rows(t, "parted"); n != 0 {
+			another()
 			return fmt.Errorf("%d rows are left", n)
 		}
 		return nil
