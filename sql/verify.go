@@ -22,11 +22,6 @@ var VerifyOutbox string
 //go:embed verify_outbox_find.sql
 var VerifyOutboxFind string
 
-// VerifySlot tells whether a slot is there.
-//
-//go:embed verify_slot.sql
-var VerifySlot string
-
 // VerifyRelay asks whether the relay has passed an LSN.
 //
 //go:embed verify_relay.sql

@@ -1,4 +1,5 @@
--- The provider's ledger against ours, for orders that are final: one charge for
+-- The provider's ledger against ours, for orders at which nothing is under way:
+-- those that are final, and those in review while their saga waits. One charge for
 -- a payment, equal in state and amounts. A charge that our side never heard of
 -- must be voided. What looks broken but has just changed is too young.
 WITH charge AS (
@@ -9,8 +10,9 @@ WITH charge AS (
     GROUP BY order_id
 ), c AS (
     SELECT order_id::text AS id,
-           CASE WHEN o.status IN ('pending', 'in_review', 'needs_attention') THEN 'young'
-                WHEN o.order_id IS NOT NULL AND v.equal THEN 'ok'
+           CASE WHEN o.status = 'needs_attention' THEN 'parked'
+                WHEN o.status = 'pending' OR o.status = 'in_review' AND NOT w.waits THEN 'young'
+                WHEN o.order_id IS NOT NULL AND v.equal THEN CASE o.status WHEN 'in_review' THEN 'parked' ELSE 'ok' END
                 WHEN greatest(o.updated_at, p.updated_at, c.updated_at) > clock_timestamp() - make_interval(secs => @young::float8) THEN 'young'
                 ELSE 'broken' END AS verdict,
            CASE WHEN o.order_id IS NULL THEN 'there is no such order'
@@ -22,6 +24,7 @@ WITH charge AS (
     FROM payment.payments AS p
     FULL JOIN charge AS c USING (order_id)
     LEFT JOIN checkout.orders AS o USING (order_id)
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM gapless.saga AS s WHERE s.order_id = o.order_id AND s.status = 'waiting') AS waits) AS w
     CROSS JOIN LATERAL (SELECT coalesce(
         CASE WHEN p.charge_id IS NOT NULL
              THEN c.n = 1 AND c.charge_id = p.charge_id AND c.status = p.status AND c.currency = p.currency

@@ -199,6 +199,22 @@ func TestRelayRefusals(t *testing.T) {
 	}
 }
 
+// TestVerifyThatCouldNotJudge must not end as one that could.
+func TestVerifyThatCouldNotJudge(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	slot := db.Slot(t, "cli")
+	if _, err := db.Pool(t).Exec(t.Context(), "insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ('a', 'b', 'c', '{}')"); err != nil {
+		t.Fatal(err)
+	}
+	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
+	r := run(t, nil, "verify", "--database-url", db.URL, "--brokers", brokers, "--slot", slot, "--wait", "0s")
+	if r.code != cli.ExitFailed || strings.Contains(r.stdout, "every invariant holds") || !strings.Contains(r.stdout, "no relay is connected to slot \""+slot) ||
+		!strings.Contains(r.stdout, "start 'gapless relay'") {
+		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+}
+
 func TestMigrateRefusesASlotThatWouldSkip(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewDB(t)

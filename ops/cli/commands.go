@@ -30,6 +30,6 @@ type commands struct {
 
 	Trace   traceCommand    `cmd:"" help:"One order, event, saga or trace id through every store."`
 	Compare compareCommands `cmd:"" help:"Set things against each other."`
-	Verify  verifyCommand   `cmd:"" help:"Check the invariants; exit 1 if one is broken."`
+	Verify  verifyCommand   `cmd:"" help:"Check the invariants; exit 1 if one is broken or could not be judged."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
 }

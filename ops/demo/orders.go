@@ -70,7 +70,7 @@ func (st *stage) judge(ctx context.Context) (*verify.Report, error) {
 
 // settled tells that everything could be judged.
 func settled(v *verify.Report) bool {
-	return len(v.Incomplete) == 0 && !slices.ContainsFunc(v.Invariants, func(i verify.Invariant) bool { return i.TooYoung > 0 })
+	return len(v.Incomplete) == 0 && len(v.Absent) == 0 && !slices.ContainsFunc(v.Invariants, func(i verify.Invariant) bool { return i.TooYoung > 0 })
 }
 
 func (st *stage) tellLoad(r *load.Report) {

@@ -39,10 +39,12 @@
 // record of their partition, records older than the oldest partition of outbox
 // or inbox.
 //
-// When the relay does not pass the LSN within Config.Wait, or Kafka's end moves
-// away, the rows in question are too young and [Report.Incomplete] says why. A
-// report that is incomplete proves less than one that is not; a caller that must
-// not pass over it asks for both.
+// When the relay does not pass the LSN within Config.Wait, rows that are not in
+// Kafka are too young, and [Report.Incomplete] says why and what to do. A report
+// that is incomplete proves less than one that is not: [Report.Holds] is false
+// then. It is not when something is merely too young, or not in this database at
+// all ([Report.Absent]); a caller that must not pass over that either asks for
+// both.
 //
 // # What it does not do
 //

@@ -12,8 +12,12 @@ type Report struct {
 	Took       time.Duration `json:"took_ns"`
 	Cut        Cut           `json:"cut"`
 	Invariants []Invariant   `json:"invariants"`
-	// Incomplete says what could not be judged, and why: empty is best.
+	// Incomplete says, a line each, what could not be judged, why, and what to do:
+	// empty is best.
 	Incomplete []string `json:"incomplete,omitempty"`
+	// Absent says what is not judged because it is not in this database, or was
+	// not asked for.
+	Absent []string `json:"absent,omitempty"`
 }
 
 // Cut is where the world was cut for the loss check.
@@ -30,8 +34,20 @@ type Invariant struct {
 	Number int    `json:"number"`
 	Name   string `json:"name"`
 	Counts
-	Checks []Check `json:"checks"`
+	Verdict Verdict `json:"verdict"`
+	Checks  []Check `json:"checks"`
 }
+
+// Verdict on an invariant.
+type Verdict string
+
+// The verdicts.
+const (
+	Holds     Verdict = "holds" // what was judged, and nothing that had to be was not
+	Broken    Verdict = "broken"
+	NotJudged Verdict = "not judged" // in part at least: Report.Incomplete says why
+	NotHere   Verdict = "not here"   // the tables that it speaks of
+)
 
 // Check is one way to look at an invariant.
 type Check struct {
@@ -65,12 +81,31 @@ func (r *Report) Broken() bool {
 	return false
 }
 
+// Holds tells whether every invariant that there is to judge was judged and
+// holds.
+func (r *Report) Holds() bool { return !r.Broken() && len(r.Incomplete) == 0 }
+
+// conclude gives each invariant its verdict.
+func (r *Report) conclude() {
+	for i := range r.Invariants {
+		switch v := &r.Invariants[i]; {
+		case v.Broken > 0:
+			v.Verdict = Broken
+		case v.Verdict == NotJudged:
+		case len(v.Checks) == 0:
+			v.Verdict = NotHere
+		default:
+			v.Verdict = Holds
+		}
+	}
+}
+
 // WriteText writes the report as a table, each breach below its invariant.
 func (r *Report) WriteText(w io.Writer) error {
-	fmt.Fprintf(w, "%-17s %10s %10s %10s %10s %10s\n", "INVARIANT", "JUDGED", "TOO YOUNG", "PARKED", "EXPIRED", "BROKEN")
+	fmt.Fprintf(w, "%-17s %10s %10s %10s %10s %10s  %s\n", "INVARIANT", "JUDGED", "TOO YOUNG", "PARKED", "EXPIRED", "BROKEN", "VERDICT")
 	for i := range r.Invariants {
 		v := &r.Invariants[i]
-		fmt.Fprintf(w, "%d %-15s %10d %10d %10d %10d %10d\n", v.Number, v.Name, v.Judged, v.TooYoung, v.Parked, v.Expired, v.Broken)
+		fmt.Fprintf(w, "%d %-15s %10d %10d %10d %10d %10d  %s\n", v.Number, v.Name, v.Judged, v.TooYoung, v.Parked, v.Expired, v.Broken, v.Verdict)
 	}
 	for i := range r.Invariants {
 		for _, c := range r.Invariants[i].Checks {
@@ -87,18 +122,23 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 	}
 	fmt.Fprintln(w)
-	for _, why := range r.Incomplete {
-		fmt.Fprintf(w, "incomplete: %s\n", why)
+	for _, why := range r.Absent {
+		fmt.Fprintf(w, "not here: %s\n", why)
 	}
 	verdict := "every invariant holds"
 	switch {
 	case r.Broken():
 		verdict = "broken"
 	case len(r.Incomplete) > 0:
-		verdict = "what could be judged holds"
+		verdict = "not every invariant was judged"
+	case len(r.Absent) > 0:
+		verdict = "every invariant that is here holds"
 	}
 	_, err := fmt.Fprintf(w, "%s: %d rows, %d records (%d repeats), cut at %s, %s\n",
 		verdict, r.Cut.Rows, r.Cut.Records, r.Cut.Repeats, r.Cut.LSN, r.Took.Round(time.Millisecond))
+	for _, why := range r.Incomplete { // last, for it says what to do
+		_, err = fmt.Fprintf(w, "not judged: %s\n", why)
+	}
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,6 +45,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 			return Report{}, err
 		}
 	}
+	r.report.conclude()
 	r.report.Took = time.Since(r.report.StartedAt)
 	return r.report, nil
 }
@@ -55,7 +57,8 @@ type run struct {
 	report Report
 
 	schema schema
-	passed bool // the relay, the cut
+	passed bool   // the relay, the cut
+	behind string // why it has not
 }
 
 // schema is what the database holds, and how far back.
@@ -68,8 +71,15 @@ type schema struct {
 	InboxFloor   *time.Time
 }
 
-func (r *run) incomplete(format string, args ...any) {
+// incomplete notes that an invariant is there to be judged and was not.
+func (r *run) incomplete(number int, format string, args ...any) {
+	r.report.Invariants[number-1].Verdict = NotJudged
 	r.report.Incomplete = append(r.report.Incomplete, fmt.Sprintf(format, args...))
+}
+
+// absent notes that what an invariant, or a part of it, speaks of is not here.
+func (r *run) absent(format string, args ...any) {
+	r.report.Absent = append(r.report.Absent, fmt.Sprintf(format, args...))
 }
 
 func (r *run) readSchema(ctx context.Context) error {
@@ -124,52 +134,75 @@ func (r *run) snapshot(ctx context.Context, f func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, r.Pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, f)
 }
 
-// hasSlot tells whether the relay's slot is there; an error says nothing.
-func (r *run) hasSlot(ctx context.Context) bool {
-	var found bool
-	err := r.Pool.QueryRow(ctx, sql.VerifySlot, r.Slot).Scan(&found)
-	return found || err != nil
+// standing is where a relay is.
+type standing struct {
+	Position     *string  `db:"position"`
+	Passed       bool     `db:"passed"`
+	Active       bool     `db:"active"`
+	SlotDatabase string   `db:"slot_database"` // "": there is no such slot
+	Database     string   `db:"database"`
+	Others       []string `db:"others"` // slots of this database's relays but for this
 }
 
-// awaitRelay waits until the relay has passed the cut.
+// awaitRelay waits until the relay has passed the cut, and keeps why it has not:
+// whether that matters is seen once Kafka is read.
 func (r *run) awaitRelay(ctx context.Context) error {
 	args := pgx.StrictNamedArgs{"slot": r.Slot, "lsn": r.report.Cut.LSN}
 	deadline := time.Now().Add(r.Wait)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		var position *string
-		var active bool
-		if err := r.Pool.QueryRow(ctx, sql.VerifyRelay, args).Scan(&position, &r.passed, &active); err != nil {
+		rows, _ := r.Pool.Query(ctx, sql.VerifyRelay, args)
+		s, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[standing])
+		if err != nil {
 			return fmt.Errorf("read position of the relay: %w", err)
 		}
-		if position != nil {
-			r.report.Cut.Relay = *position
+		if s.Position != nil {
+			r.report.Cut.Relay = *s.Position
 		}
-		if r.passed {
+		if r.passed = s.Passed; r.passed {
 			return nil
 		}
-		r.Progress(Progress{Step: "wait for the relay"})
-		if time.Now().After(deadline) {
-			switch {
-			case position == nil:
-				r.incomplete("no relay has ever run on slot %q: rows that are not in Kafka are too young", r.Slot)
-			case !active && !r.hasSlot(ctx):
-				return fmt.Errorf("slot %q does not exist: rows before %s that are not in Kafka will not come by themselves; start 'gapless relay', which says how to go on",
-					r.Slot, r.report.Cut.LSN)
-			case !active:
-				r.incomplete("no relay is connected to slot %q, which stands at %s: rows before %s that are not in Kafka are too young", r.Slot, *position, r.report.Cut.LSN)
-			default:
-				r.incomplete("the relay of slot %q stands at %s and did not reach %s within %s: rows that are not in Kafka are too young", r.Slot, *position, r.report.Cut.LSN, r.Wait)
+		if s.foreign() || time.Now().After(deadline) {
+			r.behind = s.why(r.Slot, r.report.Cut.LSN, r.Wait)
+			if s.unknown() {
+				r.incomplete(1, "%s", r.behind)
 			}
 			return nil
 		}
+		r.Progress(Progress{Step: "wait for the relay"})
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
 		}
 	}
+}
+
+// foreign: no relay of this database will ever move that slot.
+func (s standing) foreign() bool { return s.SlotDatabase != "" && s.SlotDatabase != s.Database }
+
+// unknown: nothing tells that this slot is a relay's of this database, so that
+// it may be misspelt.
+func (s standing) unknown() bool { return s.Position == nil }
+
+// why tells in one line what keeps rows from being judged, and how to mend it.
+func (s standing) why(slot, lsn string, wait time.Duration) string {
+	remedy := "start 'gapless relay', or name its slot with --slot"
+	if len(s.Others) > 0 {
+		remedy += " (here are " + strings.Join(s.Others, ", ") + ")"
+	}
+	switch {
+	case s.foreign():
+		return fmt.Sprintf("slot %q is of database %q, not of %q, and tells nothing of it: %s", slot, s.SlotDatabase, s.Database, remedy)
+	case s.unknown():
+		return fmt.Sprintf("no relay has ever run on slot %q: %s", slot, remedy)
+	case s.SlotDatabase == "":
+		return fmt.Sprintf("slot %q does not exist any more, and its relay came to %s, not to %s: start 'gapless relay', which says how to go on", slot, *s.Position, lsn)
+	case !s.Active:
+		return fmt.Sprintf("no relay is connected to slot %q, which stands at %s, not at %s: %s", slot, *s.Position, lsn, remedy)
+	}
+	return fmt.Sprintf("the relay of slot %q stands at %s and did not reach %s within %s: wait longer with --wait, or see 'gapless relay status'", slot, *s.Position, lsn, wait)
 }
 
 // readParked comes after the relay has passed the cut and before Kafka's ends: a

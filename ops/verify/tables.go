@@ -44,7 +44,7 @@ var tableChecks = []tableCheck{
 // judgeTables runs every check on one snapshot.
 func (r *run) judgeTables(ctx context.Context) error {
 	if !participants(r.schema) {
-		r.incomplete("this database does not hold the whole order pipeline: conservation, termination and read models are judged only where their tables are")
+		r.absent("this database does not hold the whole order pipeline: 5, 6 and 7 are judged as far as their tables are here")
 	}
 	return r.snapshot(ctx, func(tx pgx.Tx) error {
 		for i, c := range tableChecks {

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gapless/gapless/internal/kafkaserver"
+	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/ops/verify"
 )
 
@@ -198,6 +199,13 @@ func TestEachBreachIsNamed(t *testing.T) {
 			w.exec("UPDATE sandbox.charges SET status = 'refunded', refunded_minor = 900 WHERE order_id = $1", order)
 			return order.String()
 		}, nil},
+		{"order in review that was captured", 5, func(w *world, order uuid.UUID, _ event) string {
+			w.exec("UPDATE gapless.saga SET status = 'waiting', finished_at = NULL WHERE saga_id = $1", order)
+			w.exec("UPDATE checkout.orders SET status = 'in_review', confirmed_at = NULL WHERE order_id = $1", order)
+			w.exec("DELETE FROM loyalty.points")
+			w.exec("DELETE FROM analytics.sales_by_hour")
+			return order.String()
+		}, nil},
 		{"charge of an order that does not exist", 5, func(w *world, _ uuid.UUID, _ event) string {
 			order := uuid.New()
 			w.exec(`INSERT INTO sandbox.charges (charge_id, order_id, token, status, currency, amount_minor) VALUES ('ch_3', $1, 'tok_ok', 'authorized', 'USD', 1)`, order)
@@ -329,12 +337,81 @@ func TestALaggingRelayIsNoLoss(t *testing.T) {
 	if r.Broken() || r.Invariants[0].TooYoung != 1 {
 		t.Errorf("%v, loss %+v", breaches(r), r.Invariants[0].Counts)
 	}
-	if len(r.Incomplete) != 1 || !strings.Contains(r.Incomplete[0], "0/1") {
+	if len(r.Incomplete) != 1 || !strings.Contains(r.Incomplete[0], "0/1") || !strings.Contains(r.Incomplete[0], "start 'gapless relay'") {
 		t.Errorf("incomplete: %v", r.Incomplete)
+	}
+	if r.Holds() || r.Invariants[0].Verdict != verify.NotJudged || r.Invariants[1].Verdict != verify.Holds {
+		t.Errorf("holds: %t, %+v", r.Holds(), r.Invariants[:2])
 	}
 	w.pass()
 	if r := w.verify(); !r.Broken() || !strings.Contains(breaches(r)[0], e.id.String()) {
 		t.Errorf("once the relay has passed it: %v", breaches(r))
+	}
+}
+
+// TestAStoppedRelayThatSentEverything: its rows are judged by what Kafka has.
+func TestAStoppedRelayThatSentEverything(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.order("confirmed")
+	w.relay()
+	slot := w.db.Slot(t, "verify")
+	w.exec("UPDATE gapless.relay_progress SET resume_lsn = '0/1', slot = '" + slot + "'")
+	if r := w.verify(func(c *verify.Config) { c.Slot = slot }); !r.Holds() || r.Invariants[0].TooYoung != 0 {
+		t.Errorf("%v; incomplete: %v, %+v", breaches(r), r.Incomplete, r.Invariants[0].Counts)
+	}
+}
+
+// TestASlotThatIsNoRelaysOfThisDatabase must not vouch for it.
+func TestASlotThatIsNoRelaysOfThisDatabase(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	own := w.db.Slot(t, "verify")
+	other := pgtest.NewDB(t)
+	foreign := other.Slot(t, "verify")
+	order, _ := w.order("confirmed")
+	w.relay()
+	w.exec("DELETE FROM gapless.relay_progress")
+	w.append("stock", order.String(), "StockReleased", 2, uuid.Nil)
+	// Ahead of all that this database has.
+	if _, err := other.Pool(t).Exec(t.Context(), "SELECT pg_replication_slot_advance($1, pg_current_wal_flush_lsn())", foreign); err != nil {
+		t.Fatal(err)
+	}
+	for slot, words := range map[string][]string{
+		foreign:    {"is of database", other.Name, w.db.Name, "--slot", own},
+		"misspelt": {"no relay has ever run", "misspelt", "--slot", own},
+	} {
+		began := time.Now()
+		r := w.verify(func(c *verify.Config) {
+			c.Slot = slot
+			if slot == foreign {
+				c.Wait = time.Minute // which would be for nothing
+			}
+		})
+		if r.Broken() || r.Holds() || len(r.Incomplete) != 1 || r.Invariants[0].TooYoung != 1 || time.Since(began) > 30*time.Second {
+			t.Fatalf("slot %s: %v, incomplete %v, %+v", slot, breaches(r), r.Incomplete, r.Invariants[0].Counts)
+		}
+		for _, word := range words {
+			if !strings.Contains(r.Incomplete[0], word) {
+				t.Errorf("%q is not in: %s", word, r.Incomplete[0])
+			}
+		}
+	}
+}
+
+func TestWhatIsNotHereIsSaid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.order("confirmed")
+	w.relay()
+	w.exec("DROP SCHEMA checkout CASCADE")
+	r := w.verify()
+	if !r.Holds() || len(r.Absent) != 1 || r.Invariants[4].Verdict != verify.NotHere || r.Invariants[0].Verdict != verify.Holds {
+		t.Errorf("%v; incomplete %v, absent %v, %+v", breaches(r), r.Incomplete, r.Absent, r.Invariants)
+	}
+	var text bytes.Buffer
+	if err := r.WriteText(&text); err != nil || strings.Contains(text.String(), "every invariant holds") || !strings.Contains(text.String(), "not here") {
+		t.Errorf("%v: %s", err, &text)
 	}
 }
 
@@ -383,10 +460,20 @@ func TestWhatIsPutAsideIsShown(t *testing.T) {
 	w.exec("UPDATE checkout.orders SET status = 'in_review', confirmed_at = NULL WHERE order_id = $1", review)
 	w.exec("DELETE FROM loyalty.points WHERE order_id = $1", review)
 	w.exec("UPDATE analytics.sales_by_hour SET orders = 1, revenue_minor = 900")
+	w.exec("UPDATE payment.payments SET status = 'authorized', captured_minor = 0 WHERE order_id = $1", review)
+	w.exec("UPDATE sandbox.charges SET status = 'authorized', captured_minor = 0 WHERE order_id = $1", review)
 	w.commit()
 	r := w.verify()
 	if r.Broken() || r.Invariants[0].Parked != 3 || r.Invariants[5].Parked != 1 {
 		t.Errorf("%v; loss %+v, termination %+v", breaches(r), r.Invariants[0].Counts, r.Invariants[5].Counts)
+	}
+	// Its charge, and what is held of it: both can be judged while it waits.
+	if v := r.Invariants[4]; v.Parked != 2 || v.TooYoung != 0 {
+		t.Errorf("conservation %+v", v.Counts)
+	}
+	w.exec("UPDATE gapless.saga SET status = 'compensating', deadline = clock_timestamp() + interval '1 minute' WHERE saga_id = $1", review)
+	if v := w.verify().Invariants[4]; v.Parked != 0 || v.TooYoung != 2 {
+		t.Errorf("conservation of an order that is on its way out of review: %+v", v.Counts)
 	}
 }
 
