@@ -25,6 +25,12 @@ type Config struct {
 	Slot        string // default gapless
 	Publication string // default gapless
 
+	// CreateSlot lets a first start make its slot beside others of the
+	// publication. Without it the relay takes the name for a mistyped one. Where
+	// there is no other slot it makes its own without being told, as long as the
+	// tables are empty.
+	CreateSlot bool
+
 	// Tables maps "schema.table" to its format. Tables of the publication that
 	// are not in it: gapless.outbox is Native, gapless.dead_letter DeadLetter,
 	// all others eventrouter.Config. A nil format leaves a table out.

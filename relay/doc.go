@@ -52,7 +52,9 @@
 //	                                  streaming, too: Postgres 18 passes over what it
 //	                                  does not publish without a word
 //	no slot, but a record             refused
-//	no slot, no record                a slot is made if the tables are empty
+//	no slot, no record                a slot is made if the tables are empty, and the
+//	                                  publication has no other slot whose name may be
+//	                                  meant
 //
 // An incarnation number in the record fences relays that lost the slot and do
 // not know it: their next write of progress finds another number.

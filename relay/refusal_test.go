@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -88,6 +90,102 @@ func TestMakesASlotOnlyForEmptyTables(t *testing.T) {
 	s.exec(t, "select pg_drop_replication_slot($1)", s.slot)
 	s.append(t, "k", "no slot saw this")
 	refusal(t, run(t, s.config(&sink)).ended(), "already has rows")
+}
+
+// A slot under a mistyped name would keep WAL for ever.
+func TestMakesNoSecondSlotUntold(t *testing.T) {
+	t.Parallel()
+	var sink memory
+	typo := func(s *setup) relay.Config {
+		cfg := s.config(&sink)
+		cfg.Slot = s.slot + "x"
+		return cfg
+	}
+	slots := func(t *testing.T, s *setup) (n int) {
+		t.Helper()
+		if err := s.pool.QueryRow(t.Context(), "select count(*) from pg_replication_slots where database = current_database()").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	t.Run("a slot without a record", func(t *testing.T) {
+		t.Parallel()
+		s := newSetup(t)
+		refusal(t, run(t, typo(s)).ended(), s.slot)
+		if n := slots(t, s); n != 1 {
+			t.Errorf("%d slots", n)
+		}
+	})
+	t.Run("a record", func(t *testing.T) {
+		t.Parallel()
+		s := newSetup(t)
+		cfg := s.config(&memory{})
+		cfg.ProofEvery = 20 * time.Millisecond
+		r := run(t, cfg)
+		testkit.Eventually(t, patience, func() error {
+			s.append(t, "k", "1")
+			var known bool // of which publication the record is
+			if err := s.pool.QueryRow(t.Context(), "select coalesce(bool_or(publication_fingerprint <> ''), false) from gapless.relay_progress").Scan(&known); err != nil || !known {
+				return fmt.Errorf("no proof is stored yet: %w", err)
+			}
+			return nil
+		})
+		r.stop()
+		s.exec(t, "delete from gapless.outbox")
+		refusal(t, run(t, typo(s)).ended(), s.slot)
+		// Another publication has slots of its own.
+		s.exec(t, "create table own (id uuid, aggregatetype text, aggregateid text, type text, payload text)")
+		s.exec(t, "create publication own for table own")
+		cfg = typo(s)
+		cfg.Publication = "own"
+		run(t, cfg).become(relay.Streaming)
+	})
+	t.Run("told", func(t *testing.T) {
+		t.Parallel()
+		s := newSetup(t)
+		var log lines
+		cfg := typo(s)
+		cfg.CreateSlot = true
+		cfg.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+		run(t, cfg).become(relay.Streaming)
+		if n := slots(t, s); n != 2 {
+			t.Errorf("%d slots", n)
+		}
+		for line := range strings.Lines(log.String()) {
+			if strings.Count(line, `"slot":`) != 1 {
+				t.Errorf("slot is not named once: %s", line)
+			}
+		}
+	})
+}
+
+// lines is a log that is written while it is read.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// A database that was never migrated has nothing to recover.
+func TestUnmigratedDatabaseIsSentToMigrate(t *testing.T) {
+	t.Parallel()
+	var sink memory
+	s := setup{db: pgtest.NewEmptyDB(t), slot: "nothing"}
+	var r *relay.Refusal
+	if err := run(t, s.config(&sink)).ended(); !errors.As(err, &r) || !strings.Contains(r.Remedy, "migrate up") || len(r.SQL) > 0 {
+		t.Errorf("error %v, want a refusal that sends to migrate up: %+v", err, r)
+	}
 }
 
 // Keepalives move an idle slot past the record. That is no reason to refuse,
@@ -187,14 +285,24 @@ func TestPermanentErrorsEndTheFirstTry(t *testing.T) {
 func TestUnreachableServerIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	var sink memory
+	var log lines
 	s := setup{db: &pgtest.DB{URL: "postgres://nobody@127.0.0.1:1/none"}, slot: "s"}
-	r := run(t, s.config(&sink))
+	cfg := s.config(&sink)
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	r := run(t, cfg)
 	testkit.Eventually(t, patience, func() error {
 		if st := r.Status(); st.Reconnects < 2 || st.State != relay.Starting || st.Reason == "" {
 			return fmt.Errorf("%+v", st)
 		}
 		return nil
 	})
+	const why = "cannot reach Postgres at 127.0.0.1:1: connection refused"
+	if reason := r.Status().Reason; reason != why+": start it, or correct --database-url" {
+		t.Errorf("reason %q", reason)
+	}
+	if text := log.String(); !strings.Contains(text, why+`"`) || !strings.Contains(text, "remedy=") || strings.Contains(text, "stream ended") {
+		t.Errorf("log: %s", text)
+	}
 	r.stop()
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/gapless/gapless/internal/pgconnect"
 	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/format"
 )
@@ -120,7 +121,6 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed bool) 
 	var sink *sinkError
 	switch {
 	case errors.As(err, &refusal):
-		r.log.ErrorContext(ctx, "refused", "what", refusal.What, "remedy", refusal.Remedy)
 		return 0, err
 	case errors.Is(err, errStandby) || slotTaken(err):
 		if r.board.become(Standby, err.Error()) {
@@ -143,8 +143,8 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed bool) 
 		}
 		return pause, nil
 	case publicationUnreadable(err):
-		return 0, refuse("A slot that is older than its publication cannot be read any more."+byHand+
-			dropSlotSQL(r.cfg.Slot)+makeSlotSQL(r.cfg.Slot)+resendSQL(r.cfg.Slot)+followSQL(r.cfg.Slot),
+		return 0, refuseSQL([]string{dropSlotSQL(r.cfg.Slot), makeSlotSQL(r.cfg.Slot), resendSQL(r.cfg.Slot), followSQL(r.cfg.Slot)},
+			"A slot that is older than its publication cannot be read any more. "+byHand,
 			"publication %q was made after slot %q, or was dropped under it", r.cfg.Publication, r.cfg.Slot)
 	case !streamed && permanent(err):
 		return 0, err
@@ -178,9 +178,17 @@ func (r *Relay) resetSink(ctx context.Context) bool {
 func (r *Relay) reconnecting(ctx context.Context, peer, reason string, err error) {
 	r.metrics.reconnects.WithLabelValues(peer, reason).Inc()
 	r.board.update(func(s *Status) { s.Reconnects++ })
+	if what, ok := pgconnect.Describe(err); ok && peer == "postgres" {
+		r.board.become(Starting, what+": "+awayRemedy)
+		r.log.WarnContext(ctx, "postgres is away, waiting for it", "error", what, "remedy", awayRemedy)
+		return
+	}
 	r.board.become(Starting, err.Error())
 	r.log.WarnContext(ctx, "stream ended, trying again", "peer", peer, "error", err)
 }
+
+// awayRemedy is what to do about a server that cannot be reached.
+const awayRemedy = "start it, or correct --database-url"
 
 // postgresReason is a bounded label.
 func postgresReason(err error) string {

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/gapless/gapless/sql"
 )
 
@@ -12,12 +14,19 @@ import (
 // written again must come after the slot, and finds by the record what to write.
 
 func makeSlotSQL(slot string) string {
-	return fmt.Sprintf("SELECT pg_create_logical_replication_slot('%s', 'pgoutput'); ", slot)
+	return fmt.Sprintf("SELECT pg_create_logical_replication_slot('%s', 'pgoutput')", slot)
 }
 
 func dropSlotSQL(slot string) string {
-	return fmt.Sprintf("SELECT pg_drop_replication_slot('%s'); ", slot)
+	return fmt.Sprintf("SELECT pg_drop_replication_slot('%s')", slot)
 }
+
+func makePublicationSQL(publication string) string {
+	return "CREATE PUBLICATION " + quoted(publication) +
+		" FOR TABLE gapless.outbox, gapless.dead_letter WITH (publish = 'insert', publish_via_partition_root = true)"
+}
+
+func quoted(name string) string { return pgx.Identifier{name}.Sanitize() }
 
 var (
 	comment = regexp.MustCompile(`(?m)^--.*\n`)
@@ -32,9 +41,9 @@ func followSQL(slot string) string { return oneLine(sql.RelayFollowSlot, slot) }
 
 func oneLine(statement, slot string) string {
 	text := space.ReplaceAllString(comment.ReplaceAllString(statement, ""), " ")
-	return strings.ReplaceAll(strings.TrimSpace(text), "'gapless'", "'"+slot+"'") + "; "
+	return strings.ReplaceAll(strings.TrimSpace(text), "'gapless'", "'"+slot+"'")
 }
 
 // byHand introduces statements that write rows of gapless.outbox again.
-const byHand = " Stop whatever writes to the outbox, run what follows (other published tables need the like of it)," +
-	" then start the relay; events that were sent already come again with the same id. SQL: "
+const byHand = "Stop whatever writes to the outbox, run the statements (other published tables need the like of them)," +
+	" then start the relay; events that were sent already come again with the same id."

@@ -111,11 +111,13 @@ func (s *setup) version(t *testing.T) (n int) {
 // follow runs the statements of a refusal.
 func (s *setup) follow(t *testing.T, r *relay.Refusal) {
 	t.Helper()
-	_, statements, ok := strings.Cut(r.Remedy, "SQL: ")
-	if !ok {
-		t.Fatalf("no statement in %q", r.Remedy)
+	if len(r.SQL) == 0 {
+		t.Fatalf("no statement with %q", r.Remedy)
 	}
-	for statement := range strings.SplitSeq(strings.TrimSuffix(statements, "; "), "; ") {
+	for _, statement := range r.SQL {
+		if strings.ContainsAny(statement, "\n;") {
+			t.Errorf("no single statement on one line: %s", statement)
+		}
 		s.exec(t, statement)
 	}
 }

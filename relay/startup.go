@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/replication"
 	"github.com/gapless/gapless/sql"
@@ -36,18 +38,22 @@ func refuseServer(v server, cfg Config) error {
 	if v.WALLevel != "logical" {
 		return refuse("Set wal_level = logical and restart the server.", "wal_level is %s, not logical", v.WALLevel)
 	}
+	if !v.Migrated {
+		return refuse("Run 'gapless migrate up'.", "database %q has no schema of Gapless", v.Database)
+	}
 	if !v.PublicationExists {
-		return refuse("Run gapless migrate up if that was never done; else first CREATE PUBLICATION "+cfg.Publication+
-			" FOR TABLE gapless.outbox, gapless.dead_letter WITH (publish = 'insert', publish_via_partition_root = true),"+
-			" naming outbox tables of your own too. A slot that is older than its publication cannot be read any more."+byHand+dropSlotSQL(cfg.Slot)+makeSlotSQL(cfg.Slot)+resendSQL(cfg.Slot)+followSQL(cfg.Slot),
+		return refuseSQL([]string{makePublicationSQL(cfg.Publication), dropSlotSQL(cfg.Slot), makeSlotSQL(cfg.Slot), resendSQL(cfg.Slot), followSQL(cfg.Slot)},
+			"If the name is misspelt, correct --publication. Else make it again, naming outbox tables of your own too. "+
+				"A slot that is older than its publication cannot be read any more. "+byHand,
 			"publication %q does not exist", cfg.Publication)
 	}
 	if len(v.PublicationTables) == 0 {
-		return refuse("Add the outbox tables: ALTER PUBLICATION … ADD TABLE …. If rows were written meanwhile:"+byHand+resendSQL(cfg.Slot),
+		return refuseSQL([]string{resendSQL(cfg.Slot)}, "Add the outbox tables: ALTER PUBLICATION … ADD TABLE …. If rows were written meanwhile: "+byHand,
 			"publication %q has no table", cfg.Publication)
 	}
 	if !v.PublishesInserts {
-		return refuse("Run ALTER PUBLICATION … SET (publish = 'insert'). If rows were written meanwhile:"+byHand+resendSQL(cfg.Slot),
+		return refuseSQL([]string{"ALTER PUBLICATION " + quoted(cfg.Publication) + " SET (publish = 'insert')", resendSQL(cfg.Slot)},
+			"The second statement is for rows that were written meanwhile. "+byHand,
 			"publication %q does not publish inserts", cfg.Publication)
 	}
 	if v.HasDeadLetters && slices.Contains(v.PublicationTables, "gapless.outbox") && !slices.Contains(v.PublicationTables, "gapless.dead_letter") {
@@ -72,9 +78,7 @@ func refuseSlot(v server, cfg Config) error {
 			"slot %q belongs to database %q, not %q", cfg.Slot, v.SlotDatabase, v.Database)
 	}
 	if v.WALStatus == "lost" {
-		return refuse("The slot is of no use any more; what it has lost is in the outbox table."+byHand+
-			dropSlotSQL(cfg.Slot)+makeSlotSQL(cfg.Slot)+resendSQL(cfg.Slot)+followSQL(cfg.Slot),
-			"slot %q has lost WAL that it needs", cfg.Slot)
+		return SlotLost(cfg.Slot)
 	}
 	return nil
 }
@@ -91,8 +95,9 @@ func refuseIdentity(slot string, p progress, sys replication.System, switchPoint
 			"server is on timeline %d, the progress record on %d: it is an old primary", sys.Timeline, p.Timeline)
 	}
 	if p.position.Resume > sys.Flushed && sys.Timeline == p.Timeline {
-		return refuse("If the server is the wrong one, point the relay at the right one. If it has lost commits (restored, or run without fsync), consumers"+
-			" may have events that it does not have: find those first."+byHand+resendSQL(slot)+followSQL(slot),
+		return refuseSQL([]string{resendSQL(slot), followSQL(slot)},
+			"If the server is the wrong one, point the relay at the right one. If it has lost commits (restored, or run without fsync), consumers"+
+				" may have events that it does not have: find those first. "+byHand,
 			"stored position %s is ahead of the server's WAL, which ends at %s", p.position.Resume, sys.Flushed)
 	}
 	if sys.Timeline == p.Timeline {
@@ -103,8 +108,8 @@ func refuseIdentity(slot string, p progress, sys replication.System, switchPoint
 		return err
 	}
 	if p.position.Resume > at || p.position.PartialCommit > at {
-		return refuse("The promoted server did not have all that was relayed, so consumers may have events that it does not have: find those first."+
-			byHand+resendSQL(slot)+followSQL(slot),
+		return refuseSQL([]string{resendSQL(slot), followSQL(slot)},
+			"The promoted server did not have all that was relayed, so consumers may have events that it does not have: find those first. "+byHand,
 			"stored position %s is past %s, where timeline %d left the old one", p.position.Resume, at, sys.Timeline)
 	}
 	return nil
@@ -150,8 +155,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 	}
 	if !s.server.SlotExists {
 		if record != nil {
-			return s, refuse("What was missed is in the outbox table."+byHand+makeSlotSQL(r.cfg.Slot)+resendSQL(r.cfg.Slot)+followSQL(r.cfg.Slot),
-				"slot %q does not exist, but its progress record does", r.cfg.Slot)
+			return s, SlotMissing(r.cfg.Slot)
 		}
 		if err := r.makeSlot(ctx, s.server.PublicationTables); err != nil {
 			return s, err
@@ -199,6 +203,11 @@ func (r *Relay) makeSlot(ctx context.Context, tables []string) error {
 	if err := r.refuseRows(ctx, tables); err != nil {
 		return err
 	}
+	if !r.cfg.CreateSlot {
+		if err := r.refuseSecond(ctx); err != nil {
+			return err
+		}
+	}
 	if err := r.store.exec(ctx, sql.RelaySlotCreate, r.cfg.Slot); err != nil {
 		return fmt.Errorf("create slot %q: %w", r.cfg.Slot, err)
 	}
@@ -208,8 +217,26 @@ func (r *Relay) makeSlot(ctx context.Context, tables []string) error {
 		}
 		return err
 	}
-	r.log.InfoContext(ctx, "slot created", "slot", r.cfg.Slot)
+	r.log.InfoContext(ctx, "slot created")
 	return nil
+}
+
+// refuseSecond: a name that was mistyped would make a slot beside the one that is
+// meant, which would keep WAL for ever once the relay runs under the right name.
+func (r *Relay) refuseSecond(ctx context.Context) error {
+	rows, err := r.store.pool.Query(ctx, sql.RelayOtherSlots, r.cfg.Slot, r.cfg.Publication)
+	if err != nil {
+		return fmt.Errorf("look for other slots: %w", err)
+	}
+	others, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look for other slots: %w", err)
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	return refuse("Name one of them with --slot, or make a second slot with --create-slot.",
+		"slot %q does not exist, and this database has %s for publication %q", r.cfg.Slot, strings.Join(others, ", "), r.cfg.Publication)
 }
 
 func (r *Relay) refuseRows(ctx context.Context, tables []string) error {
@@ -219,8 +246,8 @@ func (r *Relay) refuseRows(ctx context.Context, tables []string) error {
 			return fmt.Errorf("look for rows in %s: %w", table, err)
 		}
 		if !empty {
-			return refuse("Run gapless migrate up before the first row is written. For rows that are there already:"+
-				byHand+makeSlotSQL(r.cfg.Slot)+resendSQL(r.cfg.Slot),
+			return refuseSQL([]string{makeSlotSQL(r.cfg.Slot), resendSQL(r.cfg.Slot)},
+				"If the name is misspelt, correct --slot. Else these rows are to be sent by a new one. "+byHand,
 				"slot %q does not exist, and %s already has rows that no slot has seen", r.cfg.Slot, table)
 		}
 	}
@@ -231,7 +258,8 @@ func (r *Relay) refuseRows(ctx context.Context, tables []string) error {
 // An idle relay moves the slot like that, by keepalives; so does somebody who
 // loses rows. The proof tells them apart.
 func (r *Relay) refuseAhead(ctx context.Context, s start, record *progress) error {
-	remedy := "What the slot was moved past is in the outbox table." + byHand + resendSQL(r.cfg.Slot) + followSQL(r.cfg.Slot)
+	const remedy = "What the slot was moved past is in the outbox table. " + byHand
+	statements := []string{resendSQL(r.cfg.Slot), followSQL(r.cfg.Slot)}
 	// The publication may have been changed since the last proof; what was
 	// written meanwhile is among the rows that the slot is asked for.
 	var fingerprint string
@@ -240,7 +268,7 @@ func (r *Relay) refuseAhead(ctx context.Context, s start, record *progress) erro
 	}
 	p, ok := newest(record.proofs, record.position.Resume, s.system.ID, s.system.Timeline, fingerprint)
 	if !ok {
-		return refuse(remedy, "slot %q is at %s, ahead of the stored position %s, and no proof covers what lies between",
+		return refuseSQL(statements, remedy, "slot %q is at %s, ahead of the stored position %s, and no proof covers what lies between",
 			r.cfg.Slot, s.slotAt, record.position.Resume)
 	}
 	missing, err := r.store.provenRelayed(ctx, p, s.server.PublicationTables)
@@ -248,7 +276,7 @@ func (r *Relay) refuseAhead(ctx context.Context, s start, record *progress) erro
 		return err
 	}
 	if missing > 0 {
-		return refuse(remedy, "slot %q is at %s, ahead of the stored position %s: %d rows were neither relayed nor will come by it",
+		return refuseSQL(statements, remedy, "slot %q is at %s, ahead of the stored position %s: %d rows were neither relayed nor will come by it",
 			r.cfg.Slot, s.slotAt, record.position.Resume, missing)
 	}
 	return nil

@@ -68,6 +68,7 @@ type server struct {
 	ActivePID          int32    `db:"active_pid"`
 	WALStatus          string   `db:"wal_status"`
 	ConfirmedFlush     *string  `db:"confirmed_flush"`
+	Migrated           bool     `db:"migrated"`
 	PublicationExists  bool     `db:"publication_exists"`
 	PublishesInserts   bool     `db:"publishes_inserts"`
 	HasDeadLetters     bool     `db:"has_dead_letters"`

@@ -92,17 +92,18 @@ func (r *Relay) refuseChanged(ctx context.Context, s start, record *progress) er
 		return nil
 	}
 	const remedy = "Once you are sure that no row is missing from Kafka, " +
-		"run: UPDATE gapless.relay_progress SET proofs = '[]'; and start the relay again."
+		"run the statement and start the relay again."
+	statements := []string{"UPDATE gapless.relay_progress SET proofs = '[]'"}
 	p, ok := newest(record.proofs, record.position.Resume, s.system.ID, s.system.Timeline, last)
 	if !ok {
-		return refuse(remedy, "publication %q was changed, and no proof tells what was written meanwhile", r.cfg.Publication)
+		return refuseSQL(statements, remedy, "publication %q was changed, and no proof tells what was written meanwhile", r.cfg.Publication)
 	}
 	missing, err := r.store.provenRelayed(ctx, p, s.server.PublicationTables)
 	if err != nil {
 		return err
 	}
 	if missing > 0 {
-		return refuse(remedy, "publication %q was changed, and %d rows written since %s were neither relayed nor will come by slot %q",
+		return refuseSQL(statements, remedy, "publication %q was changed, and %d rows written since %s were neither relayed nor will come by slot %q",
 			r.cfg.Publication, missing, p.At.Format("2006-01-02 15:04:05Z07:00"), r.cfg.Slot)
 	}
 	r.log.InfoContext(ctx, "publication was changed, every row is accounted for")

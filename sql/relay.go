@@ -67,6 +67,11 @@ var RelaySlotCreate string
 //go:embed relay_slot_drop.sql
 var RelaySlotDrop string
 
+// RelayOtherSlots lists the slots that a mistyped name may have meant.
+//
+//go:embed relay_other_slots.sql
+var RelayOtherSlots string
+
 // RelayTableEmpty asks whether a published table is empty.
 //
 //go:embed relay_table_empty.sql

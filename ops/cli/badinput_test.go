@@ -3,6 +3,7 @@
 package cli_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -137,7 +138,11 @@ func TestDatabaseFaults(t *testing.T) {
 		if args[0] != "relay" { // which waits for its server
 			t.Run("no server/"+command, func(t *testing.T) {
 				t.Parallel()
-				run(t, nil, with(away)...).failsWith(t, cli.ExitFailed, "connection refused", "start Postgres")
+				r := run(t, nil, with(away)...)
+				r.failsWith(t, cli.ExitFailed, "cannot reach Postgres at "+refused, "connection refused", "start Postgres")
+				if strings.Count(r.stderr, "refused") != 1 {
+					t.Errorf("said twice: %s", r.stderr)
+				}
 			})
 		}
 		switch args[0] {
@@ -179,7 +184,7 @@ func TestRelayRefusals(t *testing.T) {
 		slot  bool
 		texts []string
 	}{
-		"publication missing":   {"drop publication gapless", true, []string{`publication "gapless" does not exist`, "migrate up"}},
+		"publication missing":   {"drop publication gapless", true, []string{`publication "gapless" does not exist`, "--publication", "\nCREATE PUBLICATION"}},
 		"publication empty":     {"alter publication gapless drop table gapless.outbox, gapless.dead_letter", true, []string{"has no table"}},
 		"slot gone, rows there": {"insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ('a', 'b', 'c', '{}')", false, []string{"slot"}},
 	} {
@@ -197,6 +202,71 @@ func TestRelayRefusals(t *testing.T) {
 				ended(t, 30*time.Second).failsWith(t, cli.ExitRefused, append(c.texts, "refused")...)
 		})
 	}
+}
+
+// TestARefusalIsSaidOnce: to a person in lines that can be copied, to a program
+// as one record.
+func TestARefusalIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	slot := db.Slot(t, "cli")
+	pool := db.Pool(t)
+	if _, err := pool.Exec(t.Context(), "drop publication gapless"); err != nil {
+		t.Fatal(err)
+	}
+	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
+	args := []string{"relay", "--create-topics", "--database-url", db.URL, "--brokers", brokers, "--slot", slot}
+	r := start(t, nil, append(args, "--ops-listen", freeAddr(t))...).ended(t, 30*time.Second)
+	r.failsWith(t, cli.ExitRefused, "does not exist")
+	if n := strings.Count(r.stderr, "does not exist"); n != 1 {
+		t.Errorf("said %d times: %s", n, r.stderr)
+	}
+	lines := strings.Split(r.complaint(), "\n")
+	if len(lines) < 4 {
+		t.Fatalf("no statements: %s", r.stderr)
+	}
+	for _, statement := range lines[2:] {
+		if _, err := pool.Exec(t.Context(), statement); err != nil {
+			t.Errorf("%s: %v", statement, err)
+		}
+	}
+
+	if _, err := pool.Exec(t.Context(), "drop publication gapless"); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, nil, append(args, "--log-format", "json", "--ops-listen", freeAddr(t))...).ended(t, 30*time.Second)
+	var record struct {
+		Msg, What, Remedy string
+		SQL               []string
+	}
+	for line := range strings.Lines(r.stderr) {
+		if err := json.Unmarshal([]byte(line), &record); err != nil {
+			t.Errorf("%v in: %s", err, line)
+		}
+	}
+	if r.code != cli.ExitRefused || record.Msg != "refused" || !strings.Contains(record.What, "does not exist") || record.Remedy == "" || len(record.SQL) != len(lines)-2 {
+		t.Errorf("exit code %d, %+v", r.code, record)
+	}
+}
+
+func TestAnUnmigratedDatabaseIsSentToMigrate(t *testing.T) {
+	t.Parallel()
+	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
+	r := start(t, nil, "relay", "--database-url", pgtest.NewEmptyDB(t).URL, "--brokers", brokers, "--ops-listen", freeAddr(t)).ended(t, 30*time.Second)
+	r.failsWith(t, cli.ExitRefused, "no schema of Gapless", "gapless migrate up")
+	if strings.Contains(r.stderr, "SELECT") {
+		t.Errorf("SQL for a database in which nothing is: %s", r.stderr)
+	}
+}
+
+// TestAMistypedSlotMakesNone and names the one that may be meant.
+func TestAMistypedSlotMakesNone(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	slot := db.Slot(t, "cli")
+	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
+	start(t, nil, "relay", "--create-topics", "--database-url", db.URL, "--brokers", brokers, "--slot", slot+"x", "--ops-listen", freeAddr(t)).
+		ended(t, 30*time.Second).failsWith(t, cli.ExitRefused, slot, "--slot", "--create-slot")
 }
 
 // TestVerifyThatCouldNotJudge must not end as one that could.
@@ -252,7 +322,7 @@ func TestCommandsSayThatNoBrokerAnswers(t *testing.T) {
 			t.Run(command[0]+"/"+broker, func(t *testing.T) {
 				t.Parallel()
 				began := time.Now()
-				run(t, nil, append(command, "--brokers", broker)...).failsWith(t, cli.ExitFailed, "reach Kafka at "+broker, "correct --brokers")
+				run(t, nil, append(command, "--brokers", broker)...).failsWith(t, cli.ExitFailed, "cannot reach Kafka at "+broker, "correct --brokers")
 				if took := time.Since(began); took > 10*time.Second {
 					t.Errorf("took %s", took)
 				}

@@ -196,7 +196,7 @@ type brokerError struct {
 }
 
 func (e *brokerError) Error() string {
-	return fmt.Sprintf("reach Kafka at %s: %v", strings.Join(e.seeds, ","), e.err)
+	return fmt.Sprintf("cannot reach Kafka at %s: %v", strings.Join(e.seeds, ","), e.err)
 }
 func (e *brokerError) Unwrap() error { return e.err }
 

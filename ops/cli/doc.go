@@ -1,5 +1,5 @@
 // Package cli is the gapless program: its commands, their flags, and how an
-// error becomes one line and an exit code.
+// error becomes words and an exit code.
 //
 // # Where a value comes from
 //
@@ -16,7 +16,9 @@
 //	2  the command line, the environment or the file is wrong
 //	3  refused: going on would lose or repeat data; the message says what to do
 //
-// Data goes to stdout, everything else to stderr. Errors are one line.
+// Data goes to stdout, everything else to stderr. Errors are one line, but for a
+// refusal that has statements to run: each is a line of its own. With --log-format
+// json a refusal is a record of the log and nothing else.
 //
 // # What it does not do
 //

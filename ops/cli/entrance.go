@@ -65,11 +65,12 @@ func (e *entrance) pass(ctx context.Context) error {
 			e.shut.Store(nil)
 			return nil
 		}
-		if _, ok := errors.AsType[*brokerError](err); !ok || ctx.Err() != nil {
+		away, ok := errors.AsType[*brokerError](err)
+		if !ok || ctx.Err() != nil {
 			return err
 		}
-		e.close(oneLine(err.Error()))
-		e.log.ErrorContext(ctx, "kafka is away, waiting for it", "error", oneLine(err.Error()), "again_in", pause)
+		e.close(oneLine(err.Error()) + ": " + away.remedy)
+		e.log.ErrorContext(ctx, "kafka is away, waiting for it", "error", oneLine(err.Error()), "remedy", away.remedy, "again_in", pause)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:

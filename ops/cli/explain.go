@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sr"
 
 	"github.com/gapless/gapless/api"
+	"github.com/gapless/gapless/internal/pgconnect"
 )
 
 // refusal is an error after which going on would lose or repeat data.
@@ -25,13 +26,18 @@ type refusal interface {
 }
 
 // explain turns an error into an exit code and one line: what is wrong, where,
-// and how to mend it.
-func explain(err error) (code int, line string) {
+// and how to mend it. A refusal with statements is several lines, so that each
+// can be copied.
+func explain(err error) (code int, text string) {
 	if errors.Is(err, errBroken) {
 		return ExitFailed, ""
 	}
 	if r, ok := errors.AsType[refusal](err); ok {
-		return ExitRefused, oneLine(fmt.Sprintf("refused: %v: %s", err, r.Refusal()))
+		statements := statementsOf(err)
+		if len(statements) == 0 {
+			return ExitRefused, oneLine(fmt.Sprintf("refused: %v: %s", err, r.Refusal()))
+		}
+		return ExitRefused, oneLine(fmt.Sprintf("refused: %v", err)) + "\n" + oneLine(r.Refusal()) + "\n" + strings.Join(statements, "\n")
 	}
 	if u, ok := errors.AsType[usageError](err); ok {
 		return ExitUsage, oneLine(u.Error() + " (see --help)")
@@ -42,25 +48,31 @@ func explain(err error) (code int, line string) {
 	if errors.Is(err, context.Canceled) {
 		return ExitFailed, "interrupted"
 	}
-	line = describe(err)
-	if hint := remedy(err); hint != "" {
-		line += ": " + hint
+	text, ok := pgconnect.Describe(err)
+	if !ok {
+		text = err.Error()
 	}
-	return ExitFailed, oneLine(line)
+	if hint := remedy(err); hint != "" {
+		text += ": " + hint
+	}
+	return ExitFailed, oneLine(text)
 }
 
-// describe is err's text, without the address by address account that the
-// driver gives when the server itself has said what is wrong.
-func describe(err error) string {
-	connect, ok := errors.AsType[*pgconn.ConnectError](err)
+// statementsOf is the SQL with which a person mends what was refused, ready for
+// psql.
+func statementsOf(err error) []string {
+	r, ok := errors.AsType[interface {
+		error
+		Statements() []string
+	}](err)
 	if !ok {
-		return err.Error()
+		return nil
 	}
-	pg, ok := errors.AsType[*pgconn.PgError](connect)
-	if !ok {
-		return err.Error()
+	var list []string
+	for _, statement := range r.Statements() {
+		list = append(list, statement+";")
 	}
-	return fmt.Sprintf("connect to Postgres at %s:%d: %s", connect.Config.Host, connect.Config.Port, pg.Message)
+	return list
 }
 
 // remedy knows how to mend what usually goes wrong between this program and its
@@ -98,9 +110,9 @@ func remedy(err error) string {
 	if pgc, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		switch {
 		case errors.Is(pgc, syscall.ECONNREFUSED):
-			return "no server listens there: start Postgres, or correct host and port in --database-url"
+			return "start Postgres, or correct host and port in --database-url"
 		case errors.Is(pgc, syscall.ENOENT):
-			return "no server at that socket: start Postgres, or correct the path in --database-url"
+			return "start Postgres, or correct the path in --database-url"
 		}
 		if hint := tlsRemedy(err); hint != "" {
 			return hint

@@ -81,15 +81,25 @@ func (r result) failsWith(t *testing.T, code int, texts ...string) {
 	}
 }
 
-// complaint is the last line of stderr, which is what is left on a screen. What
-// comes before it are logs.
+// complaint is the last line of stderr, which is what is left on a screen; a
+// refusal may have statements, each on a line, below it. What comes before are
+// logs.
 func (r result) complaint() string {
-	lines := strings.Split(strings.TrimRight(r.stderr, "\n"), "\n")
-	line, ok := strings.CutPrefix(lines[len(lines)-1], "gapless: ")
-	if !ok {
+	at := strings.LastIndex("\n"+r.stderr, "\ngapless: ")
+	if at < 0 {
 		return ""
 	}
-	return line
+	text := strings.TrimSuffix(strings.TrimPrefix(r.stderr[at:], "gapless: "), "\n")
+	lines := strings.Split(text, "\n")
+	if len(lines) == 1 {
+		return text
+	}
+	for i, line := range lines {
+		if !strings.HasPrefix(lines[0], "refused: ") || i > 1 && !strings.HasSuffix(line, ";") {
+			return ""
+		}
+	}
+	return text
 }
 
 func (r result) succeeds(t *testing.T) result {

@@ -63,6 +63,7 @@ type relayRun struct {
 	OpsListen   string `help:"Address of health and metrics." default:"127.0.0.1:9082"`
 	Pprof       bool   `help:"Serve Go profiles at /debug/pprof/ of --ops-listen." name:"pprof"`
 	Slot        string `help:"Replication slot." default:"gapless"`
+	CreateSlot  bool   `help:"Make the slot when it is missing, beside others of the publication. Only a first start makes one, and only while the tables are empty."`
 	Publication string `help:"Publication." default:"gapless"`
 
 	Retention age `help:"Drop daily partitions of gapless.outbox that are this old (7d, 36h) and relayed; 0 keeps all." default:"0"`
@@ -101,7 +102,7 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 	}
 	registry := e.metrics()
 	r, err := relay.New(relay.Config{
-		DatabaseURL: url, Slot: c.Slot, Publication: c.Publication, Tables: tables, OnFault: onFault, Sink: sink,
+		DatabaseURL: url, Slot: c.Slot, CreateSlot: c.CreateSlot, Publication: c.Publication, Tables: tables, OnFault: onFault, Sink: sink,
 		Retention: relay.Retention{Outbox: c.Retention.Duration, Tables: e.file.retentions()}, Logger: e.log, Registerer: registry,
 	})
 	if err != nil {

@@ -60,7 +60,13 @@ func (m Main) Run(ctx context.Context, args []string) int {
 	env.file = values.file
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(env)
-	return m.fail(k.Run())
+	err = k.Run()
+	if r, ok := errors.AsType[refusal](err); ok && c.LogFormat == "json" {
+		// A program reads: one record, and no lines for a person after it.
+		env.log.ErrorContext(ctx, "refused", "what", err.Error(), "remedy", r.Refusal(), "sql", statementsOf(err))
+		return ExitRefused
+	}
+	return m.fail(err)
 }
 
 // grammar is the command line.
@@ -97,14 +103,14 @@ func Values(args []string, getenv func(string) string) (map[string]string, error
 	return flags, nil
 }
 
-// fail prints err as one line and returns its exit code.
+// fail prints what explain says of err and returns its exit code.
 func (m Main) fail(err error) int {
 	if err == nil {
 		return ExitOK
 	}
-	code, line := explain(err)
-	if line != "" {
-		fmt.Fprintf(m.Stderr, "gapless: %s\n", line)
+	code, text := explain(err)
+	if text != "" {
+		fmt.Fprintf(m.Stderr, "gapless: %s\n", text)
 	}
 	return code
 }

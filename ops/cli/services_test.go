@@ -42,12 +42,12 @@ func TestServicesWaitForABrokerThatIsAway(t *testing.T) {
 			s := start(t, nil, args...)
 			awaitStatus(t, "http://"+ops+"/readyz?verbose", http.StatusServiceUnavailable)
 			testkit.Eventually(t, 10*time.Second, func() error {
-				if !strings.Contains(s.log.String(), "kafka is away, waiting for it") {
+				if log := s.log.String(); !strings.Contains(log, "kafka is away, waiting for it") || !strings.Contains(log, "correct --brokers") {
 					return fmt.Errorf("log: %s", s.log)
 				}
 				return nil
 			})
-			if body := awaitStatus(t, "http://"+ops+"/readyz?verbose", http.StatusServiceUnavailable); !strings.Contains(body, "reach Kafka") {
+			if body := awaitStatus(t, "http://"+ops+"/readyz?verbose", http.StatusServiceUnavailable); !strings.Contains(body, "cannot reach Kafka") || !strings.Contains(body, "correct --brokers") {
 				t.Errorf("readiness: %s", body)
 			}
 			if status, _ := get(t, "http://"+ops+"/livez"); status != http.StatusOK {
@@ -126,7 +126,7 @@ func TestTheRelayWaitsForPostgres(t *testing.T) {
 	s := start(t, nil, "relay", "--database-url", "postgres://u@"+refused+"/x", "--ops-listen", ops,
 		"--brokers", strings.Join(kafkaserver.Fake(t).ListenAddrs(), ","))
 	testkit.Eventually(t, 20*time.Second, func() error {
-		if status, body := get(t, "http://"+ops+"/readyz?verbose"); status != http.StatusServiceUnavailable || !strings.Contains(body, "connection refused") {
+		if status, body := get(t, "http://"+ops+"/readyz?verbose"); status != http.StatusServiceUnavailable || !strings.Contains(body, "connection refused: start it, or correct --database-url") {
 			return fmt.Errorf("readiness %d: %s", status, body)
 		}
 		return nil

@@ -125,7 +125,7 @@ func Consume(ctx context.Context, db DB, c ConsumeConfig) ([]ConsumerStatus, err
 	}
 	defer client.Close()
 	if err := client.Ping(ctx); err != nil {
-		return nil, fmt.Errorf("reach Kafka at %v: %w", c.Brokers, cmp.Or(context.Cause(ctx), err))
+		return nil, fmt.Errorf("cannot reach Kafka at %v: %w", c.Brokers, cmp.Or(context.Cause(ctx), err))
 	}
 	admin := kadm.NewClient(client) // shares the client; closed with it
 	list := make([]ConsumerStatus, 0, len(c.Consumers))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -16,8 +17,10 @@ import (
 type Relay struct {
 	Slot  string `json:"slot" db:"slot"`
 	State string `json:"state" db:"-"`
-	// Advice is what to do about State; empty when nothing is.
-	Advice string `json:"advice,omitempty" db:"-"`
+	// Advice is what to do about State; empty when nothing is. SQL are its
+	// statements, those that the relay itself would print.
+	Advice string   `json:"advice,omitempty" db:"-"`
+	SQL    []string `json:"sql,omitempty" db:"-"`
 
 	Active            bool       `json:"active" db:"active"`
 	ActivePID         *int32     `json:"active_pid,omitempty" db:"active_pid"`
@@ -46,7 +49,7 @@ type Relay struct {
 func Relays(ctx context.Context, db DB, slot string) ([]Relay, error) {
 	relays, err := list[Relay](ctx, db, "relays", sql.OpsRelays, pgx.StrictNamedArgs{"slot": slot})
 	for i := range relays {
-		relays[i].State, relays[i].Advice = relays[i].judge()
+		relays[i].State, relays[i].Advice, relays[i].SQL = relays[i].judge()
 	}
 	return relays, err
 }
@@ -55,27 +58,35 @@ func Relays(ctx context.Context, db DB, slot string) ([]Relay, error) {
 const lateSeconds = 30
 
 // judge names the state: the worst thing first.
-func (r *Relay) judge() (state, advice string) {
+func (r *Relay) judge() (state, advice string, statements []string) {
 	switch {
 	case r.WALStatus == "missing":
-		return "no slot", "the slot is gone: do not make a new one by hand; the relay says how many rows are not proven relayed"
+		return refused("no slot", relay.SlotMissing(r.Slot))
 	case r.WALStatus == "lost":
-		return "lost", "the slot has lost WAL that it needed: catch up from the table"
+		return refused("lost", relay.SlotLost(r.Slot))
 	case !r.Active && r.ResumeLSN == nil:
-		return "never run", "start 'gapless relay'"
+		return "never run", "start 'gapless relay'", nil
 	case !r.Active:
-		return "stopped", "start 'gapless relay': WAL is kept until it runs"
+		return "stopped", "start 'gapless relay': WAL is kept until it runs", nil
 	case r.Paused:
-		return "paused", "by " + r.PausedBy + "; 'gapless relay resume' lets it go on. WAL is kept meanwhile"
+		return "paused", "by " + r.PausedBy + "; 'gapless relay resume' lets it go on. WAL is kept meanwhile", nil
 	case r.WALStatus == "unreserved":
-		return "nearly lost", "the slot is beyond max_slot_wal_keep_size: let the relay catch up now, or raise it"
+		return "nearly lost", "the slot is beyond max_slot_wal_keep_size: let the relay catch up now, or raise it", nil
 	case r.LagSeconds > lateSeconds:
-		return "behind", "if that does not shrink the relay holds for something, such as a topic that is not there: its log and /status of its --ops-listen say for what"
+		return "behind", "if that does not shrink the relay holds for something, such as a topic that is not there: its log and /status of its --ops-listen say for what", nil
 	case r.Parked > 0:
-		return "streaming, with parked rows", "look at gapless.parked: their keys wait"
+		return "streaming, with parked rows", "look at gapless.parked: their keys wait", nil
 	default:
-		return "streaming", ""
+		return "streaming", "", nil
 	}
+}
+
+// refused is a state in which a relay that is started refuses to go on.
+func refused(state string, r *relay.Refusal) (_, advice string, statements []string) {
+	for _, statement := range r.SQL {
+		statements = append(statements, statement+";")
+	}
+	return state, r.Remedy, statements
 }
 
 // WriteRelays writes relays for people to read.
@@ -90,6 +101,9 @@ func WriteRelays(w io.Writer, relays []Relay) error {
 		fmt.Fprintf(t, "state\t%s\n", r.State)
 		if r.Advice != "" {
 			fmt.Fprintf(t, "advice\t%s\n", r.Advice)
+		}
+		for _, statement := range r.SQL {
+			fmt.Fprintf(t, "\t%s\n", statement)
 		}
 		if r.RelayID != "" {
 			fmt.Fprintf(t, "relay\t%s\n", r.RelayID)

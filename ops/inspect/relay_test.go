@@ -1,6 +1,11 @@
 package inspect
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"github.com/gapless/gapless/relay"
+)
 
 // The worst thing is named first, and a relay that holds is not called streaming.
 func TestStateOfARelay(t *testing.T) {
@@ -17,9 +22,27 @@ func TestStateOfARelay(t *testing.T) {
 		"streaming, with parked rows": {WALStatus: "reserved", ResumeLSN: &at, Active: true, Parked: 1},
 		"streaming":                   {WALStatus: "reserved", ResumeLSN: &at, Active: true, LagSeconds: 1},
 	} {
-		got, advice := r.judge()
+		got, advice, _ := r.judge()
 		if got != want || (advice == "") != (want == "streaming") {
 			t.Errorf("%+v is %q (%s), want %q", r, got, advice, want)
+		}
+	}
+}
+
+// A relay that is started would refuse with the same words and statements.
+func TestAdviceIsTheRelaysOwn(t *testing.T) {
+	t.Parallel()
+	at := "0/1"
+	for _, c := range []struct {
+		r    Relay
+		says *relay.Refusal
+	}{
+		{Relay{Slot: "s", WALStatus: "missing", ResumeLSN: &at}, relay.SlotMissing("s")},
+		{Relay{Slot: "s", WALStatus: "lost", ResumeLSN: &at}, relay.SlotLost("s")},
+	} {
+		_, advice, statements := c.r.judge()
+		if advice != c.says.Remedy || strings.Join(statements, "\n") != strings.Join(c.says.SQL, ";\n")+";" {
+			t.Errorf("%s: %s %q, the relay says %s %q", c.r.WALStatus, advice, statements, c.says.Remedy, c.says.SQL)
 		}
 	}
 }

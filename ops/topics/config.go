@@ -97,7 +97,7 @@ func (c Config) admin(ctx context.Context) (*kadm.Client, error) {
 	defer cancel()
 	if err := client.Ping(limited); err != nil {
 		client.Close()
-		return nil, fmt.Errorf("reach Kafka at %s: %w", strings.Join(c.Brokers, ", "), err)
+		return nil, fmt.Errorf("cannot reach Kafka at %s: %w", strings.Join(c.Brokers, ", "), err)
 	}
 	return kadm.NewClient(client), nil
 }

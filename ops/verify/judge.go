@@ -110,7 +110,7 @@ func (r *run) judgeLoss(ctx context.Context) error {
 	}
 	r.report.add(1, check)
 	if check.TooYoung > 0 && r.report.Invariants[0].Verdict != NotJudged {
-		r.incomplete(1, "%d of the rows not in Kafka, and %s", check.TooYoung, r.behind)
+		r.incomplete(1, "rows that are not in Kafka (%d): %s", check.TooYoung, r.behind)
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func openKafka(ctx context.Context, c Config) (*kafka, error) {
 	defer cancel()
 	if err := client.Ping(limited); err != nil {
 		client.Close()
-		return nil, fmt.Errorf("reach Kafka at %s: %w", strings.Join(c.Brokers, ", "), err)
+		return nil, fmt.Errorf("cannot reach Kafka at %s: %w", strings.Join(c.Brokers, ", "), err)
 	}
 	return &kafka{
 		options: options, admin: kadm.NewClient(client),
