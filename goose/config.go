@@ -23,16 +23,16 @@ const MinServerVersion = 14
 
 var (
 	// ErrWALLevel says that the server cannot decode its WAL.
-	ErrWALLevel = errors.New("wal_level is not logical: set wal_level = logical and restart the server, or pass --no-slot")
+	ErrWALLevel = errors.New("which decodes no WAL: set wal_level = logical and restart the server, or pass --no-slot")
 	// ErrSlotMissing says that relay progress exists for a slot that does not.
 	ErrSlotMissing error = &refusal{
-		what:   "the slot is gone but its relay progress is not; making it again would skip rows",
+		what:   "is gone but its relay progress is not; made again it would skip rows",
 		remedy: "stop whatever writes to the outbox and run 'gapless relay': it stops too, and prints the SQL that makes the slot and writes the lost events again",
 	}
 	// ErrOutboxNotEmpty says that events were committed before the slot: it would
 	// never see them.
 	ErrOutboxNotEmpty error = &refusal{
-		what:   "the outbox holds events that a slot made now would skip",
+		what:   "is not there, and the outbox holds events that it would skip if it were made now",
 		remedy: "stop whatever writes to the outbox and run 'gapless relay': it stops too, and prints the SQL that makes the slot and writes the events again",
 	}
 	// ErrServerVersion says that the server is too old.

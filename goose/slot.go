@@ -61,9 +61,9 @@ func checkUnused(ctx context.Context, db *sql.DB, slot string) error {
 	case err != nil:
 		return fmt.Errorf("look for relay progress: %w", err)
 	case progress:
-		return fmt.Errorf("slot %q: %w", slot, ErrSlotMissing)
+		return fmt.Errorf("slot %q %w", slot, ErrSlotMissing)
 	case rows:
-		return fmt.Errorf("slot %q: %w", slot, ErrOutboxNotEmpty)
+		return fmt.Errorf("slot %q %w", slot, ErrOutboxNotEmpty)
 	}
 	return nil
 }
@@ -92,7 +92,7 @@ func checkWALLevel(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("read wal_level: %w", err)
 	}
 	if level != "logical" {
-		return fmt.Errorf("wal_level is %q: %w", level, ErrWALLevel)
+		return fmt.Errorf("wal_level is %q, %w", level, ErrWALLevel)
 	}
 	return nil
 }

@@ -169,7 +169,11 @@ func TestAServerThatCannotDecode(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Server(t, map[string]string{"wal_level": "replica"})
 	u := server.SuperuserURL()
-	run(t, nil, "migrate", "up", "--database-url", u).failsWith(t, cli.ExitFailed, "wal_level is \"replica\"", "set wal_level = logical", "--no-slot")
+	r := run(t, nil, "migrate", "up", "--database-url", u)
+	r.failsWith(t, cli.ExitFailed, "wal_level is \"replica\"", "set wal_level = logical", "--no-slot")
+	if strings.Count(r.complaint(), "wal_level is") != 1 {
+		t.Errorf("said twice: %s", r.complaint())
+	}
 	run(t, nil, "migrate", "up", "--no-slot", "--database-url", u).succeeds(t)
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
 	start(t, nil, "relay", "--create-topics", "--database-url", u, "--brokers", brokers, "--ops-listen", freeAddr(t)).
@@ -291,7 +295,11 @@ func TestMigrateRefusesASlotThatWouldSkip(t *testing.T) {
 	if _, err := db.Pool(t).Exec(t.Context(), "insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ('a', 'b', 'c', '{}')"); err != nil {
 		t.Fatal(err)
 	}
-	run(t, nil, "migrate", "up", "--database-url", db.URL, "--slot", db.SlotName("cli")).failsWith(t, cli.ExitRefused, "outbox holds events")
+	r := run(t, nil, "migrate", "up", "--database-url", db.URL, "--slot", db.SlotName("cli"))
+	r.failsWith(t, cli.ExitRefused, "outbox holds events", "gapless relay")
+	if what, _, _ := strings.Cut(r.complaint(), ": stop"); strings.Count(what, "slot ") != 1 {
+		t.Errorf("said twice: %s", what)
+	}
 }
 
 func TestPortInUse(t *testing.T) {
