@@ -12,7 +12,8 @@ import (
 )
 
 // Register brings every contract into the registry and the registry's answers
-// into the database. It returns an [*IncompatibleError] before anything is
+// into the database. It registers nothing unless the database can store the
+// answers. It returns an [*IncompatibleError] before anything is
 // registered when a contract breaks, and a [*ConflictError] before anything is
 // stored when the registry contradicts what is stored.
 func Register(ctx context.Context, c Config) (Report, error) {
@@ -40,6 +41,9 @@ func Register(ctx context.Context, c Config) (Report, error) {
 		return report, err
 	}
 
+	if err := store(ctx, c, nil); err != nil {
+		return report, err
+	}
 	r := registrar{config: c, client: cl, source: ours, files: map[string]registered{}}
 	for i, contract := range c.Contracts {
 		m := ours.message(contract.Message)

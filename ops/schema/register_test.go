@@ -107,6 +107,30 @@ func TestRegisterThenLoad(t *testing.T) {
 	}
 }
 
+// TestRegisterLooksAtTheDatabaseFirst: a registry forgets nothing.
+func TestRegisterLooksAtTheDatabaseFirst(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]schema.Config{
+		"not migrated": {DB: pgtest.NewEmptyDB(t).Pool(t)},
+		"away":         {DatabaseURL: "postgres://nobody@127.0.0.1:1/none"},
+		"no right":     {DB: pgtest.NewDB(t).LoginPool(t, pgtest.Readonly)},
+	} {
+		r := srfake.New()
+		t.Cleanup(r.Close)
+		c.RegistryURL = r.URL()
+		if _, err := schema.Register(t.Context(), c); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		client, err := sr.NewClient(sr.URLs(r.URL()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if subjects, err := client.Subjects(t.Context()); err != nil || len(subjects) > 0 {
+			t.Errorf("%s: registered %v, %v", name, subjects, err)
+		}
+	}
+}
+
 func TestRegisterIsIdempotent(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewDB(t)

@@ -10,7 +10,8 @@ import (
 	"github.com/gapless/gapless/sql"
 )
 
-// store writes what was registered in one transaction.
+// store writes what was registered in one transaction. With nothing to write it
+// tells whether it could: before something is registered that nobody can store.
 func store(ctx context.Context, c Config, list []registered) error {
 	db := c.DB
 	if c.DatabaseURL != "" {
