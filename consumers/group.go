@@ -231,14 +231,17 @@ func (g *group) assigned(_ context.Context, client *kgo.Client, topics map[strin
 	client.ResumeFetchPartitions(topics)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, id := range ids(topics) {
+	got := ids(topics)
+	takeover := &takeover{log: g.engine.log, open: len(got)}
+	for _, id := range got {
 		g.assignments++
 		p := newPartition(g, id, fmt.Sprintf("%s/%d", g.member, g.assignments))
+		p.takeover = takeover
 		g.partitions[id] = p
 		g.wg.Go(func() { p.run(g.workers) })
 	}
-	if len(topics) > 0 {
-		g.engine.log.Info("partitions assigned", "partitions", len(ids(topics)))
+	if len(got) > 0 {
+		g.engine.log.Info("partitions assigned", "partitions", len(got))
 	}
 }
 

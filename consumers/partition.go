@@ -2,6 +2,7 @@ package consumers
 
 import (
 	"context"
+	"log/slog"
 	"math"
 	"sync"
 	"time"
@@ -18,6 +19,8 @@ type partition struct {
 	group  *group
 	lane   *lane
 	member string // of this assignment alone: it deletes no row but its own
+
+	takeover *takeover
 
 	wake chan struct{} // of capacity 1: there is something in the queue
 	stop chan struct{} // closed to give the partition up
@@ -91,6 +94,7 @@ func (p *partition) run(ctx context.Context) {
 func (p *partition) assign(ctx context.Context) error {
 	e := p.group.engine
 	var left string
+	defer func() { p.takeover.done(p.partitionID, left) }()
 	tried, deaths := int64(-1), 0
 	err := p.lane.insist(ctx, func() error {
 		var batch pgx.Batch
@@ -108,10 +112,34 @@ func (p *partition) assign(ctx context.Context) error {
 	}
 	if left != "" {
 		p.lane.suspects = e.config.BatchSize
-		e.log.Warn("partition was left behind by a process that died, its last messages are tried one by one",
-			"topic", p.topic, "partition", p.partition, "left_by", left)
 	}
 	return nil
+}
+
+// takeover counts what one assignment has found left behind: a process that died
+// had dozens of partitions, and is told of once.
+type takeover struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	open int // partitions that have not looked yet
+	left int
+}
+
+// done says by whom a partition was left behind, if by anybody.
+func (t *takeover) done(id partitionID, by string) {
+	if by != "" {
+		t.log.Debug("partition was left behind by a process that died", "topic", id.topic, "partition", id.partition, "left_by", by)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open--
+	if by != "" {
+		t.left++
+	}
+	if t.open == 0 && t.left > 0 {
+		t.log.Warn("partitions were left behind by a process that died, their last messages are tried one by one", "partitions", t.left)
+	}
 }
 
 func (p *partition) unassign(ctx context.Context) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"github.com/gapless/gapless/goose"
 	"github.com/gapless/gapless/internal/pgserver"
 	"github.com/gapless/gapless/internal/pgtest"
+	"github.com/gapless/gapless/internal/testkit"
 )
 
 // SIGTERM under load: a clean end within 10 s, nothing left behind, and the next
@@ -85,6 +87,43 @@ func TestStopCutsOffAHandlerThatHangs(t *testing.T) {
 	d.waitForEffects(t, 1)
 	r.end()
 	d.once(t, 1)
+}
+
+// TestADeadProcessIsToldOfOnce, however many partitions it had.
+func TestADeadProcessIsToldOfOnce(t *testing.T) {
+	t.Parallel()
+	const partitions = 12
+	d, c := newDatabase(t), newCluster(t, partitions)
+	const dead = "INSERT INTO gapless.inbox_assignment (consumer, generation, topic, partition, member) SELECT $1, 1, $2, n, 'dead' FROM generate_series(0, $3::int - 1) AS n"
+	if _, err := d.pool.Exec(t.Context(), dead, c.name, c.topic, partitions); err != nil {
+		t.Fatal(err)
+	}
+	c.produce(t, c.record(0, "a", "good"))
+	var log testkit.Buffer
+	config := c.config(d, effectConsumer())
+	config.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	r := run(t, config)
+	d.waitForEffects(t, 1)
+	const told = "left behind by a process that died"
+	waitFor(t, func() error {
+		if !strings.Contains(log.String(), "level=WARN msg=\"partitions were "+told) {
+			return errors.New(log.String())
+		}
+		return nil
+	})
+	r.end()
+	warned := 0
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, told) && strings.Contains(line, "level=WARN") {
+			warned++
+			if !strings.Contains(line, fmt.Sprintf(" partitions=%d", partitions)) {
+				t.Errorf("count: %s", line)
+			}
+		}
+	}
+	if details := strings.Count(log.String(), "msg=\"partition was "+told); warned != 1 || details != partitions {
+		t.Errorf("%d warnings, %d details: %s", warned, details, log.String())
+	}
 }
 
 func TestNoBrokerIsWaitedForAndStopped(t *testing.T) {

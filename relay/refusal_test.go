@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -143,7 +142,7 @@ func TestMakesNoSecondSlotUntold(t *testing.T) {
 	t.Run("told", func(t *testing.T) {
 		t.Parallel()
 		s := newSetup(t)
-		var log lines
+		var log testkit.Buffer
 		cfg := typo(s)
 		cfg.CreateSlot = true
 		cfg.Logger = slog.New(slog.NewJSONHandler(&log, nil))
@@ -157,24 +156,6 @@ func TestMakesNoSecondSlotUntold(t *testing.T) {
 			}
 		}
 	})
-}
-
-// lines is a log that is written while it is read.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // A database that was never migrated has nothing to recover.
@@ -285,7 +266,7 @@ func TestPermanentErrorsEndTheFirstTry(t *testing.T) {
 func TestUnreachableServerIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	var sink memory
-	var log lines
+	var log testkit.Buffer
 	s := setup{db: &pgtest.DB{URL: "postgres://nobody@127.0.0.1:1/none"}, slot: "s"}
 	cfg := s.config(&sink)
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -115,14 +114,14 @@ type service struct {
 	stop   context.CancelFunc
 	done   chan struct{}
 	result result
-	log    *lockedBuffer
+	log    *testkit.Buffer
 }
 
 // start runs a service in this process.
 func start(t *testing.T, env map[string]string, args ...string) *service {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &service{stop: cancel, done: make(chan struct{}), log: &lockedBuffer{}}
+	s := &service{stop: cancel, done: make(chan struct{}), log: &testkit.Buffer{}}
 	go func() {
 		defer close(s.done)
 		var out bytes.Buffer
@@ -231,22 +230,4 @@ type statusError struct {
 
 func (e *statusError) Error() string {
 	return e.url + ": " + http.StatusText(e.got) + " " + e.body
-}
-
-// lockedBuffer is written by a service while a test reads it.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

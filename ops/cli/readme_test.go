@@ -85,7 +85,7 @@ func TestReadmeOnYourOwnServers(t *testing.T) {
 	services := replaced(t, sh[1], `(?m)^go build -o bin/gapless \. && export PATH="\$PWD/bin:\$PATH"$`, "")
 	services = replaced(t, services, `(?m)^export GAPLESS_DATABASE_URL='[^']*' GAPLESS_BROKERS='[^']*'$`, "")
 	cmd := shell(t, env, services+"wait\n")
-	var log lockedBuffer
+	var log testkit.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

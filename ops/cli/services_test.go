@@ -180,7 +180,7 @@ func TestSIGTERM(t *testing.T) {
 			t.Parallel()
 			ops := freeAddr(t)
 			cmd := child(t, env, append(args, "--ops-listen", ops)...)
-			var log lockedBuffer
+			var log testkit.Buffer
 			cmd.Stderr = &log
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
