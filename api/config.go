@@ -45,8 +45,10 @@ type Config struct {
 	// Encoder of events; nil means JSON.
 	Encoder outbox.Encoder
 
-	// Listen is the address of the API. Default 127.0.0.1:8080.
-	Listen string
+	// Listen is the address of the API. Default 127.0.0.1:8080. Listener, if set,
+	// is bound to it already; Run closes it.
+	Listen   string
+	Listener net.Listener
 	// OpsListen is the address of health and metrics. Empty means none.
 	OpsListen string
 	// Auth is AuthNone or AuthKeys. Default AuthNone if Listen is a loopback

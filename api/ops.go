@@ -2,34 +2,32 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
 
-	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/gapless/gapless/internal/health"
 	"github.com/gapless/gapless/sql"
 )
 
 // readyTimeout is short: a probe has a deadline of its own.
 const readyTimeout = time.Second
 
-// newOpsRouter is health, metrics and version, for operators and orchestrators.
-func (s *Server) newOpsRouter() http.Handler {
-	r := chi.NewRouter()
-	r.Get("/livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	r.Get("/readyz", s.readyz)
-	r.Get("/version", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]string{"component": "api", "version": s.cfg.Version})
-	})
+// opsHandler is health, metrics and version, for operators and orchestrators.
+func (s *Server) opsHandler() http.Handler {
+	c := health.Config{Component: "api", Version: s.cfg.Version, Ready: func(ctx context.Context) []health.Check {
+		check := health.Check{Name: "api", OK: true}
+		if err := s.Ready(ctx); err != nil {
+			check.OK, check.Detail = false, err.Error()
+		}
+		return []health.Check{check}
+	}}
 	if g, ok := s.cfg.Registerer.(prometheus.Gatherer); ok {
-		r.Handle("/metrics", promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+		c.Gatherer = g
 	}
-	return r
+	return health.Handler(c)
 }
 
 // Ready returns nil if the server can do its job, which takes Postgres and
@@ -58,21 +56,4 @@ func (s *Server) Ready(ctx context.Context) error {
 	}
 	s.dbUp()
 	return nil
-}
-
-func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
-	err := s.Ready(r.Context())
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if err != nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}
-	_, verbose := r.URL.Query()["verbose"]
-	switch {
-	case err == nil && verbose:
-		fmt.Fprint(w, "[+]postgres ok\nreadyz check passed\n")
-	case err == nil:
-		fmt.Fprintln(w, "ok")
-	default:
-		fmt.Fprintf(w, "[-]%v\nreadyz check failed\n", err)
-	}
 }

@@ -103,9 +103,11 @@ func (s *Server) OpsURL() string {
 // an error.
 func (s *Server) Run(ctx context.Context) (err error) {
 	// Listening comes first: a port in use is the commonest mistake.
-	listener, err := listen(ctx, s.cfg.Listen)
-	if err != nil {
-		return err
+	listener := s.cfg.Listener
+	if listener == nil {
+		if listener, err = listen(ctx, s.cfg.Listen); err != nil {
+			return err
+		}
 	}
 	defer listener.Close()
 	s.addr = listener.Addr()
@@ -203,7 +205,7 @@ func (s *Server) serve(ctx context.Context, listener, opsListener net.Listener) 
 	}
 	start(public, listener)
 	if opsListener != nil {
-		ops := s.httpServer(s.newOpsRouter())
+		ops := s.httpServer(s.opsHandler())
 		servers = append(servers, ops)
 		start(ops, opsListener)
 	}

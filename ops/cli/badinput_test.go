@@ -177,7 +177,7 @@ func TestAServerThatCannotDecode(t *testing.T) {
 	run(t, nil, "migrate", "up", "--no-slot", "--database-url", u).succeeds(t)
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
 	start(t, nil, "relay", "--create-topics", "--database-url", u, "--brokers", brokers, "--ops-listen", freeAddr(t)).
-		ended(t, 30*time.Second).failsWith(t, cli.ExitRefused, "wal_level is replica", "logical")
+		ended(t).failsWith(t, cli.ExitRefused, "wal_level is replica", "logical")
 }
 
 func TestRelayRefusals(t *testing.T) {
@@ -203,7 +203,7 @@ func TestRelayRefusals(t *testing.T) {
 				t.Fatal(err)
 			}
 			start(t, nil, "relay", "--create-topics", "--database-url", db.URL, "--brokers", brokers, "--slot", slot, "--ops-listen", freeAddr(t)).
-				ended(t, 30*time.Second).failsWith(t, cli.ExitRefused, append(c.texts, "refused")...)
+				ended(t).failsWith(t, cli.ExitRefused, append(c.texts, "refused")...)
 		})
 	}
 }
@@ -220,7 +220,7 @@ func TestARefusalIsSaidOnce(t *testing.T) {
 	}
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
 	args := []string{"relay", "--create-topics", "--database-url", db.URL, "--brokers", brokers, "--slot", slot}
-	r := start(t, nil, append(args, "--ops-listen", freeAddr(t))...).ended(t, 30*time.Second)
+	r := start(t, nil, append(args, "--ops-listen", freeAddr(t))...).ended(t)
 	r.failsWith(t, cli.ExitRefused, "does not exist")
 	if n := strings.Count(r.stderr, "does not exist"); n != 1 {
 		t.Errorf("said %d times: %s", n, r.stderr)
@@ -238,7 +238,7 @@ func TestARefusalIsSaidOnce(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), "drop publication gapless"); err != nil {
 		t.Fatal(err)
 	}
-	r = start(t, nil, append(args, "--log-format", "json", "--ops-listen", freeAddr(t))...).ended(t, 30*time.Second)
+	r = start(t, nil, append(args, "--log-format", "json", "--ops-listen", freeAddr(t))...).ended(t)
 	var record struct {
 		Msg, What, Remedy string
 		SQL               []string
@@ -256,7 +256,7 @@ func TestARefusalIsSaidOnce(t *testing.T) {
 func TestAnUnmigratedDatabaseIsSentToMigrate(t *testing.T) {
 	t.Parallel()
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
-	r := start(t, nil, "relay", "--database-url", pgtest.NewEmptyDB(t).URL, "--brokers", brokers, "--ops-listen", freeAddr(t)).ended(t, 30*time.Second)
+	r := start(t, nil, "relay", "--database-url", pgtest.NewEmptyDB(t).URL, "--brokers", brokers, "--ops-listen", freeAddr(t)).ended(t)
 	r.failsWith(t, cli.ExitRefused, "no schema of Gapless", "gapless migrate up")
 	if strings.Contains(r.stderr, "SELECT") {
 		t.Errorf("SQL for a database in which nothing is: %s", r.stderr)
@@ -270,7 +270,7 @@ func TestAMistypedSlotMakesNone(t *testing.T) {
 	slot := db.Slot(t, "cli")
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
 	start(t, nil, "relay", "--create-topics", "--database-url", db.URL, "--brokers", brokers, "--slot", slot+"x", "--ops-listen", freeAddr(t)).
-		ended(t, 30*time.Second).failsWith(t, cli.ExitRefused, slot, "--slot", "--create-slot")
+		ended(t).failsWith(t, cli.ExitRefused, slot, "--slot", "--create-slot")
 }
 
 // TestVerifyThatCouldNotJudge must not end as one that could.

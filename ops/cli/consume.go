@@ -10,7 +10,7 @@ import (
 
 	"github.com/gapless/gapless/consumers"
 	"github.com/gapless/gapless/consumers/notification"
-	"github.com/gapless/gapless/ops/health"
+	"github.com/gapless/gapless/internal/health"
 	"github.com/gapless/gapless/ops/pipeline"
 )
 
@@ -80,8 +80,8 @@ func (c *consumeRun) Run(ctx context.Context, e *env) error {
 	}
 	door := newEntrance(consumerTopics(cluster, c.Names), c.CreateTopics, e.log)
 	ops, err := health.Listen(ctx, health.Config{
-		Listen: c.OpsListen, Version: e.version, Gatherer: registry, Profile: c.Pprof,
-		Ready: func() []health.Check {
+		Listen: c.OpsListen, Component: "consume", Version: e.version, Gatherer: registry, Profile: c.Pprof,
+		Ready: func(context.Context) []health.Check {
 			if shut := door.check(); shut != nil {
 				return shut
 			}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/gapless/gapless/contracts"
-	"github.com/gapless/gapless/ops/health"
+	"github.com/gapless/gapless/internal/health"
 	"github.com/gapless/gapless/ops/pipeline"
 	"github.com/gapless/gapless/ops/topics"
 )

@@ -148,8 +148,9 @@ func (s *service) end(t *testing.T) result {
 }
 
 // ended waits until the service ends by itself.
-func (s *service) ended(t *testing.T, within time.Duration) result {
+func (s *service) ended(t *testing.T) result {
 	t.Helper()
+	const within = 30 * time.Second
 	select {
 	case <-s.done:
 	case <-time.After(within):

@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/gapless/gapless/ops/health"
+	"github.com/gapless/gapless/internal/health"
 	"github.com/gapless/gapless/ops/inspect"
 	"github.com/gapless/gapless/ops/pipeline"
 	"github.com/gapless/gapless/ops/topics"
@@ -110,8 +110,8 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 	}
 	door := newEntrance(wanted, c.CreateTopics, e.log)
 	ops, err := health.Listen(ctx, health.Config{
-		Listen: c.OpsListen, Version: e.version, Gatherer: registry, Profile: c.Pprof,
-		Ready: func() []health.Check {
+		Listen: c.OpsListen, Component: "relay", Version: e.version, Gatherer: registry, Profile: c.Pprof,
+		Ready: func(context.Context) []health.Check {
 			if shut := door.check(); shut != nil {
 				return shut
 			}

@@ -86,7 +86,7 @@ func TestServicesNameMissingTopics(t *testing.T) {
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
 	for _, args := range [][]string{{"relay", "--slot", db.Slot(t, "cli")}, {"consume", "loyalty"}} {
 		args = append(args, "--database-url", db.URL, "--brokers", brokers, "--ops-listen", freeAddr(t))
-		start(t, nil, args...).ended(t, 30*time.Second).
+		start(t, nil, args...).ended(t).
 			failsWith(t, cli.ExitFailed, "topics are missing", "gapless topics apply", "--create-topics")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -20,8 +21,8 @@ import (
 	"github.com/gapless/gapless/api"
 	"github.com/gapless/gapless/contracts"
 	"github.com/gapless/gapless/goose"
+	"github.com/gapless/gapless/internal/health"
 	"github.com/gapless/gapless/ops/catalog"
-	"github.com/gapless/gapless/ops/health"
 	"github.com/gapless/gapless/ops/load"
 	"github.com/gapless/gapless/ops/pipeline"
 	"github.com/gapless/gapless/ops/schema"
@@ -109,12 +110,17 @@ func Run(ctx context.Context, c Config) (_ *Report, err error) {
 		return nil, err
 	}
 	start := time.Now()
+	p, err := bind(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
 	s, err := startServers(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.stop(ctx)) }()
-	st, err := prepare(ctx, c, s)
+	st, err := prepare(ctx, c, s, p)
 	if err != nil {
 		return nil, err
 	}
@@ -159,10 +165,41 @@ func Run(ctx context.Context, c Config) (_ *Report, err error) {
 	}
 }
 
+// ports are bound before anything is started: that another program listens there is
+// the commonest mistake.
+type ports struct {
+	apiListener, opsListener net.Listener // no API without one
+}
+
+func bind(ctx context.Context, c Config) (p ports, err error) {
+	var listen net.ListenConfig
+	if p.opsListener, err = listen.Listen(ctx, "tcp", c.OpsListen); err != nil {
+		return p, fmt.Errorf("listen for operators on %s: %w", c.OpsListen, err)
+	}
+	if slices.Contains(c.Without, "api") {
+		return p, nil
+	}
+	if p.apiListener, err = listen.Listen(ctx, "tcp", c.Listen); err != nil {
+		p.close()
+		return p, fmt.Errorf("listen on %s: %w", c.Listen, err)
+	}
+	return p, nil
+}
+
+// close is for what no service has closed.
+func (p ports) close() {
+	for _, l := range []net.Listener{p.apiListener, p.opsListener} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
+
 // stage is everything that the services need.
 type stage struct {
 	Config
 	*servers
+	ports
 	logins logins
 	admin  *pgxpool.Pool
 	pools  []*pgxpool.Pool
@@ -170,8 +207,12 @@ type stage struct {
 }
 
 // prepare makes schema, logins, topics, contracts and catalogue.
-func prepare(ctx context.Context, c Config, s *servers) (_ *stage, err error) {
-	st := &stage{Config: c, servers: s, apiURL: "http://" + c.Listen}
+func prepare(ctx context.Context, c Config, s *servers, p ports) (_ *stage, err error) {
+	st := &stage{Config: c, servers: s, ports: p, apiURL: "http://" + c.Listen}
+	if p.apiListener != nil {
+		st.apiURL = "http://" + p.apiListener.Addr().String()
+	}
+	st.OpsListen = p.opsListener.Addr().String()
 	defer func() {
 		if err != nil {
 			st.close()
@@ -235,7 +276,7 @@ func (st *stage) services(ctx context.Context) ([]func(context.Context) error, e
 	with := func(name string) bool { return !slices.Contains(st.Without, name) }
 	var checks []func() []health.Check
 	if with("api") {
-		config := api.Config{Pool: app, Encoder: codec, Listen: st.Listen, Auth: api.AuthNone, Version: st.Version, Logger: st.Logger, Registerer: registry, DrainDelay: -1}
+		config := api.Config{Pool: app, Encoder: codec, Listen: st.Listen, Listener: st.apiListener, Auth: api.AuthNone, Version: st.Version, Logger: st.Logger, Registerer: registry, DrainDelay: -1}
 		if st.Timeline != nil {
 			config.Timeline = st.Timeline(app, st.brokers)
 		}
@@ -273,8 +314,8 @@ func (st *stage) services(ctx context.Context) ([]func(context.Context) error, e
 		runs = append(runs, p.Run)
 	}
 	ops, err := health.Listen(ctx, health.Config{
-		Listen: st.OpsListen, Version: st.Version, Gatherer: registry,
-		Ready: func() (all []health.Check) {
+		Listener: st.opsListener, Component: "demo", Version: st.Version, Gatherer: registry,
+		Ready: func(context.Context) (all []health.Check) {
 			for _, check := range checks {
 				all = append(all, check()...)
 			}

@@ -106,6 +106,34 @@ func TestWithoutIsCheckedBeforeAnythingStarts(t *testing.T) {
 	}
 }
 
+// A port that is taken is found before anything is started, and no address is
+// printed that is somebody else's.
+func TestTakenPortsAreFoundFirst(t *testing.T) {
+	t.Parallel()
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	address := taken.Addr().String()
+	for name, change := range map[string]func(*demo.Config){
+		"api":       func(c *demo.Config) { c.Listen = address },
+		"operators": func(c *demo.Config) { c.OpsListen = address },
+	} {
+		var out screen
+		c := config(t, &out)
+		c.DataDir = filepath.Join(t.TempDir(), "data")
+		change(&c)
+		_, err := demo.Run(t.Context(), c)
+		if err == nil || !strings.Contains(err.Error(), address) || out.text() != "" {
+			t.Errorf("%s: error %v, printed %q", name, err, out.text())
+		}
+		if _, err := os.Stat(c.DataDir); !os.IsNotExist(err) {
+			t.Errorf("%s: servers were started: %v", name, err)
+		}
+	}
+}
+
 // Everything that can be left out at once: what is left is the API, and it
 // takes orders.
 func TestWithoutLeavesOut(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
-	"github.com/gapless/gapless/ops/health"
+	"github.com/gapless/gapless/internal/health"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,8 +23,10 @@ func TestEndpoints(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gapless_test_value", Help: "A value."}, func() float64 { return 7 }))
 	s, err := health.Listen(t.Context(), health.Config{
-		Listen: "127.0.0.1:0", Version: "1.2.3", Gatherer: registry,
-		Ready:  func() []health.Check { return []health.Check{{Name: "slot", OK: up.Load(), Detail: "held by another"}} },
+		Listen: "127.0.0.1:0", Component: "relay", Version: "1.2.3", Gatherer: registry,
+		Ready: func(context.Context) []health.Check {
+			return []health.Check{{Name: "slot", OK: up.Load(), Detail: "held by another"}}
+		},
 		Status: func() any { return map[string]int{"sent": 3} }, Profile: true,
 	})
 	if err != nil {
@@ -52,11 +54,20 @@ func TestEndpoints(t *testing.T) {
 		}
 	}
 	want("/livez", 200, "ok")
-	want("/readyz", 503, "")
-	want("/readyz?verbose", 503, "held by another")
+	want("/readyz", 503, "slot: held by another\n")
+	want("/readyz?verbose", 503, `"ok": false,
+    "detail": "held by another"`)
+	want("/status", 200, `"ready": false`)
 	up.Store(true)
-	want("/readyz", 200, "OK")
-	want("/version", 200, "1.2.3")
+	want("/readyz", 200, "ok\n")
+	want("/version", 200, `{
+  "component": "relay",
+  "version": "1.2.3"
+}`)
+	want("/status", 200, `"component": "relay",
+  "version": "1.2.3",
+  "ready": true,
+  "checks": [`)
 	want("/metrics", 200, "gapless_test_value 7")
 	want("/status", 200, `"sent": 3`)
 	want("/debug/pprof/", 200, "goroutine")
