@@ -19,6 +19,7 @@ type consumeStatus struct {
 	kafka
 	output
 	Watch bool          `help:"Look again and again, until interrupted; rates are known from the second look on." short:"w"`
+	All   bool          `help:"Print every partition, not only those in trouble and the furthest behind. JSON has all of them anyway."`
 	Every time.Duration `help:"Time between two looks." default:"2s"`
 	Names []string      `arg:"" optional:"" help:"Only these consumers."`
 }
@@ -95,5 +96,5 @@ func (c *consumeStatus) print(e *env, list []inspect.ConsumerStatus) error {
 	case c.Watch && isTerminal(e.stdout):
 		fmt.Fprint(e.stdout, "\033[H\033[2J") // home, clear
 	}
-	return inspect.WriteConsumers(e.stdout, list)
+	return inspect.WriteConsumers(e.stdout, list, c.All)
 }

@@ -67,6 +67,7 @@ type PartitionStatus struct {
 	LagSeconds float64 `json:"lag_seconds"`
 	Blocked    int     `json:"blocked_keys"`
 	Member     string  `json:"member,omitempty"` // client id of its owner
+	Error      string  `json:"error,omitempty"`  // why Kafka does not tell; the partition is -1 when the topic is missing
 }
 
 // InboxStatus is what the tables tell of a consumer. Applied and Ignored count
@@ -193,7 +194,8 @@ func (s *ConsumerStatus) readGroup(ctx context.Context, admin *kadm.Client, name
 		return fmt.Errorf("list starts of topics: %w", err)
 	}
 	ends.Each(func(end kadm.ListedOffset) {
-		if end.Err != nil { // the topic is missing: the other partitions tell
+		if end.Err != nil {
+			s.Partitions = append(s.Partitions, PartitionStatus{Topic: end.Topic, Partition: end.Partition, Committed: -1, Error: end.Err.Error()})
 			return
 		}
 		p := PartitionStatus{Topic: end.Topic, Partition: end.Partition, Committed: -1, End: end.Offset, Member: owners[end.Topic][end.Partition]}
@@ -213,9 +215,7 @@ func (s *ConsumerStatus) readGroup(ctx context.Context, admin *kadm.Client, name
 		s.Lag += p.Lag
 		s.Partitions = append(s.Partitions, p)
 	})
-	slices.SortFunc(s.Partitions, func(a, b PartitionStatus) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
+	slices.SortFunc(s.Partitions, comparePartitions)
 	return nil
 }
 
@@ -245,9 +245,13 @@ func (s *ConsumerStatus) done() (n int64) {
 	return n
 }
 
-// WriteConsumers writes one line a consumer, and below it each partition that is
-// behind or has blocked keys.
-func WriteConsumers(w io.Writer, list []ConsumerStatus) error {
+// furthest is how many partitions that are merely behind are printed of a consumer.
+const furthest = 3
+
+// WriteConsumers writes one line a consumer, and below it the partitions that are
+// in trouble (blocked keys, an error), the few that are furthest behind, and how
+// many more are behind. With all it is every partition.
+func WriteConsumers(w io.Writer, list []ConsumerStatus, all bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "CONSUMER\tSTATE\tMEMBERS\tLAG\tSECONDS\tRATE\tDRAINED IN\tBLOCKED\tWAITING\tDEAD\tRETRYING")
 	for i := range list {
@@ -259,14 +263,50 @@ func WriteConsumers(w io.Writer, list []ConsumerStatus) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%.1f\t%s\t%s\t%d\t%d\t%d\t%d\n", s.Consumer, s.State, s.Members, s.Lag, s.LagSeconds, rate, drain,
 			s.Table.BlockedKeys, s.Table.WaitingMessages, s.Table.DeadLetters, s.Table.Retrying)
-		for _, p := range s.Partitions {
-			if p.Lag > 0 || p.Blocked > 0 {
-				fmt.Fprintf(t, "  %s/%d\t%s\t\t%d\t%.1f\t\t\t%d\t\t\t\n", p.Topic, p.Partition, p.Member, p.Lag, p.LagSeconds, p.Blocked)
+		shown, rest := s.Partitions, []PartitionStatus(nil)
+		if !all {
+			shown, rest = s.remarkable()
+		}
+		for _, p := range shown {
+			if p.Error != "" {
+				fmt.Fprintf(t, "  %s/%d\t%s\t\t\t\t\t\t\t\t\t\n", p.Topic, p.Partition, p.Error)
+				continue
 			}
+			fmt.Fprintf(t, "  %s/%d\t%s\t\t%d\t%.1f\t\t\t%d\t\t\t\n", p.Topic, p.Partition, p.Member, p.Lag, p.LagSeconds, p.Blocked)
+		}
+		if len(rest) > 0 {
+			var lag int64
+			for _, p := range rest {
+				lag += p.Lag
+			}
+			fmt.Fprintf(t, "  and %d more behind (--all)\t\t\t%d\t\t\t\t\t\t\t\n", len(rest), lag)
 		}
 	}
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("write consumers: %w", err)
 	}
 	return nil
+}
+
+// remarkable divides the partitions that are not as they should be into those to
+// show, in their order, and those that are merely behind like others.
+func (s *ConsumerStatus) remarkable() (shown, rest []PartitionStatus) {
+	var behind []PartitionStatus
+	for _, p := range s.Partitions {
+		switch {
+		case p.Blocked > 0 || p.Error != "":
+			shown = append(shown, p)
+		case p.Lag > 0:
+			behind = append(behind, p)
+		}
+	}
+	slices.SortStableFunc(behind, func(a, b PartitionStatus) int { return cmp.Compare(b.Lag, a.Lag) })
+	n := min(len(behind), furthest)
+	shown, rest = append(shown, behind[:n]...), behind[n:]
+	slices.SortFunc(shown, comparePartitions)
+	return shown, rest
+}
+
+func comparePartitions(a, b PartitionStatus) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 }

@@ -296,12 +296,50 @@ func TestConsume(t *testing.T) {
 		t.Errorf("rates: %+v", now)
 	}
 	var text strings.Builder
-	if err := inspect.WriteConsumers(&text, now); err != nil || !strings.Contains(text.String(), topic+"/0") {
+	if err := inspect.WriteConsumers(&text, now, false); err != nil || !strings.Contains(text.String(), topic+"/0") {
 		t.Errorf("%v\n%s", err, &text)
+	}
+	if never := first[1]; len(never.Partitions) != 3 || never.Partitions[2].Topic != topic+".missing" || never.Partitions[2].Error == "" || never.Lag != 5 {
+		t.Errorf("a topic that is missing: %+v", never)
+	}
+	if !strings.Contains(text.String(), topic+".missing/-1") {
+		t.Errorf("a topic that is missing is not shown:\n%s", &text)
 	}
 	config.Brokers = []string{"127.0.0.1:1"}
 	if _, err := inspect.Consume(t.Context(), pool, config); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("a broker that is away: %v", err)
+	}
+}
+
+// TestManyPartitionsBehindAreOneLine: what is in trouble must be seen among them.
+func TestManyPartitionsBehindAreOneLine(t *testing.T) {
+	t.Parallel()
+	s := inspect.ConsumerStatus{Consumer: "saga"}
+	for i := range int32(96) {
+		p := inspect.PartitionStatus{Topic: "t", Partition: i, Lag: int64(i)} // 0 has none
+		s.Lag += p.Lag
+		s.Partitions = append(s.Partitions, p)
+	}
+	s.Partitions[7].Blocked = 1
+	s.Partitions[9] = inspect.PartitionStatus{Topic: "t", Partition: 9, Error: "no leader"}
+	written := func(all bool) string {
+		var text strings.Builder
+		if err := inspect.WriteConsumers(&text, []inspect.ConsumerStatus{s}, all); err != nil {
+			t.Fatal(err)
+		}
+		return text.String()
+	}
+	brief := written(false)
+	for _, want := range []string{"t/7 ", "t/9 ", "no leader", "t/93 ", "t/94 ", "t/95 ", "and 90 more behind (--all)", " 4262 "} {
+		if !strings.Contains(brief, want) {
+			t.Errorf("%q is not in:\n%s", want, brief)
+		}
+	}
+	if n := strings.Count(brief, "\n"); n != 8 {
+		t.Errorf("%d lines:\n%s", n, brief)
+	}
+	if n := strings.Count(written(true), "\n"); n != 98 {
+		t.Errorf("%d lines of all", n)
 	}
 }
 
@@ -341,7 +379,7 @@ func ExampleConsume() {
 		if err != nil {
 			return err
 		}
-		return inspect.WriteConsumers(os.Stdout, list)
+		return inspect.WriteConsumers(os.Stdout, list, false)
 	}
 	_ = show
 }
