@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,34 @@ func TestCommandLineFaults(t *testing.T) {
 				t.Errorf("stdout: %s", r.stdout)
 			}
 		})
+	}
+}
+
+// TestFiltersTakeWhatThereCanBe: a mistyped word would find nothing, which looks
+// like good news.
+func TestFiltersTakeWhatThereCanBe(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	for filter, constraint := range map[string]string{
+		"saga list --status": "saga_status_check", "inbox list --outcome": "inbox_outcome_check", "dead list --status": "dead_letter_status_check",
+	} {
+		var definition string
+		err := db.Pool(t).QueryRow(t.Context(), "select pg_get_constraintdef(oid) from pg_constraint where conname = $1 and not coninhcount > 0", constraint).Scan(&definition)
+		if err != nil {
+			t.Fatal(err)
+		}
+		words := regexp.MustCompile(`'([a-z_]+)'`).FindAllStringSubmatch(definition, -1)
+		if len(words) < 3 {
+			t.Fatalf("%s: %s", constraint, definition)
+		}
+		r := run(t, nil, append(strings.Fields(filter), "runing", "--database-url", db.URL)...)
+		r.failsWith(t, cli.ExitUsage, "runing")
+		for _, word := range words {
+			if !strings.Contains(r.complaint(), `"`+word[1]+`"`) {
+				t.Errorf("%s: %s is not named in: %s", filter, word[1], r.complaint())
+			}
+			run(t, nil, append(strings.Fields(filter), word[1], "--database-url", db.URL)...).succeeds(t)
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ type sagaCommands struct {
 
 type sagaList struct {
 	listing
-	Status string `help:"Only this status." placeholder:"NAME"`
+	Status string `help:"Only this status." enum:",running,waiting,compensating,completed,cancelled,needs_attention" default:"" placeholder:"running|waiting|compensating|completed|cancelled|needs_attention"`
 	Order  string `help:"Only this order." placeholder:"ID"`
 	Open   bool   `help:"Only those that are not over."`
 	Stuck  bool   `help:"Only those that a person should look at."`
