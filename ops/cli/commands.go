@@ -1,10 +1,14 @@
 package cli
 
+import "github.com/alecthomas/kong"
+
 // Globals are the flags of every command.
 type Globals struct {
 	Config    string `help:"Configuration file." type:"path" placeholder:"FILE.yaml"`
 	LogLevel  string `help:"debug, info, warn or error." default:"info"`
 	LogFormat string `help:"auto is text on a terminal, else json." enum:"auto,text,json" default:"auto"`
+
+	PrintVersion kong.VersionFlag `name:"version" help:"Print the version." local:""`
 }
 
 // commands is the whole command line.

@@ -42,13 +42,13 @@ func (m Main) Run(ctx context.Context, args []string) int {
 	var c commands
 	exited := -1
 	values := &resolver{getenv: m.Getenv, path: configPath(args, m.Getenv)}
-	parser := grammar(&c, values, kong.Writers(m.Stdout, m.Stderr), kong.Exit(func(code int) { exited = code }))
+	parser := grammar(&c, values, kong.Writers(m.Stdout, m.Stderr), kong.Exit(func(code int) { exited = code }), kong.Vars{"version": versionLine(m.Version)})
 	if err := values.load(); err != nil {
 		return m.fail(err)
 	}
 	k, err := parser.Parse(args)
 	if exited >= 0 {
-		return exited // --help
+		return exited // --help or --version
 	}
 	if err != nil {
 		return m.fail(usageError{err})
@@ -76,12 +76,32 @@ func grammar(c *commands, values *resolver, options ...kong.Option) *kong.Kong {
 		kong.Description("Transactional outbox for Postgres and Kafka: events leave with the transaction that made them, and take effect once."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.ValueFormatter(describeFlag),
+		kong.Help(help),
 		kong.Resolvers(values),
 	)...)
 	if err != nil {
 		panic(err) // a malformed command table, found by any test
 	}
 	return parser
+}
+
+// help prints, below a command's own help, that of the command which it runs by
+// default: the flags that people look for are that one's.
+func help(options kong.HelpOptions, k *kong.Context) error {
+	if err := kong.DefaultHelpPrinter(options, k); err != nil {
+		return err
+	}
+	selected := k.Selected()
+	if selected == nil || selected.DefaultCmd == nil {
+		return nil
+	}
+	path := selected.Path() + " " + selected.DefaultCmd.Name
+	byDefault, err := kong.Trace(k.Kong, strings.Fields(path))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(k.Stdout, "\nWithout a command it is 'gapless %s':\n\n", path)
+	return kong.DefaultHelpPrinter(options, byDefault)
 }
 
 // Values checks a command line and returns the flags of its command with the

@@ -134,7 +134,25 @@ func TestHelpOfEveryCommand(t *testing.T) {
 			t.Errorf("help of %s names no variable: %s", leaf, r.stdout)
 		}
 	}
-	if r := run(t, nil, "version").succeeds(t); !strings.HasPrefix(r.stdout, "gapless test (go1.") {
+	for command, flags := range map[string][]string{"relay": {"--slot", "--brokers", "--create-topics"}, "consume": {"--instance", "--smtp", "[<names> ...]"}} {
+		r := run(t, nil, command, "--help").succeeds(t)
+		for _, want := range append(flags, "gapless "+command+" run", "status") {
+			if !strings.Contains(r.stdout, want) {
+				t.Errorf("help of %s does not show %s: %s", command, want, r.stdout)
+			}
+		}
+	}
+	r := run(t, nil, "version").succeeds(t)
+	if !strings.HasPrefix(r.stdout, "gapless test (go1.") {
 		t.Errorf("version: %s", r.stdout)
+	}
+	for _, args := range [][]string{{"--version"}, {"relay", "--version"}} {
+		if flag := run(t, nil, args...).succeeds(t); flag.stdout != r.stdout || flag.stderr != "" {
+			t.Errorf("%v: %s%s", args, flag.stdout, flag.stderr)
+		}
+	}
+	// A variable is no question.
+	if other := run(t, map[string]string{"GAPLESS_VERSION": "true"}, "saga", "graph").succeeds(t); strings.Contains(other.stdout, "gapless test") {
+		t.Errorf("a variable printed the version: %s", other.stdout)
 	}
 }

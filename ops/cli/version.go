@@ -8,6 +8,10 @@ import (
 type versionCommand struct{}
 
 func (versionCommand) Run(e *env) error {
-	_, err := fmt.Fprintf(e.stdout, "gapless %s (%s %s/%s)\n", e.version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintln(e.stdout, versionLine(e.version))
 	return err
+}
+
+func versionLine(version string) string {
+	return fmt.Sprintf("gapless %s (%s %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
