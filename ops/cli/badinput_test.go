@@ -50,6 +50,8 @@ func TestCommandLineFaults(t *testing.T) {
 		{"consume " + db + " --brokers=x:1 --smtp=ftp://u:verysecret@h", []string{"--smtp", "ftp"}},
 		{"verify " + db, []string{"--brokers is not set"}},
 		{"topics apply --brokers=x:1 --partitions=0", []string{"--partitions"}},
+		{"topics apply --brokers=x:1 --topic=a/b", []string{"--topic", "a/b"}},
+		{"topics apply --brokers=x:1 --no-pipeline", []string{"--topic", "--aggregate"}},
 		{"schema check", []string{"--registry-url is not set", "--against"}},
 		{"migrate down " + db, []string{"--yes"}},
 		{"migrate up " + db + " --component=inbx", []string{"inbx", "inbox"}},

@@ -10,11 +10,13 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -116,6 +118,27 @@ func TestARelayOfAnotherOutboxNeedsNoTopics(t *testing.T) {
 	awaitStatus(t, "http://"+ops+"/readyz", http.StatusOK)
 	if r := s.end(t); r.code != cli.ExitOK {
 		t.Errorf("code %d: %s", r.code, r.stderr)
+	}
+}
+
+// TestTopicsOfYourOwn: what the README's gapless.append names must have a topic.
+func TestTopicsOfYourOwn(t *testing.T) {
+	t.Parallel()
+	brokers := kafkaserver.Fake(t).ListenAddrs()
+	apply := func(args ...string) []string {
+		t.Helper()
+		r := run(t, nil, append([]string{"topics", "apply", "--partitions", "3", "-o", "json", "--brokers", strings.Join(brokers, ",")}, args...)...)
+		return jsonOf[struct{ Created []string }](t, r).Created
+	}
+	if made := apply("--aggregate", "invoice", "--topic", "billing", "--topic", "audit", "--no-pipeline"); !slices.Equal(made, []string{"audit", "billing", "outbox.event.invoice"}) {
+		t.Errorf("created %v", made)
+	}
+	details, err := kadm.NewClient(kafkaserver.Client(t, brokers)).ListTopics(t.Context(), "outbox.event.invoice")
+	if n := len(details["outbox.event.invoice"].Partitions); err != nil || n != 3 {
+		t.Errorf("%d partitions, %v", n, err)
+	}
+	if made := apply("--aggregate", "invoice", "--aggregate", "receipt"); !slices.Contains(made, "outbox.event.receipt") || !slices.Contains(made, "outbox.event.order") || slices.Contains(made, "outbox.event.invoice") {
+		t.Errorf("besides the pipeline's: %v", made)
 	}
 }
 
