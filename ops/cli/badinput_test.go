@@ -62,6 +62,8 @@ func TestCommandLineFaults(t *testing.T) {
 		{"demo --orders=-1", []string{"--orders"}},
 		{"demo --without=nobody", []string{"nobody", "payment"}},
 		{"trace", []string{"<id>"}},
+		{"load --orders=0", []string{"--orders"}},
+		{"load --api-url=127.0.0.1:8080", []string{"--api-url"}},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			t.Parallel()
@@ -94,8 +96,8 @@ func TestFiltersTakeWhatThereCanBe(t *testing.T) {
 		if len(words) < 3 {
 			t.Fatalf("%s: %s", constraint, definition)
 		}
-		r := run(t, nil, append(strings.Fields(filter), "runing", "--database-url", db.URL)...)
-		r.failsWith(t, cli.ExitUsage, "runing")
+		r := run(t, nil, append(strings.Fields(filter), "nowhere", "--database-url", db.URL)...)
+		r.failsWith(t, cli.ExitUsage, "nowhere")
 		for _, word := range words {
 			if !strings.Contains(r.complaint(), `"`+word[1]+`"`) {
 				t.Errorf("%s: %s is not named in: %s", filter, word[1], r.complaint())
@@ -368,6 +370,14 @@ func TestCommandsSayThatNoBrokerAnswers(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestLoadSaysThatNoAPIAnswers(t *testing.T) {
+	t.Parallel()
+	run(t, nil, "load", "--api-url", "http://"+refused).failsWith(t, cli.ExitFailed, "connection refused", "start 'gapless api'")
+	other := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(other.Close)
+	run(t, nil, "load", "--api-url", other.URL).failsWith(t, cli.ExitFailed, other.URL, "404", "--api-url")
 }
 
 func TestInsufficientRights(t *testing.T) {

@@ -27,6 +27,8 @@ type commands struct {
 	Relay   relayCommands  `cmd:"" help:"Run or inspect the relay."`
 	Consume consumeCommand `cmd:"" help:"Run or inspect the consumers."`
 
+	Load loadCommand `cmd:"" help:"Place many orders over the API, as customers would, and follow each to its end."`
+
 	Outbox outboxCommands `cmd:"" help:"Look into the outbox."`
 	Inbox  inboxCommands  `cmd:"" help:"Look into the inbox."`
 	Saga   sagaCommands   `cmd:"" help:"Look at sagas."`

@@ -81,6 +81,9 @@ func remedy(err error) string {
 	if b, ok := errors.AsType[*brokerError](err); ok {
 		return b.remedy
 	}
+	if a, ok := errors.AsType[*awayError](err); ok {
+		return a.remedy
+	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pg.Code {
 		case "28P01", "28000":

@@ -321,6 +321,16 @@ func TestPipelineByCommands(t *testing.T) {
 	}
 	follow(t, env, "http://"+listen)
 	watch(t, env)
+	report := jsonOf[struct {
+		Placed int
+		Ends   map[string]int
+	}](t, run(t, env, "load", "--api-url", "http://"+listen, "--orders", "24", "-o", "json"))
+	if report.Placed != 24 || len(report.Ends) < 3 {
+		t.Errorf("load: %+v", report)
+	}
+	if r := run(t, env, "load", "--api-url", "http://"+listen, "--orders", "2", "--rate", "100", "--no-wait").succeeds(t); !strings.Contains(r.stdout, "2 orders placed") {
+		t.Errorf("load: %s", r.stdout)
+	}
 	lookAsReader(t, server.SuperuserURL(), brokers, id)
 }
 

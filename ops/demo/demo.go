@@ -74,7 +74,7 @@ type Report struct {
 // OK tells whether every order ended as it must and every invariant was judged
 // and holds.
 func (r *Report) OK() bool {
-	return r.Load != nil && len(r.Load.Failed) == 0 && len(r.Load.Unexpected) == 0 &&
+	return r.Load != nil && r.Load.OK() &&
 		(r.Verify == nil || !r.Verify.Broken() && settled(r.Verify))
 }
 

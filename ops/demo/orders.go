@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -39,7 +38,9 @@ func (st *stage) placeOrders(ctx context.Context, ended <-chan error) (*Report, 
 	}
 	st.clearLine()
 	report := &Report{Load: loaded}
-	st.tellLoad(loaded)
+	if err := loaded.WriteText(st.Out); err != nil {
+		return nil, err
+	}
 	if len(st.Without) > 0 {
 		return report, nil
 	}
@@ -71,22 +72,6 @@ func (st *stage) judge(ctx context.Context) (*verify.Report, error) {
 // settled tells that everything could be judged.
 func settled(v *verify.Report) bool {
 	return len(v.Incomplete) == 0 && len(v.Absent) == 0 && !slices.ContainsFunc(v.Invariants, func(i verify.Invariant) bool { return i.TooYoung > 0 })
-}
-
-func (st *stage) tellLoad(r *load.Report) {
-	ms := func(d time.Duration) string { return d.Round(100 * time.Microsecond).String() }
-	fmt.Fprintf(st.Out, "\n%d orders placed in %s (%.0f/s)\n", r.Placed, r.Took.Round(10*time.Millisecond), float64(r.Placed)/r.Took.Seconds())
-	for _, end := range slices.Sorted(maps.Keys(r.Ends)) {
-		fmt.Fprintf(st.Out, "  %6d  %s\n", r.Ends[end], end)
-	}
-	fmt.Fprintf(st.Out, "failed  %.2f %%  (%d of %d)\n", 100*float64(len(r.Failed)+len(r.Unexpected))/float64(r.Orders), len(r.Failed)+len(r.Unexpected), r.Orders)
-	for _, line := range slices.Concat(r.Failed, r.Unexpected) {
-		fmt.Fprintf(st.Out, "  %s\n", line)
-	}
-	fmt.Fprintf(st.Out, "checkout answered  p50 %s  p99 %s\n", ms(load.Quantile(r.Post, 0.5)), ms(load.Quantile(r.Post, 0.99)))
-	if len(r.EndToEnd) > 0 {
-		fmt.Fprintf(st.Out, "order ended        p50 %s  p99 %s\n", ms(load.Quantile(r.EndToEnd, 0.5)), ms(load.Quantile(r.EndToEnd, 0.99)))
-	}
 }
 
 // progress writes one line over and over on a terminal, and a line every few

@@ -46,31 +46,6 @@ type Progress struct {
 	Tries                 int64 // requests without a final answer so far
 }
 
-// Report of a run, as a customer saw it.
-type Report struct {
-	Orders     int            `json:"orders"`
-	Placed     int            `json:"placed"`
-	Ends       map[string]int `json:"ends"`
-	Unexpected []string       `json:"unexpected,omitempty"`
-	Failed     []string       `json:"failed,omitempty"`
-	Tries      int64          `json:"tries_without_answer"`
-	Took       time.Duration  `json:"took"`
-	// Latency of the POST that brought the final answer, sorted.
-	Post []time.Duration `json:"-"`
-	// From the POST to the order's end, sorted.
-	EndToEnd []time.Duration `json:"-"`
-	// IDs of the orders placed.
-	IDs []string `json:"-"`
-}
-
-// Quantile of a sorted list, 0 for an empty one.
-func Quantile(sorted []time.Duration, q float64) time.Duration {
-	if len(sorted) == 0 {
-		return 0
-	}
-	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
-}
-
 type placed struct {
 	id       string
 	scenario Scenario
