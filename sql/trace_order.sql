@@ -10,7 +10,7 @@ FROM (
       ON k.order_id = o.order_id AND k.created_at BETWEEN o.created_at - interval '30 s' AND o.created_at + interval '30 s'
     WHERE o.order_id = @order
     UNION ALL
-    SELECT o.created_at, 'order', format('placed by %s: %s %s, %s', o.customer_id, o.total_minor, o.currency, o.plan), o.order_id::text,
+    SELECT o.created_at, 'order', format('placed by %s: %s %s, %s', o.customer_id, round(o.total_minor / 100.0, 2), o.currency, o.plan), o.order_id::text,
            jsonb_build_object('customer_id', o.customer_id, 'total_minor', o.total_minor, 'currency', o.currency, 'plan', o.plan)
     FROM checkout.orders AS o
     WHERE o.order_id = @order

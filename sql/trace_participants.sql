@@ -13,14 +13,14 @@ FROM (
     FROM inventory.stock_movements AS m
     WHERE m.order_id = @order
     UNION ALL
-    SELECT p.updated_at, 'payment', format('%s, %s %s (captured %s, refunded %s)', p.status, p.amount_minor, p.currency, p.captured_minor, p.refunded_minor),
+    SELECT p.updated_at, 'payment', format('%s, %s %s (captured %s, refunded %s)', p.status, round(p.amount_minor / 100.0, 2), p.currency, round(p.captured_minor / 100.0, 2), round(p.refunded_minor / 100.0, 2)),
            coalesce(p.charge_id, p.order_id::text),
            jsonb_build_object('status', p.status, 'amount_minor', p.amount_minor, 'captured_minor', p.captured_minor, 'refunded_minor', p.refunded_minor,
                               'charge_id', p.charge_id, 'reason', p.reason)
     FROM payment.payments AS p
     WHERE p.order_id = @order
     UNION ALL
-    SELECT c.updated_at, 'charge', format('%s, %s %s (captured %s, refunded %s)', c.status, c.amount_minor, c.currency, c.captured_minor, c.refunded_minor),
+    SELECT c.updated_at, 'charge', format('%s, %s %s (captured %s, refunded %s)', c.status, round(c.amount_minor / 100.0, 2), c.currency, round(c.captured_minor / 100.0, 2), round(c.refunded_minor / 100.0, 2)),
            c.charge_id, jsonb_build_object('status', c.status, 'amount_minor', c.amount_minor, 'captured_minor', c.captured_minor, 'refunded_minor', c.refunded_minor)
     FROM sandbox.charges AS c
     WHERE c.order_id = @order

@@ -134,6 +134,13 @@ func TestStoryOfAnOrder(t *testing.T) {
 	if story.Kind != "order" || story.Status != "pending" || story.TraceID != traceID || len(story.Events) != 2 || len(story.Notes) != 0 {
 		t.Errorf("story: %+v", story)
 	}
+	// People read money, programs count it.
+	if printed := text(t, story); !strings.Contains(printed, "placed by c-1: 9.00 USD") || strings.Count(printed, "authorized, 9.00 USD (captured 0.00, refunded 0.00)") != 2 {
+		t.Errorf("money:\n%s", printed)
+	}
+	if body, err := json.Marshal(story); err != nil || !strings.Contains(string(body), `"total_minor":900`) || !strings.Contains(string(body), `"amount_minor":900`) {
+		t.Errorf("%v: %s", err, body)
+	}
 	r := story.Events[0].Record
 	if r == nil || r.Partition != record.Partition || r.Offset != record.Offset || r.Position != "1/0/16B3748/0" || r.Repeats != 1 {
 		t.Errorf("record %+v, want %d@%d", r, record.Partition, record.Offset)
@@ -150,7 +157,7 @@ func TestStoryOfAnOrder(t *testing.T) {
 	out := text(t, story)
 	last := 0
 	for _, line := range []string{
-		"POST /v1/orders answered 202", "placed by c-1: 900 USD, standard", "started", "reservation reserved", "authorized, 900 USD",
+		"POST /v1/orders answered 202", "placed by c-1: 9.00 USD, standard", "started", "reservation reserved", "authorized, 9.00 USD",
 		"created T-1", "receipt pending", "OrderPlaced 1 for", "from LSN 0/16B3748, sent 2 times", "saga: OrderPlaced 1 applied", "missing",
 	} {
 		i := strings.Index(out[last:], line)
