@@ -111,10 +111,14 @@ func TestReadmeOnYourOwnServers(t *testing.T) {
 	location := curl(t, sh[2], "http://127.0.0.1:8080", "http://"+address)
 	awaitOrder(t, "http://"+address, strings.TrimPrefix(location, "/v1/orders/"), "confirmed")
 
-	if out, err := shell(t, env, sh[3]).CombinedOutput(); err != nil || !strings.Contains(string(out), "every invariant holds") ||
-		!strings.Contains(string(out), "OrderConfirmed") || !strings.Contains(string(out), "streaming") {
-		t.Errorf("%v: %s", err, out)
-	}
+	testkit.Eventually(t, 60*time.Second, func() error { // some of it is too young to be judged at first
+		out, err := shell(t, env, sh[3]).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "every invariant holds") ||
+			!strings.Contains(string(out), "OrderConfirmed") || !strings.Contains(string(out), "streaming") {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
 	pool := pgtest.OpenPool(t, server.SuperuserURL())
 	for _, block := range blocks(readme, "sql") {
 		for statement := range strings.SplitSeq(strings.TrimSpace(block), ";\n") {

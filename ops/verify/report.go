@@ -3,6 +3,7 @@ package verify
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -47,6 +48,7 @@ const (
 	Broken    Verdict = "broken"
 	NotJudged Verdict = "not judged" // in part at least: Report.Incomplete says why
 	NotHere   Verdict = "not here"   // the tables that it speaks of
+	TooYoung  Verdict = "too young"  // all that there is: ask again in a moment
 )
 
 // Check is one way to look at an invariant.
@@ -81,8 +83,8 @@ func (r *Report) Broken() bool {
 	return false
 }
 
-// Holds tells whether every invariant that there is to judge was judged and
-// holds.
+// Holds tells whether nothing is broken, and nothing was left out that had to be
+// judged. What is merely too young is under way, and no fault.
 func (r *Report) Holds() bool { return !r.Broken() && len(r.Incomplete) == 0 }
 
 // conclude gives each invariant its verdict.
@@ -94,6 +96,8 @@ func (r *Report) conclude() {
 		case v.Verdict == NotJudged:
 		case len(v.Checks) == 0:
 			v.Verdict = NotHere
+		case v.Judged == 0 && v.TooYoung > 0:
+			v.Verdict = TooYoung
 		default:
 			v.Verdict = Holds
 		}
@@ -131,6 +135,8 @@ func (r *Report) WriteText(w io.Writer) error {
 		verdict = "broken"
 	case len(r.Incomplete) > 0:
 		verdict = "not every invariant was judged"
+	case slices.ContainsFunc(r.Invariants, func(v Invariant) bool { return v.Verdict == TooYoung }):
+		verdict = "what is old enough holds"
 	case len(r.Absent) > 0:
 		verdict = "every invariant that is here holds"
 	}

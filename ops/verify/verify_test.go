@@ -440,6 +440,25 @@ func TestTheYoungAreNotJudged(t *testing.T) {
 	}
 }
 
+// TestNothingButYoungIsNoProof: an invariant of which nothing was judged is not said
+// to hold.
+func TestNothingButYoungIsNoProof(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.order("confirmed") // and no consumer has seen it
+	for _, table := range []string{"analytics.sales_by_hour", "loyalty.points", "notification.messages"} {
+		w.exec("DELETE FROM " + table)
+	}
+	r := w.verify()
+	if v := r.Invariants[6]; v.Judged != 0 || v.TooYoung == 0 || v.Verdict != verify.TooYoung {
+		t.Errorf("%+v", v)
+	}
+	var text bytes.Buffer
+	if err := r.WriteText(&text); err != nil || strings.Contains(text.String(), "every invariant holds") {
+		t.Errorf("%v: %s", err, &text)
+	}
+}
+
 func TestWhatIsPutAsideIsShown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
