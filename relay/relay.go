@@ -179,6 +179,11 @@ func (r *Relay) reconnecting(ctx context.Context, peer, reason string, err error
 	r.metrics.reconnects.WithLabelValues(peer, reason).Inc()
 	r.board.update(func(s *Status) { s.Reconnects++ })
 	if what, ok := pgconnect.Describe(err); ok && peer == "postgres" {
+		if _, answered := errors.AsType[*pgconn.PgError](err); answered { // it is starting, or full
+			r.board.become(Starting, what)
+			r.log.WarnContext(ctx, "postgres takes no connection, waiting for it", "error", what)
+			return
+		}
 		r.board.become(Starting, what+": "+awayRemedy)
 		r.log.WarnContext(ctx, "postgres is away, waiting for it", "error", what, "remedy", awayRemedy)
 		return

@@ -363,7 +363,11 @@ func TestCommandsSayThatNoBrokerAnswers(t *testing.T) {
 			t.Run(command[0]+"/"+broker, func(t *testing.T) {
 				t.Parallel()
 				began := time.Now()
-				run(t, nil, append(command, "--brokers", broker)...).failsWith(t, cli.ExitFailed, "cannot reach Kafka at "+broker, "correct --brokers")
+				r := run(t, nil, append(command, "--brokers", broker)...)
+				r.failsWith(t, cli.ExitFailed, "cannot reach Kafka at "+broker+": ", "correct --brokers")
+				if broker == refused && strings.Count(r.complaint(), refused) != 1 {
+					t.Errorf("said twice: %s", r.complaint())
+				}
 				if took := time.Since(began); took > 10*time.Second {
 					t.Errorf("took %s", took)
 				}

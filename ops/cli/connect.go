@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -221,7 +222,11 @@ func ping(ctx context.Context, c cluster) error {
 		return &brokerError{c.seeds, err, remedy}
 	}
 	if err := client.Ping(limited); err != nil {
-		return fail(err, brokerRemedy(err))
+		remedy := brokerRemedy(err)
+		if system, ok := errors.AsType[*os.SyscallError](err); ok && len(c.seeds) == 1 {
+			err = system.Err // the rest is the address again
+		}
+		return fail(err, remedy)
 	}
 	admin := kadm.NewClient(client)
 	list, err := admin.ListBrokers(limited)
