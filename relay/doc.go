@@ -82,9 +82,14 @@
 // relay that has the slot, which alone knows what of the key is still to come.
 // A zombie parks and settles nothing: those writes are fenced like progress. A broker refuses a
 // whole batch for one record: the topic's records then go out one by one until
-// the one is found. A topic that does not exist or may not be written to
-// holds the stream: nothing is skipped, nothing is parked, Status says Holding
-// and what for.
+// the one is found.
+//
+// A topic that does not exist or may not be written to is held, alone: of its rows
+// the places in the log are kept and no bytes, the position stays before the first of
+// them, and the rows of other topics go out. When the topic is back the stream begins
+// again at the position, and skips what was acknowledged behind it, as after any
+// failure of the sink. That is known to this process alone: after a death it is sent
+// again. After 100,000 rows the stream holds too: Status says Holding and what for.
 //
 // # What it does not do
 //
@@ -105,6 +110,7 @@
 //	gapless_relay_lag_seconds                    time since the commit of the oldest event in flight; 0 when none is
 //	gapless_relay_unpublished_bytes              WAL known of and not acknowledged
 //	gapless_relay_queue_records, _queue_bytes    in flight
+//	gapless_relay_held_records                   waiting for a topic
 //	gapless_relay_progress_writes_total{result}  stored, failed
 //	gapless_relay_partitions_dropped_total       of gapless.outbox, by retention
 //	gapless_relay_rows_deleted_total{table}      of tables of one's own, by retention

@@ -49,7 +49,11 @@ type memory struct {
 	fail    func(sent) error // through ack
 	resets  int
 	closed  bool
+	// broken keys take nothing before Reset, as a partition of which a batch failed.
+	broken map[string]bool
 }
+
+var errGivenUp = errors.New("an earlier record of the key failed")
 
 func (m *memory) Send(r *format.Record, ack func(*format.Record, error)) error {
 	m.mu.Lock()
@@ -66,8 +70,16 @@ func (m *memory) Send(r *format.Record, ack func(*format.Record, error)) error {
 			return err
 		}
 	}
+	if m.broken[s.key] {
+		go ack(r, errGivenUp)
+		return nil
+	}
 	if m.fail != nil {
 		if err := m.fail(s); err != nil {
+			if m.broken == nil {
+				m.broken = map[string]bool{}
+			}
+			m.broken[s.key] = true
 			go ack(r, err)
 			return nil
 		}
@@ -85,7 +97,7 @@ func (m *memory) Reset(context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.resets++
-	m.held = nil
+	m.held, m.broken = nil, nil
 	return nil
 }
 

@@ -55,6 +55,7 @@ type KafkaSink struct {
 	doubted    string          // topic and partition that the client has not found
 	topics     map[string]bool // sent to
 	ailing     map[string]error
+	held       map[string]error // topics that take nothing, see HeldError
 }
 
 // batchDefault is kgo's default, a little below the broker's 1 MiB.
@@ -68,7 +69,7 @@ func NewKafkaSink(cfg KafkaConfig) (*KafkaSink, error) {
 	}
 	k := &KafkaSink{
 		cfg: cfg, log: cfg.Logger, batch: cfg.MaxRecordBytes,
-		limits: map[string]int{}, spans: map[string]*span{}, solos: map[string]*solo{}, topics: map[string]bool{}, partitions: map[string]int{}, ailing: map[string]error{},
+		limits: map[string]int{}, spans: map[string]*span{}, solos: map[string]*solo{}, topics: map[string]bool{}, partitions: map[string]int{}, ailing: map[string]error{}, held: map[string]error{},
 	}
 	if len(cfg.Brokers) == 0 && len(cfg.Options) == 0 {
 		return nil, errors.New("kafka sink config: Brokers is empty")
@@ -96,8 +97,9 @@ func (k *KafkaSink) options() []kgo.Opt {
 		// Our own bound on what is in flight is the lower one: Produce must
 		// never block the goroutine that answers the server's keepalives.
 		kgo.MaxBufferedRecords(1 << 22),
-		// A topic that is not there may be made any moment: hold, never drop.
-		kgo.UnknownTopicRetries(-1),
+		// A topic that was made a moment ago may not be known everywhere. One that
+		// stays unknown is held, and others go on: see HeldError.
+		kgo.UnknownTopicRetries(4),
 		kgo.WithLogger(kafkaLogger{k.log}),
 	}
 	if len(k.cfg.Brokers) > 0 {
@@ -187,6 +189,11 @@ func (k *KafkaSink) ready(topic string) (*kgo.Client, int, *span, error) {
 	if len(k.ailing) > 0 {
 		return nil, 0, nil, errRefused
 	}
+	if len(k.held) > 0 {
+		if cause := k.held[topic]; cause != nil {
+			return nil, 0, nil, &HeldError{Topic: topic, Cause: cause}
+		}
+	}
 	if k.client == nil {
 		client, err := kgo.NewClient(k.options()...)
 		if err != nil {
@@ -217,7 +224,8 @@ func (k *KafkaSink) failed(topic string, err error) {
 }
 
 // Reset implements Sink. It closes the client, so that nothing of it arrives
-// any more, and waits until the topics that failed look writable.
+// any more, and waits until the topics that failed look writable, but for those
+// that are held from then on.
 func (k *KafkaSink) Reset(ctx context.Context) error {
 	k.mu.Lock()
 	old, ailing := k.client, k.ailing
@@ -229,7 +237,10 @@ func (k *KafkaSink) Reset(ctx context.Context) error {
 		old.Close()
 	}
 	k.drivers.Wait()
-	if len(ailing) == 0 {
+	k.mu.Lock()
+	isWell := len(ailing) == 0 && len(k.held) == 0
+	k.mu.Unlock()
+	if isWell {
 		return nil
 	}
 	probe, err := kgo.NewClient(k.options()...)
@@ -238,7 +249,17 @@ func (k *KafkaSink) Reset(ctx context.Context) error {
 	}
 	defer probe.Close()
 	for topic, cause := range ailing {
+		if concernsTopic(cause) {
+			k.mu.Lock()
+			k.held[topic] = cause
+			k.mu.Unlock()
+		}
+	}
+	k.release(ctx, kadm.NewClient(probe))
+	for topic, cause := range ailing {
 		switch {
+		case concernsTopic(cause):
+			continue
 		case errors.Is(cause, kerr.MessageTooLarge):
 			k.learn(ctx, kadm.NewClient(probe), topic)
 		case errors.Is(cause, kerr.InvalidTimestamp) && !k.spanKnown(topic):

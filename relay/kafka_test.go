@@ -140,26 +140,40 @@ func TestKafkaPartitionsAsTheJavaClient(t *testing.T) {
 }
 
 // A topic that is not there holds the stream and says so; nothing is skipped.
-func TestKafkaUnknownTopicHolds(t *testing.T) {
+// A topic that is not there holds its own rows, and those alone.
+func TestKafkaUnknownTopicIsHeld(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
 	brokers := kafkaserver.ForTest(t)
 	aggregate := kafkaserver.Name(t, "relay")
 	topic := "outbox.event." + aggregate
-	cfg := s.config(kafkaSink(t, brokers))
-	cfg.HoldAfter = 200 * time.Millisecond
-	r := run(t, cfg)
+	other := kafkaserver.Name(t, "beside")
+	kafkaserver.CreateTopic(t, brokers, "outbox.event."+other, 1)
+	r := run(t, s.config(kafkaSink(t, brokers)))
 	s.appendTo(t, aggregate, 3)
+	s.appendTo(t, other, 5)
+	s.appendTo(t, aggregate, 3)
+	beside := follow(t, brokers, "outbox.event."+other)
+	beside.has(t, 5)
 	testkit.Eventually(t, patience, func() error {
-		if st := r.Status(); st.State != relay.Holding || !strings.Contains(st.Reason, topic) {
+		if st := r.Status(); st.State != relay.Streaming || st.Held != 6 || !strings.Contains(st.Reason, topic) || st.InFlight != 0 {
 			return fmt.Errorf("%+v", st)
 		}
 		return nil
 	})
 	kafkaserver.CreateTopic(t, brokers, topic, 1)
-	follow(t, brokers, topic).has(t, 3)
+	var values []string
+	for _, rec := range follow(t, brokers, topic).has(t, 6) {
+		values = append(values, string(rec.Value))
+	}
+	if got := strings.Join(values, " "); got != "1 2 3 1 2 3" {
+		t.Errorf("got %s", got)
+	}
 	r.become(relay.Streaming)
-	s.stored(t, r, 3)
+	s.stored(t, r, 11)
+	if n := len(beside.has(t, 5)); n != 5 {
+		t.Errorf("%d records beside: sent again", n)
+	}
 	if got := s.parked(t); len(got) != 0 {
 		t.Errorf("parked %q", got)
 	}

@@ -19,6 +19,7 @@ type metrics struct {
 	leader          prometheus.Gauge
 	paused          prometheus.Gauge
 	holding         prometheus.Gauge
+	held            prometheus.Gauge
 	rowsParked      prometheus.Gauge
 	progressWrites  *prometheus.CounterVec
 	rowsDeleted     *prometheus.CounterVec
@@ -63,6 +64,7 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 		leader:         gauge("gapless_relay_leader", "1 while this relay holds the slot."),
 		paused:         gauge("gapless_relay_paused", "1 while an operator has paused this relay."),
 		holding:        gauge("gapless_relay_holding", "1 while the sink does not acknowledge."),
+		held:           gauge("gapless_relay_held_records", "Rows that wait for a topic which takes nothing."),
 		rowsParked:     gauge("gapless_rows_parked", "Rows in gapless.parked that are not sent and not discarded."),
 		progressWrites: counters("gapless_relay_progress_writes_total", "Writes of the progress record, by result: stored, failed.", "result"),
 		rowsDeleted:    counters("gapless_relay_rows_deleted_total", "Relayed rows deleted from tables of one's own.", "table"),
@@ -81,7 +83,7 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.events, m.publish, m.commitToAck, m.reconnects, m.lag, m.unpublished, m.queueRecords, m.queueBytes, m.leader, m.paused,
-		m.holding, m.rowsParked, m.progressWrites, m.rowsDeleted, m.partitionsDropped, m.slotActive, m.slotRetained, m.slotSafe, m.slotStatus, m.slotUnconfirmed,
+		m.holding, m.held, m.rowsParked, m.progressWrites, m.rowsDeleted, m.partitionsDropped, m.slotActive, m.slotRetained, m.slotSafe, m.slotStatus, m.slotUnconfirmed,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err

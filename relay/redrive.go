@@ -203,18 +203,30 @@ func (s *session) sendParked(rows []*parkedRow) {
 		case errors.As(err, &fault):
 			d.failed = append(d.failed, failure{p, fault})
 			d.stuck[key] = isOrdered
+		case errors.Is(err, errNotYet):
+			d.stuck[key] = isOrdered
 		case err != nil:
 			s.worker.fatal = &sinkError{err: err}
 			return
 		}
 	}
+	if d.flying == 0 && len(d.failed) == 0 && len(d.sent) == 0 {
+		d.asked = false // until it is asked for again, in a second
+	}
 }
+
+// errNotYet leaves a row for later.
+var errNotYet = errors.New("not yet")
 
 func (s *session) sendAgain(p *parkedRow) error {
 	at := place{p.Timeline, p.commit, p.Index}
 	if fault := s.r.poison[at]; fault != nil {
 		delete(s.r.poison, at)
 		return fault
+	}
+	// What was committed before it may be on its way yet, or held.
+	if !s.machine.Passed(core.Point{Commit: p.commit, Index: p.Index}) {
+		return errNotYet
 	}
 	r, err := s.record(p)
 	if err != nil {
@@ -226,6 +238,9 @@ func (s *session) sendAgain(p *parkedRow) error {
 	})
 	if err != nil {
 		s.redrive.flying--
+		if _, ok := errors.AsType[*HeldError](err); ok {
+			return errNotYet
+		}
 		return err
 	}
 	crashpoint.Hit("relay.after_resend")
@@ -292,6 +307,10 @@ func (s *session) sendWaiting(p *parked, key string) bool {
 	if fault == nil && s.worker.fatal == nil {
 		err := s.r.cfg.Sink.Send(p.record, s.ackFunc)
 		if err == nil {
+			return true
+		}
+		if held, ok := errors.AsType[*HeldError](err); ok {
+			s.holdBack(p.record, held)
 			return true
 		}
 		if !errors.As(err, &fault) {

@@ -115,7 +115,7 @@ func TestRedriveInVain(t *testing.T) {
 			run(t, s.config(&sink))
 			s.append(t, "a", "poison", "a1")
 			wantParked(t, s, "parked a poison too_large", "waiting a a1 waiting")
-			before := len(sink.values()) // found late, it has let a1 pass
+			before := len(sink.values())
 			s.finished(t, s.request(t, "redrive"))
 			wantParked(t, s, "parked a poison too_large", "waiting a a1 waiting")
 			var attempts int

@@ -29,6 +29,8 @@ type Relay struct {
 	// poison holds what a sink has refused after it was sent: the next stream
 	// parks it before anything behind it goes out.
 	poison map[place]*format.Fault
+
+	ahead ahead
 }
 
 // place is where a row was committed.
@@ -130,6 +132,10 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed bool) 
 		// within a second.
 		return jitter(400 * time.Millisecond), nil
 	case errors.Is(err, errMoved):
+		return 0, nil
+	case errors.Is(err, errTopicBack):
+		r.log.InfoContext(ctx, "a topic takes records again")
+		r.resetSink(ctx)
 		return 0, nil
 	case errors.Is(err, errFenced):
 		r.log.ErrorContext(ctx, "lost the slot to another relay", "error", err)

@@ -84,6 +84,8 @@ type session struct {
 	asked      time.Duration
 	warned     map[string]bool
 	background sync.WaitGroup
+	beside     context.Context // ends with the stream; for what runs in the background
+	held       heldBack
 
 	sample   uint64 // the record whose way through the sink is timed
 	sampleAt time.Time
@@ -172,8 +174,12 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if s.emitted, err = format.NewEmitted(native); err != nil {
 		return nil, err
 	}
+	var known []core.Point
+	if r.ahead.system == p.system.ID && r.ahead.timeline == p.system.Timeline {
+		known = r.ahead.points
+	}
 	s.machine = core.New(core.Config{
-		Position: position, Confirmed: p.slotAt,
+		Position: position, Ahead: known, Confirmed: p.slotAt,
 		MaxRecords: r.cfg.MaxRecords, MaxBytes: r.cfg.MaxBytes, ProgressEvery: r.cfg.ProgressEvery, StatusEvery: status,
 	}, 0)
 	s.want = newWants(r.cfg)
@@ -185,11 +191,15 @@ func (s *session) now() time.Duration { return time.Since(s.began) }
 func (s *session) run(ctx context.Context) error {
 	s.worker.start(context.WithoutCancel(ctx))
 	defer s.background.Wait()
-	beside, done := context.WithCancel(ctx)
+	var done context.CancelFunc
+	s.beside, done = context.WithCancel(ctx)
 	defer done()
-	s.tend(beside)
+	s.tend(s.beside)
 	defer s.worker.stop(ctx, s.r.cfg.StopTimeout)
-	defer s.publish()
+	defer func() {
+		s.publish()
+		s.r.ahead = ahead{s.system.ID, s.system.Timeline, s.machine.Ahead()}
+	}()
 	stop := context.AfterFunc(ctx, s.conn.Interrupt)
 	defer stop()
 	for ctx.Err() == nil {
@@ -384,6 +394,10 @@ func (s *session) route(o origin, record *format.Record, made error) error {
 	err := s.r.cfg.Sink.Send(record, s.ackFunc)
 	if errors.As(err, &fault) {
 		return s.setAside(o, record, fault, true)
+	}
+	if held, ok := errors.AsType[*HeldError](err); ok {
+		s.holdBack(record, held)
+		return nil
 	}
 	if err != nil {
 		return &sinkError{err: err}

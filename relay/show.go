@@ -22,16 +22,22 @@ func (s *session) show(ctx context.Context, now time.Duration) {
 	s.publish()
 	records, _ := s.machine.InFlight()
 	silent := now - max(s.lastAck, s.busySince(records, now))
+	held := s.heldWhy()
+	isFull := held != "" && s.machine.Full()
 	switch {
 	case records > 0 && silent >= s.r.cfg.HoldAfter:
-		s.hold(ctx, now, silent)
-	case s.holding && records == 0 || s.holding && silent < s.r.cfg.HoldAfter:
+		s.hold(ctx, now, fmt.Sprintf("no acknowledgement for %s", silent.Round(time.Second)))
+	case isFull:
+		s.hold(ctx, now, held+"; no more rows are held back than that")
+	case s.holding:
 		s.holding = false
 		s.r.metrics.holding.Set(0)
-		if !s.paused {
-			s.r.board.become(Streaming, "")
-		}
 		s.r.log.InfoContext(ctx, "sink acknowledges again")
+		fallthrough
+	default:
+		if !s.paused {
+			s.r.board.become(Streaming, held)
+		}
 	}
 }
 
@@ -49,13 +55,14 @@ func (s *session) publish() {
 	done, received := m.Done().Resume, m.Received()
 	s.r.board.update(func(b *Status) {
 		b.Received, b.Done, b.Stored, b.Confirmed = received, done, m.Stored().Resume, m.Confirmed()
-		b.InFlight, b.InFlightBytes = records, bytes
+		b.InFlight, b.InFlightBytes, b.Held = records, bytes, m.Held()
 		b.Events += uint64(s.counted())
 		b.LastCommit = s.lastCommit
 	})
 	g := s.r.metrics
 	g.queueRecords.Set(float64(records))
 	g.queueBytes.Set(float64(bytes))
+	g.held.Set(float64(m.Held()))
 	g.unpublished.Set(float64(received - min(received, done)))
 	lag := time.Duration(0)
 	if at, ok := m.Oldest(); ok {
@@ -72,12 +79,12 @@ func (s *session) counted() int64 {
 }
 
 // hold says that nothing moves, and why where the sink can tell.
-func (s *session) hold(ctx context.Context, now, silent time.Duration) {
+func (s *session) hold(ctx context.Context, now time.Duration, why string) {
 	if !s.holding {
 		s.holding = true
 		s.r.metrics.holding.Set(1)
-		s.r.board.become(Holding, fmt.Sprintf("no acknowledgement for %s", silent.Round(time.Second)))
-		s.r.log.ErrorContext(ctx, "sink does not acknowledge, holding", "silent", silent.Round(time.Millisecond))
+		s.r.board.become(Holding, why)
+		s.r.log.ErrorContext(ctx, "sink does not acknowledge, holding", "reason", why)
 		s.asked = 0
 	}
 	d, ok := s.r.cfg.Sink.(Diagnoser)

@@ -23,7 +23,7 @@ const (
 // Status is what a relay is doing.
 type Status struct {
 	State  State
-	Reason string // why it is not streaming; empty when it is
+	Reason string // why it is not streaming, or what rows wait for; empty when all is well
 	Since  time.Time
 
 	Slot      string
@@ -34,6 +34,7 @@ type Status struct {
 
 	InFlight      int
 	InFlightBytes int64
+	Held          int    // rows that wait for a topic, and are read again when it is back
 	Events        uint64 // acknowledged by this process
 	Parked        uint64 // parked by this process
 	LastCommit    time.Time

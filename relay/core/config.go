@@ -12,13 +12,31 @@ type Position struct {
 	PartialIndex  int64
 }
 
+// Point is one change of a transaction.
+type Point struct {
+	Commit LSN
+	Index  int64
+}
+
+func (p Point) before(q Point) bool {
+	return p.Commit < q.Commit || p.Commit == q.Commit && p.Index < q.Index
+}
+
 // Config says where a Machine begins and what bounds it. Zero means default.
 type Config struct {
 	Position  Position // the stored one; Resume must not be 0
 	Confirmed LSN      // the slot's confirmed_flush_lsn
 
-	MaxRecords    int           // in flight; default 4096
-	MaxBytes      int64         // in flight; default 6 MiB
+	// Ahead are changes after Position that an earlier stream of the same process saw
+	// acknowledged, in the log's order: they are skipped, see Machine.Ahead.
+	Ahead []Point
+
+	MaxRecords int   // in flight; default 4096
+	MaxBytes   int64 // in flight; default 6 MiB
+	// MaxBehind bounds what is known of behind the oldest change that is held: changes
+	// held, acknowledged and in flight, of which nothing is kept but their places.
+	// Default 100,000.
+	MaxBehind     int
 	ProgressEvery time.Duration // at most one progress write in this time; default 250 ms
 	StatusEvery   time.Duration // longest silence towards the server; default 10 s
 	// RecordAfter is how far keepalives alone may move the slot past the
@@ -29,6 +47,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.MaxRecords = cmp.Or(c.MaxRecords, 4096)
 	c.MaxBytes = cmp.Or(c.MaxBytes, 6<<20)
+	c.MaxBehind = cmp.Or(c.MaxBehind, 100_000)
 	c.ProgressEvery = cmp.Or(c.ProgressEvery, 250*time.Millisecond)
 	c.StatusEvery = cmp.Or(c.StatusEvery, 10*time.Second)
 	c.RecordAfter = cmp.Or(c.RecordAfter, 16<<20)

@@ -32,7 +32,11 @@
 //     idle relay moved from one that somebody moved over unsent rows.
 //  4. Flush is never 0: the server's client library would replace it by the
 //     write position.
-//  5. What is in flight is bounded by records and by bytes: Paused.
+//  5. What is in flight is bounded by records and by bytes, and what is known of
+//     behind the oldest change that is not acknowledged by its number: Paused.
+//  6. A change that is held stays before the position, and nothing of it is kept but
+//     its place: it comes again in the next stream, which skips what this one saw
+//     acknowledged behind it (Ahead).
 //
 // # Death
 //

@@ -23,7 +23,9 @@ type Machine struct {
 	tracked   bool  // a change of it went out in this run
 	records   int   // in flight
 	bytes     int64 // in flight
-	received  LSN   // newest end of WAL seen
+	held      int   // neither in flight nor acknowledged
+	ahead     []Point
+	received  LSN // newest end of WAL seen
 	done      Position
 	dirty     bool // done passed an event that the record does not hold
 	partial   Position
@@ -53,6 +55,8 @@ type faults struct {
 	anyOrder           bool
 	resumeAtCommit     bool
 	confirmBeforeWrite bool
+	holdIsAck          bool
+	aheadOfAll         bool
 }
 
 // New returns a machine at the stored position. now is the driver's clock, as
@@ -66,6 +70,7 @@ func New(cfg Config, now time.Duration) *Machine {
 		partial:    cfg.Position,
 		written:    cfg.Position,
 		confirmed:  cfg.Confirmed,
+		ahead:      cfg.Ahead,
 		received:   cfg.Position.Resume,
 		lastStatus: now,
 		lastWrite:  now - cfg.ProgressEvery,
@@ -97,7 +102,32 @@ func (m *Machine) Change() (index int64, skip bool, err error) {
 	}
 	index = m.index
 	m.index++
-	return index, index < m.skip, nil
+	if index < m.skip {
+		return index, true, nil
+	}
+	return index, m.isAhead(Point{m.commit, index}), nil
+}
+
+// isAhead tells whether an earlier stream saw the change acknowledged, and then
+// counts it as such.
+func (m *Machine) isAhead(p Point) bool {
+	for len(m.ahead) > 0 && m.ahead[0].before(p) {
+		m.ahead = m.ahead[1:]
+	}
+	if len(m.ahead) == 0 || m.ahead[0] != p {
+		return false
+	}
+	m.ahead = m.ahead[1:]
+	m.event()
+	m.ring.push(entry{lsn: p.Commit, index: p.Index, at: m.at, acked: true})
+	m.advance()
+	return true
+}
+
+// event: no proof of before covers what comes now.
+func (m *Machine) event() {
+	m.activity++
+	m.proof, m.proofInRec = 0, false
 }
 
 // Track puts the change just counted in flight, with the memory it holds, and
@@ -105,8 +135,7 @@ func (m *Machine) Change() (index int64, skip bool, err error) {
 // tracked.
 func (m *Machine) Track(size int) (seq uint64) {
 	m.tracked = true
-	m.activity++
-	m.proof, m.proofInRec = 0, false
+	m.event()
 	m.records++
 	m.bytes += int64(size)
 	seq = m.ring.push(entry{lsn: m.commit, index: m.index - 1, at: m.at, size: int32(size)})
@@ -166,21 +195,69 @@ func (m *Machine) Ack(seq uint64) {
 		return
 	}
 	e.acked = true
+	if e.held {
+		m.held--
+	} else {
+		m.records--
+		m.bytes -= int64(e.size)
+	}
 	if m.faults.anyOrder {
 		m.pass(*e)
 	}
+	m.advance()
+}
+
+// advance passes what is acknowledged at the ring's head.
+func (m *Machine) advance() {
 	for !m.ring.empty() {
 		head := m.ring.at(m.ring.head)
 		if !head.acked {
 			return
 		}
 		m.ring.head++
-		if head.index != commitEntry {
-			m.records--
-			m.bytes -= int64(head.size)
-		}
 		m.pass(*head)
 	}
+}
+
+// Hold says that seq, which is in flight, is not: the sink would not take it now. Its
+// memory counts no more, only its place is kept, and the position stays before it.
+// Other changes go on. Only a new stream, from the position, has it sent.
+func (m *Machine) Hold(seq uint64) {
+	if seq-m.ring.head >= m.ring.tail-m.ring.head {
+		return
+	}
+	e := m.ring.at(seq)
+	if e.acked || e.held {
+		return
+	}
+	if m.faults.holdIsAck {
+		m.Ack(seq)
+		return
+	}
+	e.held = true
+	m.held++
+	m.records--
+	m.bytes -= int64(e.size)
+}
+
+// Held is how many changes are held.
+func (m *Machine) Held() int { return m.held }
+
+// Ahead lists what is acknowledged after the position, for the next stream of this
+// process to skip: else each hold, and each failure of the sink, would repeat it.
+func (m *Machine) Ahead() []Point {
+	var points []Point
+	for seq := m.ring.head; seq != m.ring.tail; seq++ {
+		if e := m.ring.at(seq); e.index != commitEntry && (e.acked || m.faults.aheadOfAll) {
+			points = append(points, Point{e.lsn, e.index})
+		}
+	}
+	return points
+}
+
+// Passed tells whether everything up to and including the change is acknowledged.
+func (m *Machine) Passed(p Point) bool {
+	return p.Commit < m.done.Resume || p.Commit == m.done.PartialCommit && p.Index < m.done.PartialIndex
 }
 
 // Oldest is when the oldest change in flight was committed; ok is false when

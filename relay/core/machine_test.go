@@ -47,6 +47,8 @@ func TestInterleavingsLoseNothing(t *testing.T) {
 func TestCheckerSeesEveryMutant(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]faults{
+		"a held change counts as acknowledged":            {holdIsAck: true},
+		"what is in flight counts as ahead":               {aheadOfAll: true},
 		"acknowledge on receive":                          {ackOnReceive: true},
 		"confirm on a keepalive in mid transaction":       {confirmInTx: true},
 		"drop contiguity":                                 {anyOrder: true},

@@ -130,6 +130,9 @@ type model struct {
 	now time.Duration
 
 	crashes, skipped, partials, lies, past int
+
+	away          [partitions]bool // a topic that takes nothing
+	holds, rejoin int
 }
 
 const partitions = 3
@@ -146,9 +149,9 @@ func newModel(seed uint64, f faults) *model {
 	return w
 }
 
-func (w *model) connect() {
+func (w *model) connect(ahead ...Point) {
 	w.server.start(w.record.Resume)
-	w.m = New(Config{Position: w.record, Confirmed: w.server.confirmed, MaxRecords: 8, RecordAfter: 300}, w.now)
+	w.m = New(Config{Position: w.record, Confirmed: w.server.confirmed, Ahead: ahead, MaxRecords: 8, MaxBehind: 60, RecordAfter: 300}, w.now)
 	w.m.faults = w.faults
 }
 
@@ -156,6 +159,18 @@ func (w *model) connect() {
 // writing may or may not be stored.
 func (w *model) crash() error {
 	w.crashes++
+	return w.restart(false)
+}
+
+// heal brings back what was away: the relay begins a new stream, and remembers what it
+// saw acknowledged.
+func (w *model) heal() error {
+	w.rejoin++
+	w.away = [partitions]bool{}
+	return w.restart(true)
+}
+
+func (w *model) restart(isSameProcess bool) error {
 	for p := range w.sink.queues {
 		for range w.rng.IntN(len(w.sink.queues[p]) + 1) {
 			if err := w.sink.deliver(p); err != nil {
@@ -163,6 +178,10 @@ func (w *model) crash() error {
 			}
 		}
 		w.sink.queues[p] = nil
+	}
+	var ahead []Point
+	if isSameProcess {
+		ahead = w.m.Ahead()
 	}
 	w.sink.unacked = nil
 	if w.write != nil && w.rng.IntN(2) == 0 {
@@ -177,7 +196,7 @@ func (w *model) crash() error {
 	if w.record.PartialCommit != 0 {
 		w.partials++
 	}
-	w.connect()
+	w.connect(ahead...)
 	return nil
 }
 
@@ -268,6 +287,11 @@ func (w *model) receive() error {
 		if r.routed && !skip {
 			seq := w.m.Track(10)
 			p := r.key % partitions
+			if w.away[p] {
+				w.holds++
+				w.m.Hold(seq)
+				return nil
+			}
 			w.sink.queues[p] = append(w.sink.queues[p], sent{seq, r})
 		}
 		return nil
@@ -362,16 +386,28 @@ func (w *model) chance() error {
 		return w.written()
 	case n < 98:
 		w.prove()
-	default:
+	case n < 99:
 		if w.rng.IntN(2) == 0 {
 			return w.crash()
 		}
+	default:
+		if w.away == [partitions]bool{} {
+			// What it has is delivered or not, and nothing more is taken.
+			p := w.rng.IntN(partitions)
+			w.away[p] = true
+			w.sink.queues[p] = nil
+			return w.restart(true)
+		}
+		return w.heal()
 	}
 	return nil
 }
 
 // drain heals everything and waits for quiet.
 func (w *model) drain() error {
+	if err := w.heal(); err != nil {
+		return err
+	}
 	for range 100_000 {
 		if w.server.next == len(w.server.log) && w.server.at == 0 && w.m.Settled() {
 			return w.safe(Position{Resume: w.server.wal})

@@ -7,6 +7,7 @@ type entry struct {
 	at    int64 // when it was committed, see Begin
 	size  int32
 	acked bool
+	held  bool
 }
 
 const commitEntry = -1

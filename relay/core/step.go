@@ -84,15 +84,26 @@ func (m *Machine) Proof(activity uint64, lsn LSN) {
 // Call it when no more input will come.
 func (m *Machine) Finish() { m.finishing = true }
 
-// Settled tells that nothing is in flight and that the record and the slot
-// hold all there is to say.
+// Settled tells that nothing is in flight (what is held is not) and that the record
+// and the slot hold all there is to say.
 func (m *Machine) Settled() bool {
-	return m.ring.empty() && !m.writing && !m.dirty && m.confirmed >= m.flushable()
+	return m.records == 0 && !m.writing && !m.dirty && m.confirmed >= m.flushable()
 }
 
-// Paused tells that enough is in flight: read no further until Ack.
+// Paused tells that enough is in flight, or known of behind what is held: read no
+// further until Ack.
 func (m *Machine) Paused() bool {
-	return m.records >= m.cfg.MaxRecords || m.bytes >= m.cfg.MaxBytes
+	return m.records >= m.cfg.MaxRecords || m.bytes >= m.cfg.MaxBytes || m.Full()
+}
+
+// Full tells that more is known of behind the oldest change that is not acknowledged
+// than may be.
+func (m *Machine) Full() bool {
+	most := 2 * m.cfg.MaxRecords
+	if m.held > 0 {
+		most = max(most, m.cfg.MaxBehind)
+	}
+	return m.ring.tail-m.ring.head >= uint64(most)
 }
 
 // Due tells in how long Step has something to do if nothing comes in.

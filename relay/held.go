@@ -1,0 +1,89 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/relay/format"
+)
+
+// HeldError is what a Sink's Send returns while a topic takes nothing, for a reason
+// that concerns the whole topic and may pass: it is not there, or may not be written
+// to. The sink has not taken the record, and takes none of that topic before Reset.
+type HeldError struct {
+	Topic string
+	Cause error
+}
+
+func (e *HeldError) Error() string { return fmt.Sprintf("topic %s: %v", e.Topic, e.Cause) }
+func (e *HeldError) Unwrap() error { return e.Cause }
+
+// Holder is a Sink that holds topics back. Other topics go on: of what is held the
+// relay keeps the places in the log and no bytes, up to a limit, and reads it again
+// when the topic is back.
+type Holder interface {
+	// AwaitHeld returns when a topic that Send held looks as if it could be written,
+	// or when ctx ends. The topic stays held until Reset.
+	AwaitHeld(ctx context.Context) error
+}
+
+// errTopicBack ends a stream, so that the next one sends what was held.
+var errTopicBack = errors.New("a topic that was held may be written again")
+
+// ahead is what a stream saw acknowledged after its position, for the next one of this
+// process, and on the same history of the same server.
+type ahead struct {
+	system   string
+	timeline int32
+	points   []core.Point
+}
+
+// heldBack are the topics that take nothing.
+type heldBack struct {
+	topics  map[string]string // why
+	waiting bool              // somebody watches for them
+}
+
+// holdBack forgets all of the record but its place.
+func (s *session) holdBack(r *format.Record, held *HeldError) {
+	s.machine.Hold(r.Seq)
+	s.slabs.done(r)
+	if s.held.topics == nil {
+		s.held.topics = map[string]string{}
+	}
+	if _, known := s.held.topics[held.Topic]; !known && len(s.held.topics) < maxTopics {
+		s.held.topics[held.Topic] = held.Cause.Error()
+		s.r.log.Error("topic takes nothing, its rows wait and others go on", "topic", held.Topic, "reason", held.Cause)
+	}
+	h, ok := s.r.cfg.Sink.(Holder)
+	if !ok || s.held.waiting {
+		return
+	}
+	s.held.waiting = true
+	s.background.Go(func() {
+		if h.AwaitHeld(s.beside) == nil && s.beside.Err() == nil {
+			s.inbox.result(func() { s.worker.fatal = errTopicBack })
+		}
+	})
+}
+
+// heldWhy tells what waits, and for what; empty when nothing does.
+func (s *session) heldWhy() string {
+	n := s.machine.Held()
+	if n == 0 {
+		return ""
+	}
+	names := make([]string, 0, len(s.held.topics))
+	for name := range s.held.topics {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	why := fmt.Sprintf("%d rows wait for topic %s: %s", n, names[0], s.held.topics[names[0]])
+	if len(names) > 1 {
+		why += fmt.Sprintf(", and for %d other topics", len(names)-1)
+	}
+	return why
+}
