@@ -55,7 +55,7 @@ func TestExitTellsEveryEndAndLeavesNothing(t *testing.T) {
 			t.Errorf("invariant %d %s: nothing judged", v.Number, v.Name)
 		}
 	}
-	addresses := []string{c.Listen, c.OpsListen, out.find(t, postgresAddress), out.find(t, kafkaAddress)}
+	addresses := []string{out.find(t, apiAddress), out.find(t, opsAddress), out.find(t, postgresAddress), out.find(t, kafkaAddress)}
 	for _, address := range addresses {
 		if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address); err == nil {
 			conn.Close()
@@ -163,6 +163,11 @@ func TestEachNameCanBeLeftOut(t *testing.T) {
 	var out screen
 	c := config(t, &out)
 	c.Without = []string{"api"}
+	port, err := process.FreePort(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Listen = fmt.Sprintf("127.0.0.1:%d", port)
 	d := start(t, c, &out)
 	d.up(t)
 	if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", c.Listen); err == nil {
@@ -175,18 +180,12 @@ func TestEachNameCanBeLeftOut(t *testing.T) {
 // config is a demo on ports that nobody else has.
 func config(t *testing.T, out *screen) demo.Config {
 	t.Helper()
-	var address [2]string
-	for i := range address {
-		port, err := process.FreePort(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		address[i] = fmt.Sprintf("127.0.0.1:%d", port)
-	}
-	return demo.Config{Listen: address[0], OpsListen: address[1], Out: out}
+	return demo.Config{Listen: "127.0.0.1:0", OpsListen: "127.0.0.1:0", Out: out}
 }
 
 var (
+	apiAddress      = regexp.MustCompile(`api       http://([^/]+)/`)
+	opsAddress      = regexp.MustCompile(`health    http://([^/]+)/`)
 	postgresAddress = regexp.MustCompile(`postgres  psql 'postgres://[^@]+@([^/]+)/`)
 	postgresURL     = regexp.MustCompile(`postgres  psql '([^']+)'`)
 	kafkaAddress    = regexp.MustCompile(`kafka     (\S+)`)
