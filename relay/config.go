@@ -57,6 +57,7 @@ type Config struct {
 	ProofEvery    time.Duration // between proofs while events flow; default 10 s
 	StopTimeout   time.Duration // for the last acknowledgements; default 8 s
 	HoldAfter     time.Duration // without an acknowledgement; default 5 s
+	DeadAfter     time.Duration // of silence the server gives the slot to another; default 12 s, or wal_sender_timeout where lower
 	ReconnectMax  time.Duration // longest pause between tries; default 10 s
 
 	Hooks Hooks
@@ -86,6 +87,7 @@ func (c Config) withDefaults() Config {
 	c.ProofEvery = cmp.Or(c.ProofEvery, 10*time.Second)
 	c.StopTimeout = cmp.Or(c.StopTimeout, 8*time.Second)
 	c.HoldAfter = cmp.Or(c.HoldAfter, 5*time.Second)
+	c.DeadAfter = cmp.Or(c.DeadAfter, 12*time.Second)
 	c.ReconnectMax = cmp.Or(c.ReconnectMax, 10*time.Second)
 	return c
 }
@@ -121,7 +123,7 @@ func (c Config) validate() error {
 	}
 	for name, d := range map[string]time.Duration{
 		"ProgressEvery": c.ProgressEvery, "ProofEvery": c.ProofEvery, "StopTimeout": c.StopTimeout,
-		"HoldAfter": c.HoldAfter, "ReconnectMax": c.ReconnectMax,
+		"HoldAfter": c.HoldAfter, "DeadAfter": c.DeadAfter, "ReconnectMax": c.ReconnectMax,
 	} {
 		if d < 0 {
 			fault("%s %s is negative", name, d)

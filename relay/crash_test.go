@@ -195,3 +195,41 @@ func TestKilledAtRandom(t *testing.T) {
 		t.Error("still there 10 s after SIGTERM")
 	}
 }
+
+// A relay that is stopped keeps the slot no longer than the server waits for it, and
+// when it goes on its records are repeats and its progress is fenced.
+func TestStoppedRelayIsReplaced(t *testing.T) {
+	t.Parallel()
+	c := newCrashes(t)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	written := make(chan int, 1)
+	go func() { written <- c.load(ctx, 1) }()
+	first := c.start()
+	streams := func(p *process) {
+		testkit.Eventually(t, 2*patience, func() error {
+			if !strings.Contains(p.stderr.String(), "msg=streaming") {
+				return errors.New("not streaming")
+			}
+			return nil
+		})
+	}
+	streams(first)
+	if err := first.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	stopped := time.Now()
+	second := c.start()
+	streams(second)
+	t.Logf("taken over after %s", time.Since(stopped).Round(100*time.Millisecond))
+	if err := first.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, 2*patience, func() error {
+		if !strings.Contains(first.stderr.String(), "standing by") {
+			return fmt.Errorf("the first does not stand by:\n%s", first.stderr)
+		}
+		return nil
+	})
+	cancel()
+	c.judge(<-written)
+}

@@ -26,6 +26,9 @@
 // relays may run on one slot; all but one stand by and ask for it about three
 // times a second.
 //
+// One that dies lets go of the slot at once; one that is stopped, or cut off from the
+// server, within DeadAfter: the stream has a wal_sender_timeout of its own.
+//
 // An operator's pause (gapless.relay_control) is asked for once a second and before a
 // stream reads anything. A Paused stream sends nothing new, keeps its slot and goes on
 // answering the server.

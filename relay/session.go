@@ -19,6 +19,10 @@ import (
 // and our taking the slot: start again from there.
 var errMoved = errors.New("progress has moved")
 
+// errAsleep says that this process was stopped for so long that another may have the
+// slot: what it has read since is not sent any more.
+var errAsleep = errors.New("this process did not run for longer than the server waits for it")
+
 // sinkError ends a stream because of the sink.
 type sinkError struct {
 	err   error
@@ -91,6 +95,7 @@ type session struct {
 	sampleAt time.Time
 
 	turnAt       time.Duration // the clock as of this turn
+	silence      time.Duration // after which the server gives the slot to another
 	idleAt       time.Duration
 	total, shown int64 // events acknowledged, and shown on the board
 
@@ -141,6 +146,14 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if err != nil {
 		return nil, err
 	}
+	// A relay that was stopped, or that the network has cut off, keeps the slot until
+	// the server gives it up.
+	silence := r.cfg.DeadAfter
+	if ms := p.server.WALSenderTimeoutMS; ms > 0 && time.Duration(ms)*time.Millisecond < silence {
+		silence = time.Duration(ms) * time.Millisecond
+	} else if err := conn.SetSenderTimeout(ctx, silence); err != nil {
+		return nil, err
+	}
 	err = conn.Start(ctx, replication.Options{
 		Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: p.position.Resume, Messages: true,
 	})
@@ -160,14 +173,10 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if err != nil {
 		return nil, err
 	}
-	status := 10 * time.Second
-	if ms := p.server.WALSenderTimeoutMS; ms > 0 {
-		status = min(status, time.Duration(ms)*time.Millisecond/3)
-	}
 	s := &session{
 		r: r, conn: conn, inbox: newInbox(), began: time.Now(),
 		system: p.system, incarnation: incarnation, blocked: blocked, proofs: p.proofs,
-		tables: map[uint32]*table{}, warned: map[string]bool{}, fingerprint: p.fingerprint,
+		silence: silence, tables: map[uint32]*table{}, warned: map[string]bool{}, fingerprint: p.fingerprint,
 	}
 	s.ackFunc = s.inbox.ack
 	native, _ := r.cfg.formatOf("gapless.outbox").(format.Native) // another format leaves Native's defaults
@@ -180,7 +189,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	}
 	s.machine = core.New(core.Config{
 		Position: position, Ahead: known, Confirmed: p.slotAt,
-		MaxRecords: r.cfg.MaxRecords, MaxBytes: r.cfg.MaxBytes, ProgressEvery: r.cfg.ProgressEvery, StatusEvery: status,
+		MaxRecords: r.cfg.MaxRecords, MaxBytes: r.cfg.MaxBytes, ProgressEvery: r.cfg.ProgressEvery, StatusEvery: silence / 3,
 	}, 0)
 	s.want = newWants(r.cfg)
 	return s, nil
@@ -215,6 +224,9 @@ func (s *session) run(ctx context.Context) error {
 // and waits for more where there is nothing.
 func (s *session) turn(ctx context.Context) error {
 	now := s.now()
+	if now-s.turnAt >= s.silence {
+		return errAsleep
+	}
 	if err := s.takeInbox(now); err != nil {
 		return err
 	}

@@ -73,6 +73,17 @@ func (c *Conn) bound(ctx context.Context) (context.Context, context.CancelFunc) 
 	return context.WithTimeout(ctx, c.timeout)
 }
 
+// SetSenderTimeout has the server end this connection, and free its slot, when nothing
+// was heard of us for d: wal_sender_timeout, of this session alone.
+func (c *Conn) SetSenderTimeout(ctx context.Context, d time.Duration) error {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	if err := c.pg.Exec(ctx, fmt.Sprintf("SET wal_sender_timeout = %d", d.Milliseconds())).Close(); err != nil {
+		return fmt.Errorf("set wal_sender_timeout: %w", err)
+	}
+	return nil
+}
+
 // Identify asks who the server is.
 func (c *Conn) Identify(ctx context.Context) (System, error) {
 	ctx, cancel := c.bound(ctx)
