@@ -23,8 +23,8 @@ type topical struct {
 	back  chan struct{} // closed when the topic is back
 }
 
-func newTopical(topic string) *topical {
-	return &topical{away: topic, asked: make(chan struct{}, 100), back: make(chan struct{})}
+func newTopical() *topical {
+	return &topical{away: "outbox.event.away", asked: make(chan struct{}, 100), back: make(chan struct{})}
 }
 
 func (m *topical) Send(r *format.Record, ack func(*format.Record, error)) error {
@@ -95,7 +95,7 @@ func have(t testing.TB, kind string, m *memory, n int) {
 func TestTopicIsHeldAlone(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
-	sink := newTopical("outbox.event.away")
+	sink := newTopical()
 	r := run(t, s.config(sink))
 	s.appendTwo(t, 1, 3000)
 	have(t, "near", &sink.memory, 3000)
@@ -122,7 +122,7 @@ func TestTopicIsHeldAlone(t *testing.T) {
 func TestStopWithATopicHeld(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
-	sink := newTopical("outbox.event.away")
+	sink := newTopical()
 	r := run(t, s.config(sink))
 	s.appendTwo(t, 1, 10)
 	have(t, "near", &sink.memory, 10)
@@ -141,7 +141,7 @@ func TestStopWithATopicHeld(t *testing.T) {
 func TestFailureWithATopicHeld(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
-	sink := newTopical("outbox.event.away")
+	sink := newTopical()
 	failed := false
 	sink.fail = func(v sent) error {
 		if v.value == "near500" && !failed {
@@ -166,7 +166,7 @@ func TestFailureWithATopicHeld(t *testing.T) {
 func TestRedriveBehindATopicThatIsHeld(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
-	sink := newTopical("outbox.event.away")
+	sink := newTopical()
 	sink.refuse = poison
 	run(t, s.config(sink))
 	row := "insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ($1, 'k', 'T', convert_to($2, 'UTF8'))"
