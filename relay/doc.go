@@ -121,6 +121,15 @@
 //	gapless_relay_leader, gapless_relay_holding, gapless_relay_paused  0 or 1
 //	gapless_rows_parked                          rows parked or waiting
 //	gapless_slot_active, _retained_bytes, _safe_bytes, _unconfirmed_bytes, _status{status}
+//	gapless_oldest_transaction_seconds           how long the server's oldest transaction is known to be open
+//
+// The last three are the server's: every relay that reaches it tells them every ten
+// seconds, a standby too, and drops them when it has had no newer ones for thirty. The
+// gauges above are of the stream, and 0 in a relay that has none. A transaction's age is how
+// long this process has seen its id (when it began, a login without pg_read_all_stats
+// is not told), so it begins again with the process. Only what holds something back
+// counts: a transaction with an id, a prepared one, a snapshot behind which others have
+// written.
 //
 // # Crash points
 //

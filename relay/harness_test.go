@@ -183,6 +183,11 @@ func run(t testing.TB, cfg relay.Config) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return launch(t, r)
+}
+
+func launch(t testing.TB, r *relay.Relay) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	run := &running{Relay: r, t: t, cancel: cancel, done: make(chan struct{})}
 	go func() {

@@ -8,26 +8,25 @@ import (
 
 // metrics are listed in the package comment.
 type metrics struct {
-	events          *prometheus.CounterVec
-	publish         prometheus.Histogram
-	commitToAck     prometheus.Histogram
-	reconnects      *prometheus.CounterVec
-	lag             prometheus.Gauge
-	unpublished     prometheus.Gauge
-	queueRecords    prometheus.Gauge
-	queueBytes      prometheus.Gauge
-	leader          prometheus.Gauge
-	paused          prometheus.Gauge
-	holding         prometheus.Gauge
-	held            prometheus.Gauge
-	rowsParked      prometheus.Gauge
-	progressWrites  *prometheus.CounterVec
-	rowsDeleted     *prometheus.CounterVec
-	slotActive      prometheus.Gauge
-	slotRetained    prometheus.Gauge
-	slotSafe        prometheus.Gauge
-	slotStatus      *prometheus.GaugeVec
-	slotUnconfirmed prometheus.Gauge
+	events         *prometheus.CounterVec
+	publish        prometheus.Histogram
+	commitToAck    prometheus.Histogram
+	reconnects     *prometheus.CounterVec
+	lag            prometheus.Gauge
+	unpublished    prometheus.Gauge
+	queueRecords   prometheus.Gauge
+	queueBytes     prometheus.Gauge
+	leader         prometheus.Gauge
+	paused         prometheus.Gauge
+	holding        prometheus.Gauge
+	held           prometheus.Gauge
+	progressWrites *prometheus.CounterVec
+	rowsDeleted    *prometheus.CounterVec
+
+	// What the server told, without labels: there is no series while nothing is known.
+	rowsParked, oldestTransaction                       *prometheus.GaugeVec
+	slotActive, slotRetained, slotSafe, slotUnconfirmed *prometheus.GaugeVec
+	slotStatus                                          *prometheus.GaugeVec
 
 	partitionsDropped prometheus.Counter
 
@@ -40,6 +39,9 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 	labels := prometheus.Labels{"slot": slot}
 	gauge := func(name, help string) prometheus.Gauge {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels})
+	}
+	told := func(name, help string, by ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, by)
 	}
 	counters := func(name, help string, by ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, by)
@@ -65,25 +67,27 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 		paused:         gauge("gapless_relay_paused", "1 while an operator has paused this relay."),
 		holding:        gauge("gapless_relay_holding", "1 while the sink does not acknowledge."),
 		held:           gauge("gapless_relay_held_records", "Rows that wait for a topic which takes nothing."),
-		rowsParked:     gauge("gapless_rows_parked", "Rows in gapless.parked that are not sent and not discarded."),
 		progressWrites: counters("gapless_relay_progress_writes_total", "Writes of the progress record, by result: stored, failed.", "result"),
 		rowsDeleted:    counters("gapless_relay_rows_deleted_total", "Relayed rows deleted from tables of one's own.", "table"),
 		partitionsDropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "gapless_relay_partitions_dropped_total", Help: "Partitions of the outbox dropped after all of their rows were relayed.", ConstLabels: labels,
 		}),
-		slotActive:      gauge("gapless_slot_active", "1 while a walsender serves the slot."),
-		slotRetained:    gauge("gapless_slot_retained_bytes", "WAL that the slot keeps on the server's disk."),
-		slotSafe:        gauge("gapless_slot_safe_bytes", "WAL that may still be written before the slot is lost; -1 without a limit."),
-		slotStatus:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gapless_slot_status", Help: "1 for the slot's wal_status.", ConstLabels: labels}, []string{"status"}),
-		slotUnconfirmed: gauge("gapless_slot_unconfirmed_bytes", "WAL between the server's end and what the slot was told."),
-		topics:          map[string]*topicMetrics{},
+		rowsParked:        told("gapless_rows_parked", "Rows in gapless.parked that are not sent and not discarded."),
+		oldestTransaction: told("gapless_oldest_transaction_seconds", "How long the server's oldest transaction is known to be open; 0 when none holds anything back."),
+		slotActive:        told("gapless_slot_active", "1 while a walsender serves the slot."),
+		slotRetained:      told("gapless_slot_retained_bytes", "WAL that the slot keeps on the server's disk."),
+		slotSafe:          told("gapless_slot_safe_bytes", "WAL that may still be written before the slot is lost; -1 without a limit."),
+		slotStatus:        told("gapless_slot_status", "1 for the slot's wal_status.", "status"),
+		slotUnconfirmed:   told("gapless_slot_unconfirmed_bytes", "WAL between the server's end and what the slot was told."),
+		topics:            map[string]*topicMetrics{},
 	}
 	if reg == nil {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
 		m.events, m.publish, m.commitToAck, m.reconnects, m.lag, m.unpublished, m.queueRecords, m.queueBytes, m.leader, m.paused,
-		m.holding, m.held, m.rowsParked, m.progressWrites, m.rowsDeleted, m.partitionsDropped, m.slotActive, m.slotRetained, m.slotSafe, m.slotStatus, m.slotUnconfirmed,
+		m.holding, m.held, m.progressWrites, m.rowsDeleted, m.partitionsDropped,
+		m.rowsParked, m.oldestTransaction, m.slotActive, m.slotRetained, m.slotSafe, m.slotStatus, m.slotUnconfirmed,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
@@ -114,12 +118,33 @@ func (m *metrics) topic(name string) *topicMetrics {
 	return t
 }
 
-func (m *metrics) slot(f slotFigures) {
-	m.slotActive.Set(flag(f.Active))
-	m.slotRetained.Set(float64(f.RetainedBytes))
-	m.slotSafe.Set(float64(f.SafeBytes))
+// idle resets what a stream has set and nobody keeps up to date after it.
+func (m *metrics) idle() {
+	for _, g := range []prometheus.Gauge{m.leader, m.paused, m.holding, m.held, m.lag, m.unpublished, m.queueRecords, m.queueBytes} {
+		g.Set(0)
+	}
+}
+
+// show sets what the server told.
+func (m *metrics) show(f figures, oldest time.Duration) {
+	set := func(g *prometheus.GaugeVec, v float64) { g.WithLabelValues().Set(v) }
+	set(m.rowsParked, float64(f.parked))
+	set(m.oldestTransaction, seconds(oldest))
+	set(m.slotActive, flag(f.slot.Active))
+	set(m.slotRetained, float64(f.slot.RetainedBytes))
+	set(m.slotSafe, float64(f.slot.SafeBytes))
+	set(m.slotUnconfirmed, float64(f.slot.UnconfirmedBytes))
 	for _, status := range []string{"reserved", "extended", "unreserved", "lost"} {
-		m.slotStatus.WithLabelValues(status).Set(flag(f.WALStatus == status))
+		m.slotStatus.WithLabelValues(status).Set(flag(f.slot.WALStatus == status))
+	}
+}
+
+// forget removes what the server told: an old figure must not stand for a new one.
+func (m *metrics) forget() {
+	for _, g := range []*prometheus.GaugeVec{
+		m.rowsParked, m.oldestTransaction, m.slotActive, m.slotRetained, m.slotSafe, m.slotUnconfirmed, m.slotStatus,
+	} {
+		g.Reset()
 	}
 }
 

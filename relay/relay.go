@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,8 +24,9 @@ type Relay struct {
 	metrics *metrics
 	board   board
 	store   *store
-	primary bool      // the server was met as one
-	keepAt  time.Time // when the outbox's partitions are due to be looked after
+	wake    chan struct{} // asks the watch to look now
+	primary bool          // the server was met as one
+	keepAt  time.Time     // when the outbox's partitions are due to be looked after
 
 	// poison holds what a sink has refused after it was sent: the next stream
 	// parks it before anything behind it goes out.
@@ -50,7 +52,7 @@ func New(cfg Config) (*Relay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	r := &Relay{cfg: cfg, log: cfg.Logger.With("slot", cfg.Slot), metrics: m, poison: map[place]*format.Fault{}}
+	r := &Relay{cfg: cfg, log: cfg.Logger.With("slot", cfg.Slot), metrics: m, wake: make(chan struct{}, 1), poison: map[place]*format.Fault{}}
 	r.board.s = Status{State: Starting, Slot: cfg.Slot, Since: time.Now()}
 	return r, nil
 }
@@ -70,20 +72,25 @@ func (r *Relay) Run(ctx context.Context) (err error) {
 		if closed := r.cfg.Sink.Close(closing); closed != nil && err == nil {
 			err = fmt.Errorf("close sink: %w", closed)
 		}
-		r.metrics.leader.Set(0)
+		r.metrics.idle()
 		r.board.become(Stopped, reason(err))
 	}()
 	if r.store, err = openStore(ctx, r.cfg); err != nil {
 		return err
 	}
 	defer r.store.close()
+	watching, unwatch := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { r.watch(watching) })
+	defer watch.Wait()
+	defer unwatch()
 
 	var tries int
 	var streamed bool
 	for {
 		began := time.Now()
 		opened, err := r.session(ctx)
-		r.metrics.leader.Set(0)
+		r.metrics.idle()
 		streamed = streamed || opened
 		if ctx.Err() != nil {
 			return r.stopped(ctx, err)

@@ -133,7 +133,7 @@ func (r *Relay) session(ctx context.Context) (opened bool, err error) {
 		return false, err
 	}
 	r.metrics.leader.Set(1)
-	r.metrics.paused.Set(0)
+	r.lookNow()
 	r.board.become(Streaming, "")
 	s.obey(wished) // before anything is read
 	r.log.InfoContext(ctx, "streaming", "resume", s.machine.Stored().Resume, "confirmed", s.machine.Confirmed(),

@@ -38,7 +38,8 @@ func openStore(ctx context.Context, cfg Config) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse database URL: %w", err)
 	}
-	c.MaxConns = int32(2 + min(2, len(cfg.Retention.Tables)))
+	// The session, its worker, the watch, and deleting.
+	c.MaxConns = int32(3 + min(2, len(cfg.Retention.Tables)))
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = connectTimeout
 	}
@@ -234,26 +235,44 @@ func (s *store) save(ctx context.Context, v save) error {
 	return nil
 }
 
-type slotFigures struct {
-	Active        bool   `db:"active"`
-	WALStatus     string `db:"wal_status"`
-	RetainedBytes int64  `db:"retained_bytes"`
-	SafeBytes     int64  `db:"safe_bytes"`
-	WAL           string `db:"wal"`
+// figures are what the server tells about the slot and what stands in its way.
+type figures struct {
+	slot    slotFigures
+	parked  int64
+	holding []holder
 }
 
-func (s *store) figures(ctx context.Context) (slotFigures, int64, error) {
+type slotFigures struct {
+	Active           bool   `db:"active"`
+	WALStatus        string `db:"wal_status"`
+	RetainedBytes    int64  `db:"retained_bytes"`
+	SafeBytes        int64  `db:"safe_bytes"`
+	UnconfirmedBytes int64  `db:"unconfirmed_bytes"`
+}
+
+// holder is a transaction id that holds something back.
+type holder struct {
+	XID         string  `db:"xid"`
+	OpenSeconds float64 `db:"open_seconds"` // 0 where this login may not see it
+}
+
+func (s *store) figures(ctx context.Context) (f figures, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	f, err := collect[slotFigures](ctx, s, sql.RelaySlot, s.slot)
+	if f.slot, err = collect[slotFigures](ctx, s, sql.RelaySlot, s.slot); err != nil {
+		return f, fmt.Errorf("read slot: %w", err)
+	}
+	if err := s.pool.QueryRow(ctx, sql.RelayParkedCount, s.slot).Scan(&f.parked); err != nil {
+		return f, fmt.Errorf("count parked rows: %w", err)
+	}
+	rows, err := s.pool.Query(ctx, sql.RelayTransactions)
 	if err != nil {
-		return f, 0, fmt.Errorf("read slot: %w", err)
+		return f, fmt.Errorf("read transactions: %w", err)
 	}
-	var parked int64
-	if err := s.pool.QueryRow(ctx, sql.RelayParkedCount, s.slot).Scan(&parked); err != nil {
-		return f, 0, fmt.Errorf("count parked rows: %w", err)
+	if f.holding, err = pgx.CollectRows(rows, pgx.RowToStructByName[holder]); err != nil {
+		return f, fmt.Errorf("read transactions: %w", err)
 	}
-	return f, parked, nil
+	return f, nil
 }
 
 func (s *store) exec(ctx context.Context, statement string, args ...any) error {

@@ -69,7 +69,7 @@ type wants struct {
 // keepalives move the slot: time for its commit to become visible.
 const quiet = time.Second
 
-// lookEvery is how often the slot's figures are read.
+// lookEvery is how often publication and figures are read.
 const lookEvery = 10 * time.Second
 
 func newWants(cfg Config) wants { return wants{proofEvery: cfg.ProofEvery, first: true} }
@@ -207,26 +207,15 @@ func (s *session) samePublication(fingerprint string) bool {
 	return true
 }
 
+// look finds out whether the publication was altered: an idle stream takes no proofs.
 func (s *session) look(ctx context.Context) {
-	figures, parked, err := s.r.store.figures(ctx)
-	var fingerprint string
-	if err == nil {
-		fingerprint, err = s.r.store.fingerprint(ctx) // an idle stream takes no proofs
-	}
+	fingerprint, err := s.r.store.fingerprint(ctx)
 	s.inbox.result(func() {
 		s.worker.busy = false
 		if err != nil {
 			s.failed(err)
 			return
 		}
-		if !s.samePublication(fingerprint) {
-			return
-		}
-		m := s.r.metrics
-		m.slot(figures)
-		m.rowsParked.Set(float64(parked))
-		if wal, err := core.ParseLSN(figures.WAL); err == nil {
-			m.slotUnconfirmed.Set(float64(wal - min(wal, s.machine.Confirmed())))
-		}
+		s.samePublication(fingerprint)
 	})
 }

@@ -112,6 +112,11 @@ var RelayParkedKeys string
 //go:embed relay_parked_count.sql
 var RelayParkedCount string
 
+// RelayTransactions lists the transaction ids that hold something back.
+//
+//go:embed relay_transactions.sql
+var RelayTransactions string
+
 // InspectRelay shows where each relay is.
 //
 //go:embed inspect_relay.sql

@@ -68,7 +68,7 @@ func TestReferenceNamesNoFlagThatIsNot(t *testing.T) {
 }
 
 // metricName finds where a metric is made.
-var metricName = regexp.MustCompile(`"(gapless_(?:http|checkout|idempotency|relay|rows|slot|inbox|dlq|saga|notification|build)_[a-z_]+)"`)
+var metricName = regexp.MustCompile(`"(gapless_(?:http|checkout|idempotency|relay|rows|slot|oldest|inbox|dlq|saga|notification|build)_[a-z_]+)"`)
 
 func TestReferenceHasEveryMetric(t *testing.T) {
 	t.Parallel()
