@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
+	"gopkg.in/yaml.v3"
 
 	"github.com/gapless/gapless/internal/pgtest"
 	program "github.com/gapless/gapless/ops/cli"
@@ -27,7 +29,7 @@ func composeFile(t *testing.T) *types.Project {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options, err := cli.NewProjectOptions([]string{path}, cli.WithWorkingDirectory(filepath.Dir(path)))
+	options, err := cli.NewProjectOptions([]string{path}, cli.WithWorkingDirectory(filepath.Dir(path)), cli.WithProfiles([]string{"*"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +126,7 @@ func TestComposeParseFindsMistakes(t *testing.T) {
 	}
 }
 
-var pinned = regexp.MustCompile(`^[a-z0-9./-]+:[0-9]+\.[0-9]+[a-z0-9.-]*$`)
+var pinned = regexp.MustCompile(`^[a-z0-9./-]+:v?[0-9]+\.[0-9]+[a-z0-9.-]*$`)
 
 func TestComposeIsReproducibleAndPrivate(t *testing.T) {
 	t.Parallel()
@@ -145,6 +147,11 @@ func TestComposeIsReproducibleAndPrivate(t *testing.T) {
 			}
 		}
 		for _, v := range s.Volumes {
+			if v.Type == types.VolumeTypeBind {
+				if _, err := os.Stat(v.Source); err != nil || !v.ReadOnly {
+					t.Errorf("%s: %s is not there, or can be written: %v", name, v.Source, err)
+				}
+			}
 			if v.Type == types.VolumeTypeVolume {
 				if v.Source == "" {
 					t.Errorf("%s: volume at %s has no name", name, v.Target)
@@ -179,6 +186,46 @@ func TestComposeIsReproducibleAndPrivate(t *testing.T) {
 		if !volumes[name] {
 			t.Errorf("volume %s is not used", name)
 		}
+	}
+}
+
+// Prometheus asks each service at the port that it is told to listen on.
+func TestComposePrometheusAsksEachService(t *testing.T) {
+	t.Parallel()
+	var config struct {
+		RuleFiles     []string `yaml:"rule_files"`
+		ScrapeConfigs []struct {
+			JobName       string                       `yaml:"job_name"`
+			StaticConfigs []struct{ Targets []string } `yaml:"static_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	if err := yaml.Unmarshal([]byte(document(t, "deploy", "prometheus", "prometheus.yaml")), &config); err != nil {
+		t.Fatal(err)
+	}
+	asked := map[string]bool{}
+	for _, s := range config.ScrapeConfigs {
+		for _, target := range s.StaticConfigs[0].Targets {
+			asked[target] = true
+		}
+	}
+	p := composeFile(t)
+	listening := 0
+	for _, s := range ours(p) {
+		if i := slices.Index(s.Command, "--ops-listen"); i >= 0 {
+			listening++
+			if target := strings.Replace(s.Command[i+1], "0.0.0.0", s.Name, 1); !asked[target] {
+				t.Errorf("Prometheus does not ask %s; it asks %v", target, asked)
+			}
+		}
+	}
+	if listening != 3 || len(asked) != listening {
+		t.Errorf("%d services listen, %v are asked", listening, asked)
+	}
+	mounted := slices.ContainsFunc(p.Services["prometheus"].Volumes, func(v types.ServiceVolumeConfig) bool {
+		return v.Target == "/etc/prometheus/"+config.RuleFiles[0] && filepath.Base(v.Source) == config.RuleFiles[0]
+	})
+	if len(config.RuleFiles) != 1 || !mounted {
+		t.Errorf("the rules %v are not mounted", config.RuleFiles)
 	}
 }
 
