@@ -1,5 +1,6 @@
 // Package check holds the tests of deploy that need what the program does not: the types
-// of Kubernetes and of the Prometheus operator, kustomize, the types of Grafana, and Prometheus' own parser.
+// of Kubernetes, of the Prometheus operator and of Grafana, kustomize, and Prometheus' own
+// parser.
 //
 // It is a module of its own, so that they are no dependencies of the program, and is run
 // by .ci/deploy. What needs only the program is tested in ops/cli: that each command, flag
