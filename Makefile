@@ -20,7 +20,7 @@ race: ## all tests under the race detector
 lint: ## golangci-lint and buf, at the versions of CI
 	bash .ci/lint
 
-generate: ## generated code: Protobuf messages, HTTP server
+generate: ## generated code: Protobuf messages, HTTP server, alert rules for Kubernetes
 	bash .ci/generate
 
 bench: ## every benchmark, printed and kept in bench/RESULTS.md
