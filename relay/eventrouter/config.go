@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/gapless/gapless/relay/format"
 )
 
 // Config has the options of Debezium's EventRouter, with the converters of the
@@ -173,6 +175,43 @@ func (c Config) withDefaults() Config {
 func (c Config) Validate() error {
 	_, _, err := c.withDefaults().compile()
 	return err
+}
+
+// RoutedBy is the column that names the topic.
+func (c Config) RoutedBy() string { return c.withDefaults().RouteBy }
+
+// Topics returns the topics that rows with these values of the column [Config.RoutedBy]
+// go to, in their order. A value that makes no topic that Kafka takes is an error.
+func (c Config) Topics(values ...string) ([]string, error) {
+	c = c.withDefaults()
+	re, to, err := c.compile()
+	if err != nil {
+		return nil, err
+	}
+	topics := make([]string, 0, len(values))
+	for _, value := range values {
+		topic, err := c.topic(re, to, value)
+		if err != nil {
+			return nil, fmt.Errorf("value %q of column %q: %w", value, c.RouteBy, err)
+		}
+		if err := format.CheckTopic(topic); err != nil {
+			return nil, fmt.Errorf("value %q of column %q: %w", value, c.RouteBy, err)
+		}
+		topics = append(topics, topic)
+	}
+	return topics, nil
+}
+
+// topic is where a value leads.
+func (c *Config) topic(re pattern, to replacement, value string) (string, error) {
+	groups, ok, err := re.match(value)
+	if err != nil {
+		return "", &format.Fault{Reason: format.BadTopic, Detail: fmt.Sprintf("route.topic.regex takes too long for the value of column %q", c.RouteBy)}
+	}
+	if ok {
+		value = to.of(groups)
+	}
+	return c.TopicPrefix + value, nil
 }
 
 // compile is for a Config with its defaults.

@@ -224,14 +224,9 @@ func (r *rows) topic(row []pgoutput.Column, out *format.Record) (string, error) 
 		if len(r.topics) >= maxTopics {
 			clear(r.topics)
 		}
-		topic = string(v.Text)
-		switch groups, ok, err := r.regex.match(topic); {
-		case err != nil:
-			return "", &format.Fault{Reason: format.BadTopic, Detail: fmt.Sprintf("route.topic.regex takes too long for the value of column %q", r.route.name)}
-		case ok:
-			topic = r.to.of(groups)
+		if topic, err = r.cfg.topic(r.regex, r.to, string(v.Text)); err != nil {
+			return "", err
 		}
-		topic = r.cfg.TopicPrefix + topic
 		if len(v.Text) <= maxRouted {
 			r.topics[string(v.Text)] = topic
 		}
