@@ -9,11 +9,8 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/sr"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
-
-	"github.com/gapless/gapless/sql"
 )
 
 // Local is a registry within this process, for the demo and for tests. It keeps
@@ -23,11 +20,6 @@ type Local struct {
 	server *http.Server
 	url    string
 	done   chan error
-}
-
-// Querier reads; a pool, a connection or a transaction of pgx.
-type Querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
 // StartLocal starts a registry on a free port of 127.0.0.1, filled with the
@@ -71,19 +63,9 @@ var importLine = regexp.MustCompile(`(?m)^\s*import\s+(?:public\s+|weak\s+)?"([^
 // is to the newest version of the imported file at that point, as it was when
 // the ids were given.
 func seed(ctx context.Context, registry *srfake.Registry, db Querier) (err error) {
-	rows, err := db.Query(ctx, sql.SchemaStored)
+	list, err := ReadStored(ctx, db)
 	if err != nil {
-		return fmt.Errorf("read stored schemas: %w", err)
-	}
-	type stored struct {
-		SchemaID   int
-		Subject    string
-		Version    int
-		Definition string
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[stored])
-	if err != nil {
-		return fmt.Errorf("read stored schemas: %w", err)
+		return err
 	}
 	// SeedSchema panics on what a registry could not hold, for instance rows
 	// that another program wrote.
