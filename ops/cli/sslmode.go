@@ -1,13 +1,15 @@
 package cli
 
 import (
-	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/gapless/gapless/ops/secure"
 )
 
 // verified adds sslmode=verify-full to a database URL that names no mode and leads to
@@ -33,17 +35,8 @@ func namesMode(text string) bool {
 
 // remote tells whether a host of the URL is not this machine.
 func remote(c pgconn.Config) bool {
-	hosts := []string{c.Host}
-	for _, f := range c.Fallbacks {
-		hosts = append(hosts, f.Host)
+	if secure.Remote(c.Host) {
+		return true
 	}
-	for _, h := range hosts {
-		if strings.HasPrefix(h, "/") || strings.HasPrefix(h, "@") || h == "localhost" || h == "" {
-			continue
-		}
-		if ip := net.ParseIP(h); ip == nil || !ip.IsLoopback() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.Fallbacks, func(f *pgconn.FallbackConfig) bool { return secure.Remote(f.Host) })
 }
