@@ -131,17 +131,21 @@ func or(s *string) string {
 	return *s
 }
 
-// bytes in the largest binary unit of which there is one.
 func bytes(n *int64) string {
 	if n == nil {
 		return "-"
 	}
-	v, unit := float64(*n), 0
+	return Size(*n)
+}
+
+// Size is n bytes in the largest binary unit of which there is one.
+func Size(n int64) string {
+	v, unit := float64(n), 0
 	for v >= 1024 && unit < 4 {
 		v, unit = v/1024, unit+1
 	}
 	if unit == 0 {
-		return fmt.Sprintf("%d B", *n)
+		return fmt.Sprintf("%d B", n)
 	}
 	return fmt.Sprintf("%.1f %ciB", v, " KMGT"[unit])
 }
