@@ -37,5 +37,6 @@ type commands struct {
 	Trace   traceCommand    `cmd:"" help:"One order, event, saga or trace id through every store."`
 	Compare compareCommands `cmd:"" help:"Set things against each other."`
 	Verify  verifyCommand   `cmd:"" help:"Check the invariants; exit 1 if one is broken or could not be judged."`
+	Doctor  doctorCommand   `cmd:"" help:"Check the installation; exit 1 if something is broken."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
 }

@@ -6,10 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/gapless/gapless/ops/cli"
+	"github.com/gapless/gapless/ops/doctor"
 )
 
 // document reads a file of the repository.
@@ -26,7 +28,7 @@ func document(t *testing.T, path ...string) string {
 var leaves = []string{
 	"demo", "migrate up", "migrate down", "migrate status", "migrate print", "topics apply", "schema check", "schema register", "schema diff",
 	"catalog import f", "keys create n", "api", "load", "relay run", "relay status", "relay import f", "relay pause --reason r", "relay resume --reason r", "relay redrive", "relay discard", "consume run", "consume status", "outbox list", "outbox show i",
-	"inbox list", "saga list", "saga show i", "saga graph", "dead list", "dead show i", "trace i", "compare topics a b", "verify", "version",
+	"inbox list", "saga list", "saga show i", "saga graph", "dead list", "dead show i", "trace i", "compare topics a b", "verify", "doctor", "version",
 }
 
 func TestReferenceHasEveryCommandAndFlag(t *testing.T) {
@@ -88,6 +90,23 @@ func TestReferenceHasEveryMetric(t *testing.T) {
 		if !found[m[1]] {
 			t.Errorf("%s is not registered anywhere", m[1])
 		}
+	}
+}
+
+func TestReferenceHasEveryCheck(t *testing.T) {
+	t.Parallel()
+	reference := document(t, "docs", "reference.md")
+	_, section, ok := strings.Cut(reference, "\n## Checks\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	if !ok {
+		t.Fatal("the reference has no section of checks")
+	}
+	var named []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` ").FindAllStringSubmatch(section, -1) {
+		named = append(named, m[1])
+	}
+	if !slices.Equal(named, doctor.IDs()) {
+		t.Errorf("the reference names %v, the checks are %v", named, doctor.IDs())
 	}
 }
 
