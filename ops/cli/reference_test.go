@@ -108,6 +108,17 @@ func TestReferenceHasEveryCheck(t *testing.T) {
 	if !slices.Equal(named, doctor.IDs()) {
 		t.Errorf("the reference names %v, the checks are %v", named, doctor.IDs())
 	}
+	r := run(t, nil, "doctor", "--quick", "-o", "json", "--database-url", "postgres://u@"+refused+"/x")
+	r.code = cli.ExitOK
+	quick := jsonOf[doctorReport](t, r).Checks
+	if n := strings.Count(section, "` q |"); n != len(quick) {
+		t.Errorf("the reference calls %d checks quick, %d are", n, len(quick))
+	}
+	for _, c := range quick {
+		if !strings.Contains(section, "\n| `"+c.ID+"` q |") {
+			t.Errorf("the reference does not say that %s is quick", c.ID)
+		}
+	}
 }
 
 func TestReferenceHasEveryProblem(t *testing.T) {

@@ -114,8 +114,9 @@ func (e *exam) brokersReached(ctx context.Context) (verdict, error) {
 		return verdict{}, err
 	}
 	if err != nil {
-		found, fix := e.cfg.ExplainBroker(err)
-		return fault(fix, "%s: %s", strings.Join(e.cfg.Brokers, ","), found), nil
+		v := e.unreached(areaKafka, err)
+		v.found = strings.Join(e.cfg.Brokers, ",") + ": " + v.found
+		return v, nil
 	}
 	var away []string
 	for _, b := range k.brokers {

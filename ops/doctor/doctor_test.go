@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/ops/doctor"
 	"github.com/gapless/gapless/ops/pipeline"
+	"github.com/gapless/gapless/ops/schema"
 	"github.com/gapless/gapless/relay/eventrouter"
 	"github.com/gapless/gapless/relay/format"
 )
@@ -190,6 +192,35 @@ func TestChecksAreIndependent(t *testing.T) {
 		if kafka := f.ID != "slot"; kafka != (f.Outcome == doctor.NotJudged && f.Found == "--brokers is not set") {
 			t.Errorf("%s: %s: %s", f.ID, f.Outcome, f.Found)
 		}
+	}
+}
+
+// A server that takes the connection and says nothing holds nobody up, and what needs
+// it does not wait for it again.
+func TestServersThatSayNothing(t *testing.T) {
+	t.Parallel()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	silent := l.Addr().String()
+	const timeout = 500 * time.Millisecond
+	w := &world{T: t, cfg: doctor.Config{
+		DatabaseURL: "postgres://u@" + silent + "/x?sslmode=disable", Brokers: []string{silent}, Registry: &schema.Config{RegistryURL: "http://" + silent}, Timeout: timeout,
+	}}
+	began := time.Now()
+	for _, f := range w.look().Checks {
+		want := doctor.NotJudged
+		if slices.Contains([]string{"postgres", "brokers", "registry"}, f.ID) {
+			want = doctor.Fault
+		}
+		if f.Outcome != want || want == doctor.Fault && !strings.Contains(f.Found, "no answer within 500ms") {
+			t.Errorf("%s: %s: %s", f.ID, f.Outcome, f.Found)
+		}
+	}
+	if took := time.Since(began); took > 20*timeout {
+		t.Errorf("took %s", took)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -53,10 +54,21 @@ func (e *exam) explain(area string, err error) (found, fix string) {
 	if u, ok := errors.AsType[*unjudged](err); ok {
 		return u.reason, u.fix
 	}
+	explain := e.cfg.Explain
 	if area == areaKafka || area == areaTopics {
-		return e.cfg.ExplainBroker(err)
+		explain = e.cfg.ExplainBroker
 	}
-	return e.cfg.Explain(err)
+	found, fix = explain(err)
+	if n, ok := errors.AsType[net.Error](err); ok && n.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+		found = fmt.Sprintf("no answer within %s", e.cfg.Timeout)
+	}
+	return found, fix
+}
+
+// unreached is the verdict on a server that does not answer.
+func (e *exam) unreached(area string, err error) verdict {
+	found, fix := e.explain(area, err)
+	return fault(fix, "%s", found)
 }
 
 // memo is a fact that is asked for once, whatever came of it: a server that did not

@@ -92,7 +92,7 @@ func (e *exam) replicationConnection(ctx context.Context) (verdict, error) {
 	if err == nil {
 		return well("opened one as %s", l.Login), nil
 	}
-	found, fix := e.cfg.Explain(err)
+	found, fix := e.explain(areaPostgres, err)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		found = pg.Message
 		switch pg.Code {
