@@ -15,4 +15,5 @@ UNION ALL
 SELECT format('EXECUTE ON FUNCTION gapless.%s(%s)', p.proname, pg_get_function_identity_arguments(p.oid))
 FROM pg_proc AS p
 JOIN pg_namespace AS n ON n.oid = p.pronamespace
-WHERE n.nspname = 'gapless' AND p.proname = 'outbox_partitions_create' AND NOT has_function_privilege(@login::name, p.oid, 'EXECUTE')
+WHERE n.nspname = 'gapless' AND p.proname IN ('outbox_partitions_create', 'outbox_unproven', 'outbox_retire', 'outbox_drop_retired')
+  AND NOT has_function_privilege(@login::name, p.oid, 'EXECUTE')

@@ -29,8 +29,7 @@ func (c *doctorCommand) Run(ctx context.Context, e *env) error {
 	config := doctor.Config{
 		Slot: c.Slot, Publication: c.Publication, Consumers: pipeline.Subscriptions(), MaxRecordBytes: recordBytes,
 		TransactionAge: c.TransactionAge, Timeout: c.Timeout, Only: c.Only, Quick: c.Quick,
-		Explain:       func(err error) (string, string) { return describe(err), remedy(err) },
-		ExplainBroker: func(err error) (string, string) { return err.Error(), brokerRemedy(err) },
+		Remedy: remedy, BrokerRemedy: brokerRemedy,
 	}
 	var err error
 	if config.DatabaseURL, err = c.url(); err != nil {

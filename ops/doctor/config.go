@@ -49,9 +49,9 @@ type Config struct {
 	Only  []string
 	Quick bool
 
-	// Explain turns an error of Postgres or of the registry into one line and a fix,
-	// ExplainBroker one of Kafka. Either may be nil, and a fix empty.
-	Explain, ExplainBroker func(error) (found, fix string)
+	// Remedy returns the fix for an error of Postgres or of the registry, BrokerRemedy
+	// that for one of Kafka; "" where there is none. Nil: no fixes for errors.
+	Remedy, BrokerRemedy func(error) string
 
 	// Now is the clock of this program. Default time.Now.
 	Now func() time.Time
@@ -72,12 +72,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	plain := func(err error) (string, string) { return err.Error(), "" }
-	if c.Explain == nil {
-		c.Explain = plain
+	none := func(error) string { return "" }
+	if c.Remedy == nil {
+		c.Remedy = none
 	}
-	if c.ExplainBroker == nil {
-		c.ExplainBroker = plain
+	if c.BrokerRemedy == nil {
+		c.BrokerRemedy = none
 	}
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }

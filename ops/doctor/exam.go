@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/gapless/gapless/internal/deadpeer"
+	"github.com/gapless/gapless/internal/pgconnect"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -54,15 +55,18 @@ func (e *exam) explain(area string, err error) (found, fix string) {
 	if u, ok := errors.AsType[*unjudged](err); ok {
 		return u.reason, u.fix
 	}
-	explain := e.cfg.Explain
+	remedy := e.cfg.Remedy
 	if area == areaKafka || area == areaTopics {
-		explain = e.cfg.ExplainBroker
+		remedy = e.cfg.BrokerRemedy
 	}
-	found, fix = explain(err)
+	found, ok := pgconnect.Describe(err)
+	if !ok {
+		found = err.Error()
+	}
 	if n, ok := errors.AsType[net.Error](err); ok && n.Timeout() || errors.Is(err, context.DeadlineExceeded) {
 		found = fmt.Sprintf("no answer within %s", e.cfg.Timeout)
 	}
-	return found, fix
+	return found, remedy(err)
 }
 
 // unreached is the verdict on a server that does not answer.

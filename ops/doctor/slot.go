@@ -286,6 +286,6 @@ func (e *exam) parked(ctx context.Context) (verdict, error) {
 	if p.Parked+p.Waiting == 0 {
 		return well("none is parked"), nil
 	}
-	return warn("SELECT id, topic, row_key, reason, error FROM gapless.parked WHERE slot = "+literal(e.cfg.Slot)+" AND status = 'parked'",
+	return warn("gapless relay redrive --slot "+e.cfg.Slot+" --all --dry-run shows them; mend what the reason says, then redrive, or relay discard, with --reason '…'",
 		"%d rows are parked (%s), %d wait behind them on their keys", p.Parked, p.Reasons, p.Waiting), nil
 }
