@@ -136,6 +136,10 @@ func (e *exam) connect(ctx context.Context) (*pgxpool.Pool, error) {
 			c.ConnConfig.RuntimeParams["application_name"] = "gapless doctor"
 		}
 		c.ConnConfig.DialFunc = deadpeer.Dial
+		if c.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+			// A pooler's next server process knows no statement that was prepared.
+			c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+		}
 		pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), c)
 		if err != nil {
 			return nil, err

@@ -206,7 +206,7 @@ func (e *exam) topicsExist(ctx context.Context) (verdict, error) {
 				fix = fmt.Sprintf("kafka-topics.sh --bootstrap-server %s --create --topic %s --partitions 32", e.cfg.Brokers[0], t.name)
 			}
 		}
-		return fault(fix, "missing: %s: the relay holds there, and all later events wait", some(names)), nil
+		return fault(fix, "missing: %s: their events wait, and from 100,000 rows on all others with them", some(names)), nil
 	case len(refused) > 0:
 		return fault("kafka-acls.sh --add --allow-principal … --operation Describe --operation Write --topic …", "%s", some(refused)), nil
 	}
