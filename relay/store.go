@@ -218,7 +218,7 @@ func (s *store) save(ctx context.Context, v save) error {
 	if !v.lastCommit.IsZero() {
 		lastCommit = &v.lastCommit
 	}
-	proofs, err := json.Marshal(v.proofs)
+	proofs, err := json.Marshal(append([]proof{}, v.proofs...)) // [] for none, not null
 	if err != nil {
 		return fmt.Errorf("save progress: %w", err)
 	}

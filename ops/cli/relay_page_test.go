@@ -78,10 +78,11 @@ func TestRelayPage(t *testing.T) {
 	}
 	testkit.Eventually(t, 60*time.Second, func() error {
 		var left int
-		if err := pool.QueryRow(t.Context(), "select count(*) from shop.outbox").Scan(&left); err != nil || left != 0 {
-			return fmt.Errorf("%d rows are left, %w", left, err)
+		err := pool.QueryRow(t.Context(), "select count(*) from shop.outbox").Scan(&left)
+		if err == nil && left != 0 {
+			err = fmt.Errorf("%d rows are left", left)
 		}
-		return nil
+		return err
 	})
 	out, err := shell(t, env, sh[2]).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "streaming") {

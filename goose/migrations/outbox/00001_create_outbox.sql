@@ -179,6 +179,7 @@ CREATE TABLE gapless.relay_progress (
     last_commit_at          timestamptz,
     relay_id                text,
     updated_at              timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT relay_progress_proofs_check CHECK (jsonb_typeof(proofs) = 'array'),
     CONSTRAINT relay_progress_partial_check CHECK (partial_index >= 0 AND (partial_commit_lsn IS NOT NULL OR partial_index = 0))
 ) WITH (fillfactor = 50); -- one hot row: leave room for HOT updates
 
