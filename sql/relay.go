@@ -172,3 +172,18 @@ var RelayRequestFinish string
 //
 //go:embed relay_delete_relayed.sql
 var RelayDeleteRelayed string
+
+// RelayExplainRow reads rows by their event's id.
+//
+//go:embed relay_explain_row.sql
+var RelayExplainRow string
+
+// RelayExplainJSON makes a row of a JSON object.
+//
+//go:embed relay_explain_json.sql
+var RelayExplainJSON string
+
+// RelayTable finds a table.
+//
+//go:embed relay_table.sql
+var RelayTable string

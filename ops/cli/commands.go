@@ -35,6 +35,7 @@ type commands struct {
 	Dead   deadCommands   `cmd:"" help:"Look at dead letters."`
 
 	Trace   traceCommand    `cmd:"" help:"One order, event, saga or trace id through every store."`
+	Explain explainCommand  `cmd:"" help:"What a row would become in Kafka, or for what it would be parked."`
 	Compare compareCommands `cmd:"" help:"Set things against each other."`
 	Verify  verifyCommand   `cmd:"" help:"Check the invariants; exit 1 if one is broken or could not be judged."`
 	Doctor  doctorCommand   `cmd:"" help:"Check the installation; exit 1 if something is broken."`
