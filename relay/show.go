@@ -53,21 +53,21 @@ func (s *session) publish() {
 	m := s.machine
 	records, bytes := m.InFlight()
 	done, received := m.Done().Resume, m.Received()
+	lag := time.Duration(0)
+	if at, ok := m.Oldest(); ok {
+		lag = max(0, time.Since(format.Time(at)))
+	}
 	s.r.board.update(func(b *Status) {
 		b.Received, b.Done, b.Stored, b.Confirmed = received, done, m.Stored().Resume, m.Confirmed()
 		b.InFlight, b.InFlightBytes, b.Held = records, bytes, m.Held()
 		b.Events += uint64(s.counted())
-		b.LastCommit = s.lastCommit
+		b.LastCommit, b.Lag = s.lastCommit, lag
 	})
 	g := s.r.metrics
 	g.queueRecords.Set(float64(records))
 	g.queueBytes.Set(float64(bytes))
 	g.held.Set(float64(m.Held()))
 	g.unpublished.Set(float64(received - min(received, done)))
-	lag := time.Duration(0)
-	if at, ok := m.Oldest(); ok {
-		lag = time.Since(format.Time(at))
-	}
 	g.lag.Set(seconds(lag))
 }
 

@@ -38,6 +38,7 @@ type Status struct {
 	Events        uint64 // acknowledged by this process
 	Parked        uint64 // parked by this process
 	LastCommit    time.Time
+	Lag           time.Duration // since the commit of the oldest event that is not acknowledged; 0 when there is none
 	Reconnects    uint64
 }
 

@@ -66,6 +66,8 @@ type relayRun struct {
 	CreateSlot  bool   `help:"Make the slot when it is missing, beside others of the publication. Only a first start makes one, and only while the tables are empty."`
 	Publication string `help:"Publication." default:"gapless"`
 
+	MetricsDebezium string `help:"Show metrics under Debezium's names too, with this connector's name (topic.prefix)." placeholder:"NAME"`
+
 	Retention age `help:"Drop daily partitions of gapless.outbox that are this old (7d, 36h) and relayed; 0 keeps all." default:"0"`
 
 	OnFault map[string]string `help:"What becomes of rows that cannot be sent, by reason: block-key (the default), skip or halt." mapsep:"," placeholder:"too_large=skip,…"`
@@ -107,6 +109,11 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 	})
 	if err != nil {
 		return usageError{err}
+	}
+	if c.MetricsDebezium != "" {
+		if err := registry.Register(relay.DebeziumMetrics(r, c.MetricsDebezium)); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
 	}
 	door := newEntrance(wanted, c.CreateTopics, e.log)
 	ops, err := health.Listen(ctx, health.Config{
