@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gapless/gapless/bench/internal/bed"
 	"github.com/gapless/gapless/internal/pgserver"
 	"github.com/gapless/gapless/internal/process"
 	"github.com/gapless/gapless/ops/load"
@@ -77,8 +78,8 @@ func campaign(ctx context.Context, o options, seed uint64) (_ *tally, err error)
 	services, base, err := r.services(ctx, mail.url())
 	defer func() {
 		for _, s := range services {
-			if s.running() {
-				_, e := s.kill()
+			if s.Running() {
+				_, e := s.Kill()
 				err = errors.Join(err, e)
 			}
 		}
@@ -98,7 +99,7 @@ func campaign(ctx context.Context, o options, seed uint64) (_ *tally, err error)
 	r.phase("judged")
 	var errs []error
 	for _, s := range services {
-		errs = append(errs, s.stop())
+		errs = append(errs, s.Stop())
 	}
 	return &r.tally, errors.Join(errs...)
 }
@@ -121,6 +122,12 @@ func (r *run) install(ctx context.Context) error {
 	return nil
 }
 
+// service of the three.
+type service struct {
+	bed.Service
+	nameless []string // args of a process that is not known from its lives before
+}
+
 // services starts the three and returns them with the API's address.
 func (r *run) services(ctx context.Context, mail string) ([]*service, string, error) {
 	var addr [4]string
@@ -132,19 +139,19 @@ func (r *run) services(ctx context.Context, mail string) ([]*service, string, er
 		addr[i] = fmt.Sprintf("127.0.0.1:%d", port)
 	}
 	services := []*service{
-		{name: "api", args: []string{"api", "--listen", addr[3], "--ops-listen", addr[0]}},
-		{name: "relay", args: []string{"relay", "run", "--ops-listen", addr[1]}},
-		{name: "consume", args: []string{"consume", "--ops-listen", addr[2], "--smtp", mail}},
+		newService("api", "api", "--listen", addr[3], "--ops-listen", addr[0]),
+		newService("relay", "relay", "run", "--ops-listen", addr[1]),
+		newService("consume", "consume", "--ops-listen", addr[2], "--smtp", mail),
 	}
 	for i, s := range services {
-		s.nameless = s.args
-		if s.name == "consume" {
-			s.args = append(s.args[:len(s.args):len(s.args)], "--instance", instance)
+		s.nameless = s.Args
+		if s.Name == "consume" {
+			s.Args = append(s.Args[:len(s.Args):len(s.Args)], "--instance", instance)
 		}
-		s.path, s.env = r.binary, r.env
-		s.ops = "http://" + addr[i]
-		s.log = filepath.Join(r.logs, fmt.Sprintf("seed%d-%s.log", r.seed, s.name))
-		if err := s.start(""); err != nil {
+		s.Path, s.Env = r.binary, r.env
+		s.Ops = "http://" + addr[i]
+		s.Log = filepath.Join(r.logs, fmt.Sprintf("seed%d-%s.Log", r.seed, s.Name))
+		if err := s.Start(""); err != nil {
 			return services, "", err
 		}
 	}
@@ -158,12 +165,16 @@ func (r *run) services(ctx context.Context, mail string) ([]*service, string, er
 
 // up waits until a life that is not armed has begun.
 func (r *run) up(ctx context.Context, s *service) error {
-	alive, err := s.waitReady(ctx, 30*time.Second)
+	alive, err := s.WaitReady(ctx, 30*time.Second)
 	if err == nil && !alive {
-		_, err = s.died()
-		err = errors.Join(fmt.Errorf("%s died before it was ready; its log is %s", s.name, s.log), err)
+		_, err = s.Died()
+		err = errors.Join(fmt.Errorf("%s died before it was ready; its log is %s", s.Name, s.Log), err)
 	}
 	return err
+}
+
+func newService(name string, args ...string) *service {
+	return &service{Service: bed.Service{Name: name, Args: args}, nameless: args}
 }
 
 // torment places orders while it kills, and then waits for their ends.
@@ -177,7 +188,7 @@ func (r *run) torment(ctx context.Context, services []*service, base string) err
 		for i, s := range services {
 			k := &killer{run: r, service: s, kills: r.share(i)}
 			k.rng = rand.New(rand.NewPCG(r.seed, uint64(i)))
-			k.deck = deck{steps: steps[s.name], rng: k.rng}
+			k.deck = deck{steps: steps[s.Name], rng: k.rng}
 			killers.Go(func() error { return k.killAll(ctx) })
 		}
 		return killers.Wait()

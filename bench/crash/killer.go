@@ -34,7 +34,7 @@ func (k *killer) killAll(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := k.service.start(""); err != nil {
+		if err := k.service.Start(""); err != nil {
 			return err
 		}
 		if err := k.restarted(ctx); err != nil {
@@ -45,9 +45,9 @@ func (k *killer) killAll(ctx context.Context) error {
 		}
 	}
 	if k.seed%2 == 0 {
-		k.service.args = k.service.nameless
+		k.service.Args = k.service.nameless
 	}
-	if err := k.service.start(""); err != nil {
+	if err := k.service.Start(""); err != nil {
 		return err
 	}
 	return k.up(ctx, k.service)
@@ -60,8 +60,8 @@ func (k *killer) restarted(ctx context.Context) error {
 	if err := k.up(ctx, k.service); err != nil {
 		return err
 	}
-	if k.service.name != "consume" {
-		k.tally.recovered(k.service.name, time.Since(start))
+	if k.service.Name != "consume" {
+		k.tally.recovered(k.service.Name, time.Since(start))
 		return nil
 	}
 	var before int64
@@ -75,7 +75,7 @@ func (k *killer) restarted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	k.tally.recovered(k.service.name, time.Since(start))
+	k.tally.recovered(k.service.Name, time.Since(start))
 	return k.work(ctx, "done with what it died at", func(ctx context.Context) bool {
 		var n int64
 		return k.db.QueryRow(ctx, suspects).Scan(&n) == nil && n == 0
@@ -93,10 +93,10 @@ const (
 )
 
 func (k *killer) work(ctx context.Context, what string, look func(context.Context) bool) error {
-	alive, err := k.service.until(ctx, time.Minute, what, look)
+	alive, err := k.service.Until(ctx, time.Minute, what, look)
 	if err == nil && !alive {
-		_, err = k.service.died()
-		err = errors.Join(fmt.Errorf("%s died before it was %s; its log is %s", k.service.name, what, k.service.log), err)
+		_, err = k.service.Died()
+		err = errors.Join(fmt.Errorf("%s died before it was %s; its log is %s", k.service.Name, what, k.service.Log), err)
 	}
 	return err
 }
@@ -106,14 +106,14 @@ func (k *killer) endAtRandom(ctx context.Context) error {
 	if err := pause(ctx, time.Duration(k.rng.IntN(1000))*time.Millisecond); err != nil {
 		return err
 	}
-	if !k.service.running() {
-		_, err := k.service.died()
-		return fmt.Errorf("%s died by itself; its log is %s: %w", k.service.name, k.service.log, err)
+	if !k.service.Running() {
+		_, err := k.service.Died()
+		return fmt.Errorf("%s died by itself; its log is %s: %w", k.service.Name, k.service.Log, err)
 	}
-	if _, err := k.service.kill(); err != nil {
+	if _, err := k.service.Kill(); err != nil {
 		return err
 	}
-	k.tally.random(k.service.name)
+	k.tally.random(k.service.Name)
 	return nil
 }
 
@@ -123,16 +123,16 @@ func (k *killer) armed(ctx context.Context, s step) error {
 	if err := s.lay(ctx, k.db); err != nil {
 		return err
 	}
-	if err := k.service.start(s.plan(k.rng)); err != nil {
+	if err := k.service.Start(s.plan(k.rng)); err != nil {
 		return err
 	}
 	if s.stopping {
 		// A relay that stands by until its last life has let go of the slot is ready too,
 		// and ends without passing the step.
-		if err := k.work(ctx, "streaming", k.service.streams); err != nil {
+		if err := k.work(ctx, "streaming", k.service.Streams); err != nil {
 			return err
 		}
-		if err := k.service.proc.Signal(syscall.SIGTERM); err != nil {
+		if err := k.service.Proc.Signal(syscall.SIGTERM); err != nil {
 			return err
 		}
 	}
@@ -144,9 +144,9 @@ func (k *killer) armed(ctx context.Context, s step) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
-		at, err = k.service.kill() // it may have come by just now
-	case <-k.service.proc.Done():
-		at, err = k.service.died()
+		at, err = k.service.Kill() // it may have come by just now
+	case <-k.service.Proc.Done():
+		at, err = k.service.Died()
 	}
 	if err != nil {
 		return err
@@ -155,10 +155,10 @@ func (k *killer) armed(ctx context.Context, s step) error {
 	case s.name:
 		k.tally.step(at)
 	case "":
-		k.tally.random(k.service.name)
+		k.tally.random(k.service.Name)
 		k.deck.putBack(s)
 	default:
-		return fmt.Errorf("%s says it died at %s, but was armed with %s; its log is %s", k.service.name, at, s.name, k.service.log)
+		return fmt.Errorf("%s says it died at %s, but was armed with %s; its log is %s", k.service.Name, at, s.name, k.service.Log)
 	}
 	return nil
 }

@@ -43,6 +43,10 @@ type KafkaConfig struct {
 	// Properties are broker settings (server.properties) over this package's.
 	Properties map[string]string
 
+	// Listeners are addresses beside the usual one, whose clients are told to go
+	// somewhere else: to a proxy that stands before it.
+	Listeners []Listener
+
 	// HeapMB is the JVM's heap. Zero: 512.
 	HeapMB int
 
@@ -50,10 +54,19 @@ type KafkaConfig struct {
 	Logger *slog.Logger
 }
 
+// Listener is an address of the broker that names another one for itself
+// (advertised.listeners).
+type Listener struct {
+	Name       string // of capital letters; settings are under listener.name.<lower case>
+	Protocol   string // security protocol; empty: PLAINTEXT
+	Advertised string // host:port
+}
+
 // Kafka is a running broker, its own controller.
 type Kafka struct {
 	jvm
-	address string
+	address   string
+	listeners map[string]string
 }
 
 // StartKafka starts a broker and returns when it can create topics. The first
@@ -89,9 +102,13 @@ func (k *Kafka) configureAndLaunch(ctx context.Context, cfg KafkaConfig, jars st
 		return err
 	}
 	k.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(broker))
+	over, err := k.listen(ctx, cfg, broker, controller)
+	if err != nil {
+		return err
+	}
 	properties := filepath.Join(k.dir, "server.properties")
 	data := filepath.Join(k.dir, "data")
-	if err := os.WriteFile(properties, []byte(kafkaProperties(broker, controller, data, cfg.Properties)), 0o600); err != nil {
+	if err := os.WriteFile(properties, []byte(propertiesText(kafkaProperties(broker, controller, data), over)), 0o600); err != nil {
 		return fmt.Errorf("write broker configuration: %w", err)
 	}
 	program := func(heapMB int, class string, args ...string) []string {
@@ -108,6 +125,30 @@ func (k *Kafka) configureAndLaunch(ctx context.Context, cfg KafkaConfig, jars st
 	k.args = program(cmp.Or(cfg.HeapMB, 512), "kafka.Kafka", properties)
 	k.ready = k.answers
 	return k.launch(ctx)
+}
+
+// listen chooses ports for the further listeners and returns the settings with them.
+func (k *Kafka) listen(ctx context.Context, cfg KafkaConfig, broker, controller int) (map[string]string, error) {
+	if len(cfg.Listeners) == 0 {
+		return cfg.Properties, nil
+	}
+	k.listeners = map[string]string{}
+	p := kafkaProperties(broker, controller, "")
+	listeners, advertised, protocols := p["listeners"], p["advertised.listeners"], p["listener.security.protocol.map"]
+	for _, l := range cfg.Listeners {
+		port, err := process.FreePort(ctx)
+		if err != nil {
+			return nil, err
+		}
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		k.listeners[l.Name] = address
+		listeners += fmt.Sprintf(",%s://%s", l.Name, address)
+		advertised += fmt.Sprintf(",%s://%s", l.Name, l.Advertised)
+		protocols += fmt.Sprintf(",%s:%s", l.Name, cmp.Or(l.Protocol, "PLAINTEXT"))
+	}
+	over := map[string]string{"listeners": listeners, "advertised.listeners": advertised, "listener.security.protocol.map": protocols}
+	maps.Copy(over, cfg.Properties)
+	return over, nil
 }
 
 // format makes the broker's storage, which it does not do by itself.
@@ -140,8 +181,8 @@ func clusterID() string {
 	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
-func kafkaProperties(broker, controller int, data string, over map[string]string) string {
-	p := map[string]string{
+func kafkaProperties(broker, controller int, data string) map[string]string {
+	return map[string]string{
 		"process.roles":                                    "broker,controller",
 		"node.id":                                          "1",
 		"controller.quorum.voters":                         fmt.Sprintf("1@127.0.0.1:%d", controller),
@@ -165,7 +206,6 @@ func kafkaProperties(broker, controller int, data string, over map[string]string
 		// A group of one member would wait this long for others, in every test.
 		"group.initial.rebalance.delay.ms": "0",
 	}
-	return propertiesText(p, over)
 }
 
 // propertiesText writes settings as a Java properties file, those of over in place
@@ -198,6 +238,9 @@ func (k *Kafka) answers(ctx context.Context) error {
 
 // Brokers is the bootstrap list.
 func (k *Kafka) Brokers() []string { return []string{k.address} }
+
+// Listener is where the broker listens under the name of a further listener.
+func (k *Kafka) Listener(name string) string { return k.listeners[name] }
 
 // BrokerVersion tells a cluster's version by the requests that it knows, such as
 // "v4.1": no request asks for the name of a release.

@@ -24,6 +24,7 @@ func found(format string, args ...any) Finding { return Finding(fmt.Sprintf(form
 type Verdict struct {
 	Rows       int // committed
 	Records    int
+	Parked     int
 	Repeated   int // records that came again, allowed or not
 	Lost       []Finding
 	Phantoms   []Finding
@@ -45,7 +46,7 @@ func (v *Verdict) Findings() []Finding {
 // Judge runs all checkers.
 func Judge(h *History) Verdict {
 	v := Verdict{
-		Rows: len(committed(h)), Records: len(h.Records),
+		Rows: len(committed(h)), Records: len(h.Records), Parked: len(h.Parked),
 		Lost: Lost(h), Phantoms: Phantoms(h), Inversions: Inversions(h), Vanished: Vanished(h),
 	}
 	v.Repeated, v.Repeats = Repeats(h)
