@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,10 +28,15 @@ const storeTimeout = 5 * time.Second
 // no connect_timeout: a host that swallows packets must not hold up the next.
 const connectTimeout = 10 * time.Second
 
+// closeTimeout bounds the farewell to a server that may not be there: pgx by itself
+// tries for 15 s to tell it that a statement is given up.
+const closeTimeout = 500 * time.Millisecond
+
 // store is the relay's state in Postgres, beside the slot.
 type store struct {
 	pool              *pgxpool.Pool
 	slot, publication string
+	hangUp            context.CancelFunc // on the server, whatever the pool is doing
 }
 
 func openStore(ctx context.Context, cfg Config) (*store, error) {
@@ -43,18 +49,56 @@ func openStore(ctx context.Context, cfg Config) (*store, error) {
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = connectTimeout
 	}
-	c.ConnConfig.DialFunc = deadpeer.Dial
+	open, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	c.ConnConfig.DialFunc = dialWhile(open)
 	c.ConnConfig.RuntimeParams["application_name"] = "gapless relay " + cfg.Slot
 	// A record that a server's crash takes back would be behind the slot.
 	c.ConnConfig.RuntimeParams["synchronous_commit"] = "on"
 	pool, err := pgxpool.NewWithConfig(ctx, c)
 	if err != nil {
+		hangUp()
 		return nil, fmt.Errorf("open pool: %w", err)
 	}
-	return &store{pool: pool, slot: cfg.Slot, publication: cfg.Publication}, nil
+	return &store{pool: pool, slot: cfg.Slot, publication: cfg.Publication, hangUp: hangUp}, nil
 }
 
-func (s *store) close() { s.pool.Close() }
+func (s *store) close() {
+	defer s.hangUp()
+	defer time.AfterFunc(closeTimeout, s.hangUp).Stop()
+	s.pool.Close()
+}
+
+// address is the server for a connection that is not the pool's.
+func (s *store) address() *pgconn.Config {
+	c := s.pool.Config().ConnConfig.Config
+	c.DialFunc = deadpeer.Dial
+	return &c
+}
+
+// dialWhile dials, and closes what it has dialled, as long as open has not ended.
+func dialWhile(open context.Context) pgconn.DialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(open, cancel)()
+		conn, err := deadpeer.Dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &line{conn, context.AfterFunc(open, func() { conn.Close() })}, nil
+	}
+}
+
+// line is a connection that is closed from elsewhere, too.
+type line struct {
+	net.Conn
+	forget func() bool
+}
+
+func (l *line) Close() error {
+	l.forget()
+	return l.Conn.Close()
+}
 
 // server is what relay_check.sql says.
 type server struct {

@@ -28,7 +28,8 @@ func faults() []fault {
 	all = append(all, postgresFaults()...)
 	all = append(all, kafkaFaults()...)
 	all = append(all, networkFaults()...)
-	return append(all, secretFaults()...)
+	all = append(all, secretFaults()...)
+	return append(all, mixedFaults()...)
 }
 
 // pause waits for d.
@@ -47,7 +48,7 @@ func pause(ctx context.Context, d time.Duration) error {
 func eventually(ctx context.Context, limit time.Duration, look func(context.Context) error) error {
 	deadline := time.Now().Add(limit)
 	for {
-		one, cancel := context.WithTimeout(ctx, 2*time.Second)
+		one, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := look(one)
 		cancel()
 		if err == nil || time.Now().After(deadline) {

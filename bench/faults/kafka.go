@@ -24,7 +24,7 @@ func kafkaFaults() []fault {
 	return []fault{
 		{name: "broker-kill", what: "kill -9 of the broker, and a start", make: brokerKilled},
 		{name: "broker-restart", what: "the broker is shut down and started", make: brokerRestarted},
-		{name: "broker-stopped", what: "SIGSTOP of the broker for eight seconds", make: brokerStopped},
+		{name: "broker-stopped", what: "SIGSTOP of the broker for eight seconds, twice wal_sender_timeout", make: brokerStopped},
 		{name: "broker-away-at-start", what: "no broker for a minute when the relay starts", make: brokerAway, cold: true, once: true},
 		{name: "leader-moved", what: "each partition's leader moves from broker to broker, ten times (kfake)", make: leaderMoved, broker: threeFakes},
 		{name: "disk-full", what: "the broker's disk (a tmpfs) is full; room is made and the broker started", make: diskFull, broker: smallDisk},
@@ -61,18 +61,29 @@ func brokerStopped(ctx context.Context, r *run) error {
 	if err := r.broker.kafka.Pause(); err != nil {
 		return err
 	}
-	stopped := stateOf(r.broker.kafka.Pid()) == "T"
+	stopped := eventually(ctx, time.Second, func(context.Context) error {
+		if state := stateOf(r.broker.kafka.Pid()); state != "T" {
+			return fmt.Errorf("the broker's state is %q", state)
+		}
+		return nil
+	})
 	a := r.relay("a")
 	// The relay says that it holds after five seconds without an acknowledgement.
 	err := r.until(ctx, a, 15*time.Second, "holding", func(ctx context.Context) bool {
 		state, _, _ := status(ctx, a)
 		return state == "holding"
 	})
-	err = errors.Join(err, pause(ctx, 3*time.Second), r.broker.kafka.Resume())
+	err = errors.Join(stopped, err, pause(ctx, 3*time.Second), r.broker.kafka.Resume())
 	r.heals()
-	if stopped {
-		r.proves("stopped, says the kernel; the relay held")
+	if err != nil {
+		return err
 	}
+	// That was longer than wal_sender_timeout, and Postgres must not have minded.
+	n, err := metric(ctx, a, reconnects)
+	if err == nil && n > 0 {
+		err = fmt.Errorf("the relay reconnected %.0f times while the broker was stopped", n)
+	}
+	r.proves("stopped, says the kernel; the relay held, and kept its stream")
 	return err
 }
 

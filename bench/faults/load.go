@@ -74,6 +74,21 @@ func (l *load) history() []check.Txn {
 	return slices.Clone(l.txns)
 }
 
+// committedSince are the rows of transactions that began after t and are committed.
+func (l *load) committedSince(t time.Time) map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ids := map[string]bool{}
+	for i := len(l.txns) - 1; i >= 0 && l.txns[i].Ended.After(t); i-- {
+		if txn := &l.txns[i]; txn.Outcome == check.OK && txn.Began.After(t) {
+			for _, r := range txn.Rows {
+				ids[r.ID] = true
+			}
+		}
+	}
+	return ids
+}
+
 // run is one writer. It lives through everything: a server that is away is the
 // fault, or a part of it.
 func (l *load) run(ctx context.Context, n int) {

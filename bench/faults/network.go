@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/gapless/gapless/bench/faults/wire"
+	"github.com/gapless/gapless/internal/wire"
 )
 
 // networkFaults are what happens between the relay and its servers.
@@ -127,8 +127,7 @@ func delayed(of func(*run) *wire.Proxy, d time.Duration) func(context.Context, *
 func halfOpen(of func(*run) *wire.Proxy) func(context.Context, *run) error {
 	return func(ctx context.Context, r *run) error {
 		p := of(r)
-		r.begins()
-		r.heals() // new connections are fine from the start
+		r.beginsAndHeals() // new connections are fine from the start
 		n, err := p.HalfOpen()
 		if err != nil {
 			return err

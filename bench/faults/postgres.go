@@ -17,6 +17,7 @@ func postgresFaults() []fault {
 		{name: "postgres-fast", what: "fast shutdown of Postgres (SIGINT), and a start", make: postgresFast},
 		{name: "postgres-immediate", what: "immediate shutdown of Postgres (SIGQUIT), and a start", make: postgresImmediate},
 		{name: "postgres-kill", what: "kill -9 of Postgres with all its processes, and a start", make: postgresKilled},
+		{name: "postgres-away-at-start", what: "no Postgres for five seconds when the relay starts", make: postgresAway},
 		{name: "postgres-backend-kill", what: "kill -9 of the walsender, for which Postgres restarts all its processes", make: backendKilled},
 	}
 }
@@ -47,8 +48,7 @@ const walsenderPID = "SELECT active_pid FROM pg_replication_slots WHERE slot_nam
 
 func walsenderTerminated(ctx context.Context, r *run) error {
 	a := r.relay("a")
-	r.begins()
-	r.heals()
+	r.beginsAndHeals()
 	for range 5 {
 		var done bool
 		err := eventually(ctx, readyTime, func(ctx context.Context) error {
@@ -120,14 +120,40 @@ func (r *run) restartPostgres(ctx context.Context, proof string, end func() erro
 	return r.streams(ctx, r.relay("a"))
 }
 
+func postgresAway(ctx context.Context, r *run) error {
+	a := r.relay("a")
+	if err := a.Stop(); err != nil {
+		return err
+	}
+	before := r.toPG.Counts().Unreached
+	r.begins()
+	if err := r.pg.Kill(ctx); err != nil {
+		return err
+	}
+	if err := a.Start(""); err != nil {
+		return err
+	}
+	err := pause(ctx, 5*time.Second)
+	if n := r.toPG.Counts().Unreached - before; n > 0 {
+		r.proves("%d connections found no server", n)
+	}
+	if err := errors.Join(err, r.pg.Restart(ctx)); err != nil {
+		return err
+	}
+	r.heals()
+	if !a.Running() {
+		return fmt.Errorf("the relay did not wait: %w", a.Proc.Err())
+	}
+	return r.up(ctx, a)
+}
+
 func backendKilled(ctx context.Context, r *run) error {
 	log := r.serverLog()
 	var pid int
 	if err := r.db.QueryRow(ctx, walsenderPID).Scan(&pid); err != nil {
 		return fmt.Errorf("find the walsender: %w", err)
 	}
-	r.begins()
-	r.heals() // the server comes back by itself
+	r.beginsAndHeals() // the server comes back by itself
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return fmt.Errorf("kill the walsender: %w", err)
 	}

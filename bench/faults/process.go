@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gapless/gapless/bench/internal/bed"
+	"github.com/gapless/gapless/internal/wire"
 )
 
 // processFaults are what happens to the relay's own process.
@@ -40,6 +41,8 @@ func processFaults() []fault {
 		fault{name: "kill-takeover", what: "kill -9 of the relay that has the slot, while another stands by", make: takeover},
 		fault{name: "sigterm", what: "SIGTERM under load", make: terminated},
 		fault{name: "sigterm-twice", what: "SIGTERM while the broker does not answer, and a second one", make: terminatedTwice},
+		fault{name: "sigterm-no-kafka", what: "SIGTERM while nothing arrives at Kafka and nothing is answered", make: terminatedAlone(toKafka)},
+		fault{name: "sigterm-no-postgres", what: "SIGTERM while nothing arrives at Postgres and nothing is answered", make: terminatedAlone(toPostgres)},
 		fault{name: "zombie", what: "SIGSTOP past wal_sender_timeout, a standby takes over, SIGCONT", make: zombie},
 		fault{name: "memory", what: "a transaction of 160 MB under a limit of 96 MiB on the relay (cgroup, GOMEMLIMIT)", make: memory, cold: true},
 	)
@@ -118,8 +121,7 @@ func takeover(ctx context.Context, r *run) error {
 	if b.Streams(ctx) {
 		return errors.New("two relays stream from one slot")
 	}
-	r.begins()
-	r.heals() // nobody comes to mend it
+	r.beginsAndHeals() // nobody comes to mend it
 	if err := kill(r, r.relay("a")); err != nil {
 		return err
 	}
@@ -141,6 +143,38 @@ func terminated(ctx context.Context, r *run) error {
 	}
 	r.heals()
 	return r.up(ctx, a)
+}
+
+// terminatedAlone asks the relay to end when it can reach one of its servers no more.
+// It must end in its own time, and say that all is well: what was not stored comes
+// again.
+func terminatedAlone(of func(*run) *wire.Proxy) func(context.Context, *run) error {
+	return func(ctx context.Context, r *run) error {
+		a, p := r.relay("a"), of(r)
+		before := p.Counts().Dropped
+		r.begins()
+		if err := p.BlackHole(); err != nil {
+			return err
+		}
+		if err := pause(ctx, time.Duration(r.rng.IntN(3000))*time.Millisecond); err != nil {
+			return err
+		}
+		asked := time.Now()
+		stopped := a.Stop()
+		took := time.Since(asked)
+		dropped := p.Counts().Dropped - before
+		if err := errors.Join(stopped, p.Heal()); err != nil {
+			return err
+		}
+		if dropped > 0 {
+			r.proves("exit code 0 %.1f s after SIGTERM, %d packets dropped", took.Seconds(), dropped)
+		}
+		if err := a.Start(""); err != nil {
+			return err
+		}
+		r.heals()
+		return r.up(ctx, a)
+	}
 }
 
 func terminatedTwice(ctx context.Context, r *run) error {
@@ -208,8 +242,7 @@ func zombie(ctx context.Context, r *run) error {
 		return err
 	}
 	log := r.serverLog()
-	r.begins()
-	r.heals()
+	r.beginsAndHeals()
 	if err := send(a, syscall.SIGSTOP); err != nil {
 		return err
 	}
@@ -261,7 +294,7 @@ func memory(ctx context.Context, r *run) error {
 		return err
 	}
 	r.heals()
-	if err := r.flows(ctx, largeRows); err != nil {
+	if err := r.flows(ctx, 1); err != nil { // they come behind it
 		return err
 	}
 	peak, err := group.peak()

@@ -27,6 +27,7 @@ type reader struct {
 	mu      sync.Mutex
 	records []check.Record
 	seen    map[string]bool
+	places  map[[2]int64]string // ids by partition and offset
 	next    map[int32]int64
 	ended   bool  // the topic is no more, and was read to its end
 	failed  error // a record that cannot be read
@@ -42,7 +43,7 @@ func startReader(b *broker, remade int, topic string) (*reader, error) {
 	}
 	r := &reader{
 		client: client, broker: b, topic: topic, remade: remade,
-		done: make(chan struct{}), seen: map[string]bool{}, next: map[int32]int64{},
+		done: make(chan struct{}), seen: map[string]bool{}, places: map[[2]int64]string{}, next: map[int32]int64{},
 	}
 	go r.follow()
 	return r, nil
@@ -68,6 +69,14 @@ func (r *reader) take(k *kgo.Record) {
 	if err != nil {
 		r.failed = errors.Join(r.failed, err)
 	}
+	place := [2]int64{int64(k.Partition), k.Offset}
+	if id, again := r.places[place]; again { // a client that lost its leader may read twice
+		if id != record.ID {
+			r.failed = errors.Join(r.failed, fmt.Errorf("%s/%d@%d was %s and is %s", k.Topic, k.Partition, k.Offset, id, record.ID))
+		}
+		return
+	}
+	r.places[place] = record.ID
 	r.records = append(r.records, record)
 	r.seen[record.ID] = true
 	r.next[k.Partition] = k.Offset + 1
@@ -110,8 +119,8 @@ func (r *reader) distinct() int {
 func (r *reader) has(ids map[string]bool) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for id := range r.seen {
-		if ids[id] {
+	for id := range ids {
+		if r.seen[id] {
 			n++
 		}
 	}

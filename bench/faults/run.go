@@ -138,6 +138,12 @@ func (r *run) begins() { r.began = time.Now() }
 // heals notes that nothing is wrong any more.
 func (r *run) heals() { r.healed = time.Now() }
 
+// beginsAndHeals notes a fault that nobody mends.
+func (r *run) beginsAndHeals() {
+	r.begins()
+	r.healed = r.began
+}
+
 // proves notes that the fault fired.
 func (r *run) proves(format string, args ...any) {
 	r.proof = append(r.proof, fmt.Sprintf(format, args...))
@@ -261,20 +267,17 @@ func (r *run) read(remade int, topic string) (*reader, error) {
 	return reader, err
 }
 
-// distinct is how many rows have come.
-func (r *run) distinct() (n int) {
-	for _, reader := range r.readers {
-		n += reader.distinct()
-	}
-	return n
-}
-
-// flows waits until so many rows have come that had not been there.
+// flows waits until n rows are in Kafka whose transactions began after now.
 func (r *run) flows(ctx context.Context, n int) error {
-	want := r.distinct() + n
+	began := time.Now()
 	return eventually(ctx, drainTime, func(context.Context) error {
-		if have := r.distinct(); have < want {
-			return fmt.Errorf("%d new records and not %d within %s", n-(want-have), n, drainTime)
+		fresh := r.load.committedSince(began)
+		have := 0
+		for _, reader := range r.readers {
+			have += reader.has(fresh)
+		}
+		if have < n {
+			return fmt.Errorf("of the rows written from now on %d are in Kafka, and not %d, after %s", have, n, drainTime)
 		}
 		return nil
 	})
@@ -304,6 +307,16 @@ func (r *run) stored(ctx context.Context) (map[string]bool, error) {
 }
 
 func (r *run) ids(ctx context.Context, query string) (map[string]bool, error) {
+	var all map[string]bool
+	// The pool's connections may be those of a server that was killed.
+	err := eventually(ctx, readyTime, func(ctx context.Context) (err error) {
+		all, err = r.idsNow(ctx, query)
+		return err
+	})
+	return all, err
+}
+
+func (r *run) idsNow(ctx context.Context, query string) (map[string]bool, error) {
 	all := map[string]bool{}
 	rows, err := r.db.Query(ctx, query, r.kind)
 	if err != nil {

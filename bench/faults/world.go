@@ -13,10 +13,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/gapless/gapless/bench/faults/wire"
 	"github.com/gapless/gapless/bench/internal/bed"
 	"github.com/gapless/gapless/internal/kafkaserver"
 	"github.com/gapless/gapless/internal/pgserver"
+	"github.com/gapless/gapless/internal/wire"
 )
 
 const (

@@ -205,24 +205,36 @@ func mayRepeat(h *History, s Stream, r *Record) bool {
 }
 
 // Recovery is how long it took, from the healing, to the first record that had not
-// been there, and until all was there that had been committed by then. ok is false
-// when nothing came.
+// been there, and until all was there that had been committed by then. Where nothing
+// had to be healed the first record is that of a row written after the fault, since
+// others may have been on their way, and what had been committed by its arrival counts.
+// ok is false when nothing came.
 func Recovery(h *History) (first, drained time.Duration, ok bool) {
-	healed := h.Fault.Healed
+	healed, until := h.Fault.Healed, h.Fault.Healed
+	itself := !healed.After(h.Fault.Began)
 	at := map[string]time.Time{}
 	for _, r := range inOrder(h) {
 		if _, seen := at[r.ID]; !seen {
 			at[r.ID] = r.Appended
 		}
 	}
-	for _, t := range at {
-		// A record of the same millisecond may have been on its way before.
-		if d := t.Sub(healed); d > 0 && (!ok || d < first) {
-			first, ok = d, true
+	for _, t := range h.Txns {
+		if itself && t.Began.Before(healed) {
+			continue
+		}
+		for _, r := range t.Rows {
+			appended, there := at[r.ID]
+			// Kafka's clock has milliseconds.
+			if d := appended.Sub(healed); there && d > 0 && (!ok || d < first) {
+				first, ok = d, true
+			}
 		}
 	}
+	if itself {
+		until = healed.Add(first)
+	}
 	for _, t := range h.Txns {
-		if t.Ended.After(healed) {
+		if t.Ended.After(until) {
 			continue
 		}
 		for _, r := range t.Rows {

@@ -230,6 +230,18 @@ func TestWhatIsAllowed(t *testing.T) {
 	}
 }
 
+// Where nothing had to be healed, what was on its way at the fault is no recovery.
+func TestRecoveryByItself(t *testing.T) {
+	t.Parallel()
+	h := good()
+	h.Fault.Healed = h.Fault.Began
+	record(h, "a-10", 1).Appended = at(10.01) // written before
+	first, drained, ok := check.Recovery(h)
+	if want := 1310 * time.Millisecond; !ok || first != want || drained != want {
+		t.Errorf("first %s (%t), drained %s, want %s", first, ok, drained, want)
+	}
+}
+
 func TestRecoveryOfNothing(t *testing.T) {
 	t.Parallel()
 	h := good()

@@ -103,7 +103,8 @@ func (s *Service) Words() (string, error) {
 	return string(text[min(s.from, int64(len(text))):]), nil
 }
 
-// Stop asks the process to end and reports how it did.
+// Stop asks the process to end and reports how it did. One that does not is asked
+// where it is: SIGQUIT writes all its goroutines to its log.
 func (s *Service) Stop() error {
 	if err := s.Proc.Signal(syscall.SIGTERM); err != nil {
 		return err
@@ -111,8 +112,9 @@ func (s *Service) Stop() error {
 	select {
 	case <-s.Proc.Done():
 	case <-time.After(10 * time.Second):
-		_, err := s.Kill()
-		return errors.Join(fmt.Errorf("%s did not end within 10 s of SIGTERM; its log is %s", s.Name, s.Log), err)
+		err := s.Proc.Signal(syscall.SIGQUIT)
+		<-s.Proc.Done()
+		return errors.Join(fmt.Errorf("%s did not end within 10 s of SIGTERM; its log is %s", s.Name, s.Log), err, s.out.Close())
 	}
 	if err := s.Proc.Err(); err != nil {
 		return fmt.Errorf("%s after SIGTERM: %w; its log is %s", s.Name, err, s.Log)

@@ -17,8 +17,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/gapless/gapless/bench/faults/wire"
 	"github.com/gapless/gapless/internal/testkit"
+	"github.com/gapless/gapless/internal/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
