@@ -3,7 +3,7 @@
 BIN := bin/gapless
 TOOLS := $(CURDIR)/bin
 
-.PHONY: help build test race lint generate bench verify clean
+.PHONY: help build test race lint generate bench faults verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ generate: ## generated code: Protobuf messages, HTTP server, alert rules for Kub
 
 bench: ## every benchmark, printed and kept in bench/RESULTS.md
 	bash bench/run
+
+faults: ## every fault on real servers under load, judged; writes docs/faults.md
+	go run ./bench/faults -out docs/faults.md
 
 verify: ## the demo with every outcome, then all invariants
 	go run . demo --orders 200 --exit

@@ -68,13 +68,6 @@ func (s *store) close() {
 	s.pool.Close()
 }
 
-// address is the server for a connection that is not the pool's.
-func (s *store) address() *pgconn.Config {
-	c := s.pool.Config().ConnConfig.Config
-	c.DialFunc = deadpeer.Dial
-	return &c
-}
-
 // dialWhile dials, and closes what it has dialled, as long as open has not ended.
 func dialWhile(open context.Context) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {

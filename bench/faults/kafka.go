@@ -102,7 +102,7 @@ func brokerAway(ctx context.Context, r *run) error {
 	if err := r.broker.kafka.Kill(ctx); err != nil {
 		return err
 	}
-	a, err := r.launch(ctx, "a", "")
+	a, err := r.launch(ctx, "a")
 	if err == nil {
 		err = awayForAMinute(ctx, r, a)
 	}
@@ -114,7 +114,7 @@ func brokerAway(ctx context.Context, r *run) error {
 }
 
 func awayForAMinute(ctx context.Context, r *run, a *bed.Service) error {
-	if err := r.says(ctx, a, readyTime, "kafka is away, waiting for it"); err != nil {
+	if err := r.says(ctx, a, "kafka is away, waiting for it"); err != nil {
 		return err
 	}
 	if err := pause(ctx, time.Minute); err != nil {

@@ -83,11 +83,11 @@ func campaign(ctx context.Context, o options, only string) (err error) {
 		}
 	}()
 	if o.binary == "" {
-		dir, err := os.MkdirTemp("", "gapless-faults-")
-		if err != nil {
-			return err
+		dir, made := os.MkdirTemp("", "gapless-faults-")
+		if made != nil {
+			return made
 		}
-		defer os.RemoveAll(dir)
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		if o.binary, err = bed.Build(ctx, dir, "-tags", "crashpoints"); err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ func mixedFaults() []fault {
 
 // mixed does something every half second or so, and heals by itself.
 func mixed(ctx context.Context, r *run) error {
-	if _, err := r.start(ctx, "b", ""); err != nil {
+	if _, err := r.start(ctx, "b"); err != nil {
 		return err
 	}
 	done := map[string]int{}
@@ -25,7 +25,7 @@ func mixed(ctx context.Context, r *run) error {
 		name string
 		do   func() error
 	}{
-		{"kills", func() error { return r.killOne(ctx) }},
+		{"kills", func() error { return r.killOne() }},
 		{"walsenders terminated", func() error {
 			// None is there while nobody streams.
 			_, err := r.db.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM ("+walsenderPID+") AS slot (pid)")
@@ -68,7 +68,7 @@ func mixed(ctx context.Context, r *run) error {
 }
 
 // killOne kills a relay, whether it streams or stands by, and starts it again.
-func (r *run) killOne(ctx context.Context) error {
+func (r *run) killOne() error {
 	s := r.relays[r.rng.IntN(len(r.relays))]
 	if !s.Running() {
 		return fmt.Errorf("%s ended by itself: %w", s.Name, s.Proc.Err())

@@ -92,7 +92,7 @@ func postgresImmediate(ctx context.Context, r *run) error {
 		case <-done:
 			return nil
 		case <-time.After(20 * time.Second):
-			return errors.New("Postgres did not end within 20 s of SIGQUIT")
+			return errors.New("the server did not end within 20 s of SIGQUIT")
 		}
 	})
 }

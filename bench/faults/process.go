@@ -41,8 +41,8 @@ func processFaults() []fault {
 		fault{name: "kill-takeover", what: "kill -9 of the relay that has the slot, while another stands by", make: takeover},
 		fault{name: "sigterm", what: "SIGTERM under load", make: terminated},
 		fault{name: "sigterm-twice", what: "SIGTERM while the broker does not answer, and a second one", make: terminatedTwice},
-		fault{name: "sigterm-no-kafka", what: "SIGTERM while nothing arrives at Kafka and nothing is answered", make: terminatedAlone(toKafka)},
-		fault{name: "sigterm-no-postgres", what: "SIGTERM while nothing arrives at Postgres and nothing is answered", make: terminatedAlone(toPostgres)},
+		fault{name: "sigterm-no-kafka", what: "SIGTERM while nothing arrives at Kafka and nothing is answered", make: terminatedAlone(toKafka), once: true},
+		fault{name: "sigterm-no-postgres", what: "SIGTERM while nothing arrives at Postgres and nothing is answered", make: terminatedAlone(toPostgres), once: true},
 		fault{name: "zombie", what: "SIGSTOP past wal_sender_timeout, a standby takes over, SIGCONT", make: zombie},
 		fault{name: "memory", what: "a transaction of 160 MB under a limit of 96 MiB on the relay (cgroup, GOMEMLIMIT)", make: memory, cold: true},
 	)
@@ -114,7 +114,7 @@ func killed(ctx context.Context, r *run) error {
 }
 
 func takeover(ctx context.Context, r *run) error {
-	b, err := r.start(ctx, "b", "")
+	b, err := r.start(ctx, "b")
 	if err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func waitStatus(exit *exec.ExitError, ok bool) (syscall.WaitStatus, bool) {
 
 func zombie(ctx context.Context, r *run) error {
 	a := r.relay("a")
-	b, err := r.start(ctx, "b", "")
+	b, err := r.start(ctx, "b")
 	if err != nil {
 		return err
 	}
@@ -257,7 +257,7 @@ func zombie(ctx context.Context, r *run) error {
 		return err
 	}
 	// What it had in its hands it may still send; then it must find that it is none.
-	if err := r.says(ctx, a, 30*time.Second, `"msg":"standing by"`); err != nil {
+	if err := r.says(ctx, a, `"msg":"standing by"`); err != nil {
 		return err
 	}
 	if !b.Streams(ctx) {
@@ -279,7 +279,7 @@ func memory(ctx context.Context, r *run) error {
 		return err
 	}
 	defer group.remove()
-	a, err := r.launch(ctx, "a", "")
+	a, err := r.launch(ctx, "a")
 	if err != nil {
 		return err
 	}

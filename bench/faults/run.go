@@ -102,7 +102,7 @@ func (r *run) whole(ctx context.Context) (h *check.History, err error) {
 	r.load = startLoad(ctx, r.pg.SuperuserURL(), r.seed, r.kind)
 	defer r.load.end()
 	if !r.fault.cold {
-		if _, err := r.start(ctx, "a", ""); err != nil {
+		if _, err := r.start(ctx, "a"); err != nil {
 			return nil, err
 		}
 		if err := r.flows(ctx, 100); err != nil {
@@ -149,10 +149,9 @@ func (r *run) proves(format string, args ...any) {
 	r.proof = append(r.proof, fmt.Sprintf(format, args...))
 }
 
-// start starts a relay and waits until it streams or stands by; crash is a plan for
-// GAPLESS_CRASH or "".
-func (r *run) start(ctx context.Context, name, crash string, flags ...string) (*bed.Service, error) {
-	s, err := r.launch(ctx, name, crash, flags...)
+// start starts a relay and waits until it streams or stands by.
+func (r *run) start(ctx context.Context, name string) (*bed.Service, error) {
+	s, err := r.launch(ctx, name)
 	if err != nil {
 		return s, err
 	}
@@ -160,7 +159,7 @@ func (r *run) start(ctx context.Context, name, crash string, flags ...string) (*
 }
 
 // launch starts a relay. One of a name that was there before goes on in its log.
-func (r *run) launch(ctx context.Context, name, crash string, flags ...string) (*bed.Service, error) {
+func (r *run) launch(ctx context.Context, name string) (*bed.Service, error) {
 	s := r.relay(name)
 	if s == nil {
 		port, err := process.FreePort(ctx)
@@ -170,7 +169,7 @@ func (r *run) launch(ctx context.Context, name, crash string, flags ...string) (
 		address := "127.0.0.1:" + strconv.Itoa(port)
 		s = &bed.Service{
 			Name: "relay " + name, Path: r.binary, Ops: "http://" + address, Log: filepath.Join(r.dir, "relay-"+name+".log"),
-			Args: append([]string{"relay", "run", "--ops-listen", address}, flags...),
+			Args: []string{"relay", "run", "--ops-listen", address},
 		}
 		if r.fault.flags != nil {
 			s.Args = append(s.Args, r.fault.flags(r)...)
@@ -181,7 +180,7 @@ func (r *run) launch(ctx context.Context, name, crash string, flags ...string) (
 	if !strings.Contains(strings.Join(s.Args, " "), "--brokers") {
 		s.Env = append(s.Env, "GAPLESS_BROKERS="+strings.Join(r.broker.seeds, ","))
 	}
-	return s, s.Start(crash)
+	return s, s.Start("")
 }
 
 func (r *run) relay(name string) *bed.Service {
@@ -214,16 +213,11 @@ func (r *run) streams(ctx context.Context, s *bed.Service) error {
 	return r.until(ctx, s, readyTime, "streaming", s.Streams)
 }
 
-// says waits until the relay has written one of the words into its log.
-func (r *run) says(ctx context.Context, s *bed.Service, limit time.Duration, words ...string) error {
-	return r.until(ctx, s, limit, fmt.Sprintf("saying %q", words), func(context.Context) bool {
+// says waits until the relay has written the words into its log.
+func (r *run) says(ctx context.Context, s *bed.Service, words string) error {
+	return r.until(ctx, s, readyTime, fmt.Sprintf("saying %q", words), func(context.Context) bool {
 		text, err := s.Words()
-		for _, w := range words {
-			if err == nil && strings.Contains(text, w) {
-				return true
-			}
-		}
-		return false
+		return err == nil && strings.Contains(text, words)
 	})
 }
 

@@ -34,7 +34,7 @@ func postgresPassword(ctx context.Context, r *run) error {
 	if n := r.toPG.Reset(); n == 0 {
 		return errors.New("the relay has no connection")
 	}
-	if err := r.says(ctx, a, readyTime, "28P01"); err != nil {
+	if err := r.says(ctx, a, "28P01"); err != nil {
 		return err
 	}
 	if !a.Running() {
@@ -45,7 +45,7 @@ func postgresPassword(ctx context.Context, r *run) error {
 		return err
 	}
 	r.password = fresh
-	if _, err := r.launch(ctx, "a", ""); err != nil {
+	if _, err := r.launch(ctx, "a"); err != nil {
 		return err
 	}
 	r.heals()
@@ -79,7 +79,7 @@ func kafkaPassword(ctx context.Context, r *run) error {
 	if err := errors.Join(r.setSCRAM(ctx, "yesterday"), os.WriteFile(r.secretFile(), []byte("yesterday\n"), 0o600)); err != nil {
 		return err
 	}
-	a, err := r.start(ctx, "a", "")
+	a, err := r.start(ctx, "a")
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func kafkaPassword(ctx context.Context, r *run) error {
 	if n := r.broker.toSASL.Reset(); n == 0 {
 		return errors.New("the relay has no connection")
 	}
-	if err := r.says(ctx, a, readyTime, "SASL_AUTHENTICATION_FAILED"); err != nil {
+	if err := r.says(ctx, a, "SASL_AUTHENTICATION_FAILED"); err != nil {
 		return err
 	}
 	if err := pause(ctx, time.Duration(r.rng.IntN(2000))*time.Millisecond); err != nil {
@@ -115,7 +115,7 @@ func certificateExpired(ctx context.Context, r *run) error {
 		return err
 	}
 	issued := time.Now()
-	a, err := r.start(ctx, "a", "")
+	a, err := r.start(ctx, "a")
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func certificateExpired(ctx context.Context, r *run) error {
 	if n := r.broker.toTLS.Reset(); n == 0 {
 		return errors.New("the relay has no connection")
 	}
-	if err := r.says(ctx, a, readyTime, "certificate has expired"); err != nil {
+	if err := r.says(ctx, a, "certificate has expired"); err != nil {
 		return err
 	}
 	if n := r.broker.toTLS.Counts().Refused - refused; n > 0 {

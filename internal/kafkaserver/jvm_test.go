@@ -48,7 +48,15 @@ func checkGone(t *testing.T, pid int, address string) {
 }
 
 func TestKafkaKeepsRecordsOverAKillAndStopsClean(t *testing.T) {
-	k := startKafka(t, kafkaserver.KafkaConfig{Properties: map[string]string{"message.max.bytes": "65536"}})
+	k := startKafka(t, kafkaserver.KafkaConfig{
+		Properties: map[string]string{"message.max.bytes": "65536"},
+		Listeners:  []kafkaserver.Listener{{Name: "OTHER", Advertised: "127.0.0.1:1"}},
+	})
+	other := kafkaserver.Client(t, []string{k.Listener("OTHER")})
+	meta, err := kadm.NewClient(other).BrokerMetadata(t.Context())
+	if err != nil || len(meta.Brokers) != 1 || meta.Brokers[0].Port != 1 {
+		t.Errorf("the further listener names %+v, %v, want port 1", meta.Brokers, err)
+	}
 	version, err := kafkaserver.BrokerVersion(t.Context(), k.Brokers())
 	if err != nil || version != "v4.1" {
 		t.Errorf("version %q, %v, want v4.1", version, err)

@@ -29,8 +29,9 @@ type link struct {
 
 func (l *link) end() {
 	l.once.Do(func() { close(l.gone) })
-	l.client.Close()
-	l.server.Close()
+	for _, conn := range []net.Conn{l.client, l.server} {
+		conn.Close()
+	}
 }
 
 // reset ends the link with RST on both sides (socket(7), SO_LINGER of 0).

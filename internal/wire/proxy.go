@@ -172,7 +172,7 @@ func (p *Proxy) HalfOpen() (int, error) {
 	for l := range p.links {
 		errs = append(errs, l.setDeaf(true))
 		l.halfOpen = true
-		l.server.Close()
+		_ = l.server.Close() // it has ended already otherwise
 		n++
 	}
 	p.counts.HalfOpen += n
@@ -242,11 +242,11 @@ func (p *Proxy) serve(client *net.TCPConn) {
 	p.counts.Links++
 	target := p.target
 	p.mu.Unlock()
-	conn, err := (&net.Dialer{Timeout: dialTimeout, KeepAlive: -1}).Dial("tcp4", target) //nolint:noctx // it ends by its timeout
+	conn, err := (&net.Dialer{Timeout: dialTimeout, KeepAlive: -1}).Dial("tcp4", target)
 	if err != nil {
 		p.count(func(c *Counts) { c.Unreached++ })
 		_ = client.SetLinger(0) // a refused connection is what the client would have seen
-		client.Close()
+		_ = client.Close()
 		return
 	}
 	l := &link{proxy: p, client: client, server: conn.(*net.TCPConn), stream: client, gone: make(chan struct{})}

@@ -282,7 +282,7 @@ func TestHalfOpen(t *testing.T) {
 		t.Errorf("after the healing: %v, want a reset", err)
 	}
 	say(t, other, "hello")
-	other.Close()
+	check(t, other.Close())
 	<-ended
 }
 
