@@ -13,7 +13,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gapless/gapless/bench/internal/bed"
 	"github.com/gapless/gapless/internal/kafkaserver"
@@ -144,8 +143,6 @@ func threeFakes(context.Context, *run) (*broker, error) {
 
 func leaderMoved(ctx context.Context, r *run) error {
 	fake, topic := r.broker.fake, topicOf(r.kind)
-	refused := fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Observe: true})
-	defer refused.Remove()
 	moves := 0
 	r.begins()
 	for range 10 {
