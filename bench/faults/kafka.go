@@ -57,22 +57,16 @@ func brokerRestarted(ctx context.Context, r *run) error {
 
 func brokerStopped(ctx context.Context, r *run) error {
 	r.begins()
-	if err := r.broker.kafka.Pause(); err != nil {
+	if err := r.stopBroker(ctx); err != nil {
 		return err
 	}
-	stopped := eventually(ctx, time.Second, func(context.Context) error {
-		if state := stateOf(r.broker.kafka.Pid()); state != "T" {
-			return fmt.Errorf("the broker's state is %q", state)
-		}
-		return nil
-	})
 	a := r.relay("a")
 	// The relay says that it holds after five seconds without an acknowledgement.
 	err := r.until(ctx, a, 15*time.Second, "holding", func(ctx context.Context) bool {
 		state, _, _ := status(ctx, a)
 		return state == "holding"
 	})
-	err = errors.Join(stopped, err, pause(ctx, 3*time.Second), r.broker.kafka.Resume())
+	err = errors.Join(err, pause(ctx, 3*time.Second), r.broker.kafka.Resume())
 	r.heals()
 	if err != nil {
 		return err
@@ -84,6 +78,22 @@ func brokerStopped(ctx context.Context, r *run) error {
 	}
 	r.proves("stopped, says the kernel; the relay held, and kept its stream")
 	return err
+}
+
+// stopBroker stops the broker's process, and returns when the kernel says that it is
+// and the last answers have come.
+func (r *run) stopBroker(ctx context.Context) error {
+	k := r.broker.kafka
+	if err := k.Pause(); err != nil {
+		return err
+	}
+	err := eventually(ctx, 5*time.Second, func(context.Context) error {
+		if state := stateOf(k.Pid()); state != "T" {
+			return fmt.Errorf("the broker's state is %q", state)
+		}
+		return nil
+	})
+	return errors.Join(err, pause(ctx, 200*time.Millisecond))
 }
 
 // stateOf is a process' state (proc_pid_stat(5)); "" when there is none.

@@ -38,6 +38,7 @@ func processFaults() []fault {
 	}
 	return append(all,
 		fault{name: "kill", what: "kill -9 of the relay three times, at any moment", make: killed},
+		fault{name: "kill-in-flight", what: "kill -9 of the relay while the broker is stopped and records are on their way", make: killedInFlight},
 		fault{name: "kill-takeover", what: "kill -9 of the relay that has the slot, while another stands by", make: takeover},
 		fault{name: "sigterm", what: "SIGTERM under load", make: terminated},
 		fault{name: "sigterm-twice", what: "SIGTERM while the broker does not answer, and a second one", make: terminatedTwice},
@@ -113,6 +114,41 @@ func killed(ctx context.Context, r *run) error {
 	return r.up(ctx, a)
 }
 
+// killedInFlight lets the relay go on for a second without an answer, in which it
+// stores what it may: a relay that stores more loses it here.
+func killedInFlight(ctx context.Context, r *run) error {
+	a := r.relay("a")
+	r.begins()
+	if err := r.stopBroker(ctx); err != nil {
+		return err
+	}
+	stopped := time.Now()
+	err := pause(ctx, time.Second)
+	if rows := len(r.load.committedSince(stopped)); err == nil && rows > 0 {
+		if err = kill(r, a); err == nil {
+			r.proves("%d rows committed since the broker was stopped", rows)
+		}
+	}
+	// What is in the broker's sockets it has not got.
+	r.broker.toKafka.Reset()
+	if err := errors.Join(err, r.broker.kafka.Resume()); err != nil {
+		return err
+	}
+	if err := a.Start(""); err != nil {
+		return err
+	}
+	r.heals()
+	return r.up(ctx, a)
+}
+
+// inFlight waits until the relay waits for acknowledgements.
+func (r *run) inFlight(ctx context.Context, s *bed.Service) error {
+	return r.until(ctx, s, 10*time.Second, "waiting for acknowledgements", func(ctx context.Context) bool {
+		n, err := metric(ctx, s, "gapless_relay_queue_records")
+		return err == nil && n > 0
+	})
+}
+
 func takeover(ctx context.Context, r *run) error {
 	b, err := r.start(ctx, "b")
 	if err != nil {
@@ -180,14 +216,10 @@ func terminatedAlone(of func(*run) *wire.Proxy) func(context.Context, *run) erro
 func terminatedTwice(ctx context.Context, r *run) error {
 	a := r.relay("a")
 	r.begins()
-	if err := r.broker.kafka.Pause(); err != nil {
+	if err := r.stopBroker(ctx); err != nil {
 		return err
 	}
-	// With nothing in flight it would end at the first.
-	err := r.until(ctx, a, 10*time.Second, "waiting for acknowledgements", func(ctx context.Context) bool {
-		n, err := metric(ctx, a, "gapless_relay_queue_records")
-		return err == nil && n > 0
-	})
+	err := r.inFlight(ctx, a) // or it would end at the first
 	if err == nil {
 		err = endTwice(ctx, r, a)
 	}
