@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,7 +26,7 @@ func DebeziumMetrics(r *Relay, name string) prometheus.Collector {
 		return flag(s.State == Streaming || s.State == Holding || s.State == Paused)
 	})
 	add("MilliSecondsBehindSource", "Since the commit of the oldest event in flight; 0 when none is.", prometheus.GaugeValue, func(s Status) float64 {
-		return float64(s.Lag.Milliseconds())
+		return math.Trunc(1000 * s.LagSeconds)
 	})
 	add("MilliSecondsSinceLastEvent", "Since the newest acknowledged event was committed; -1 before the first.", prometheus.GaugeValue, func(s Status) float64 {
 		if s.LastCommit.IsZero() {

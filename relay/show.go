@@ -61,7 +61,7 @@ func (s *session) publish() {
 		b.Received, b.Done, b.Stored, b.Confirmed = received, done, m.Stored().Resume, m.Confirmed()
 		b.InFlight, b.InFlightBytes, b.Held = records, bytes, m.Held()
 		b.Events += uint64(s.counted())
-		b.LastCommit, b.Lag = s.lastCommit, lag
+		b.LastCommit, b.LagSeconds = s.lastCommit, seconds(lag)
 	})
 	g := s.r.metrics
 	g.queueRecords.Set(float64(records))

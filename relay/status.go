@@ -22,24 +22,24 @@ const (
 
 // Status is what a relay is doing.
 type Status struct {
-	State  State
-	Reason string // why it is not streaming, or what rows wait for; empty when all is well
-	Since  time.Time
+	State  State     `json:"state"`
+	Reason string    `json:"reason,omitempty"` // why it is not streaming, or what rows wait for; empty when all is well
+	Since  time.Time `json:"since"`
 
-	Slot      string
-	Received  core.LSN // end of WAL heard of
-	Done      core.LSN // everything before it is acknowledged
-	Stored    core.LSN // in the progress record
-	Confirmed core.LSN // told to the slot
+	Slot      string   `json:"slot"`
+	Received  core.LSN `json:"received"`  // end of WAL heard of
+	Done      core.LSN `json:"done"`      // everything before it is acknowledged
+	Stored    core.LSN `json:"stored"`    // in the progress record
+	Confirmed core.LSN `json:"confirmed"` // told to the slot
 
-	InFlight      int
-	InFlightBytes int64
-	Held          int    // rows that wait for a topic, and are read again when it is back
-	Events        uint64 // acknowledged by this process
-	Parked        uint64 // parked by this process
-	LastCommit    time.Time
-	Lag           time.Duration // since the commit of the oldest event that is not acknowledged; 0 when there is none
-	Reconnects    uint64
+	InFlight      int       `json:"in_flight"`
+	InFlightBytes int64     `json:"in_flight_bytes"`
+	Held          int       `json:"held"`   // rows that wait for a topic, and are read again when it is back
+	Events        uint64    `json:"events"` // acknowledged by this process
+	Parked        uint64    `json:"parked"` // parked by this process
+	LastCommit    time.Time `json:"last_commit,omitzero"`
+	LagSeconds    float64   `json:"lag_seconds"` // since the commit of the oldest event that is not acknowledged; 0 when there is none
+	Reconnects    uint64    `json:"reconnects"`
 }
 
 // Ready tells whether the relay does its job, or stands by to do it.

@@ -134,7 +134,7 @@ func (s *Service) WaitReady(ctx context.Context, limit time.Duration) (bool, err
 // Streams tells whether the relay has the slot.
 func (s *Service) Streams(ctx context.Context) bool {
 	text, ok := s.Ask(ctx, "/status")
-	return ok && strings.Contains(text, `"State": "streaming"`)
+	return ok && strings.Contains(text, `"state": "streaming"`)
 }
 
 // Ask the service's operators' address; ok is an answer of 200.
