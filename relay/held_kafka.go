@@ -29,10 +29,9 @@ func (k *KafkaSink) AwaitHeld(ctx context.Context) error {
 		if !sleep(ctx, jitter(pause)) {
 			return ctx.Err()
 		}
-		for _, topic := range k.heldTopics() {
-			if topicError(ctx, kadm.NewClient(client), topic) == nil {
-				return nil
-			}
+		topics := k.heldTopics()
+		if faults, err := topicErrors(ctx, kadm.NewClient(client), topics...); err == nil && len(faults) < len(topics) {
+			return nil
 		}
 	}
 }
@@ -46,11 +45,19 @@ func (k *KafkaSink) heldTopics() []string {
 // release lets topics go that look writable. Nothing of them is on its way: the relay
 // begins again from before what was held.
 func (k *KafkaSink) release(ctx context.Context, admin *kadm.Client) {
-	for _, topic := range k.heldTopics() {
-		if topicError(ctx, admin, topic) == nil {
-			k.mu.Lock()
+	topics := k.heldTopics()
+	if len(topics) == 0 {
+		return // to ask for none would be to ask for all
+	}
+	faults, err := topicErrors(ctx, admin, topics...)
+	if err != nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, topic := range topics {
+		if faults[topic] == nil {
 			delete(k.held, topic)
-			k.mu.Unlock()
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -289,21 +291,30 @@ func (k *KafkaSink) await(ctx context.Context, admin *kadm.Client, topic string)
 }
 
 func topicError(ctx context.Context, admin *kadm.Client, topics ...string) error {
+	faults, err := topicErrors(ctx, admin, topics...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(slices.Collect(maps.Values(faults))...)
+}
+
+// topicErrors tells, in one request, which of the topics cannot be written and why.
+func topicErrors(ctx context.Context, admin *kadm.Client, topics ...string) (map[string]error, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	details, err := admin.ListTopics(kadm.WithAuthorizedOps(ctx), topics...)
 	if err != nil {
-		return fmt.Errorf("reach kafka: %w", err)
+		return nil, fmt.Errorf("reach kafka: %w", err)
 	}
-	var faults []error
+	faults := map[string]error{}
 	for topic, d := range details {
 		if d.Err != nil {
-			faults = append(faults, fmt.Errorf("topic %s: %w", topic, d.Err))
+			faults[topic] = fmt.Errorf("topic %s: %w", topic, d.Err)
 		} else if ops := d.AuthorizedOperations; len(ops) > 0 && !mayWrite(ops) {
-			faults = append(faults, fmt.Errorf("topic %s: not authorized to write", topic))
+			faults[topic] = fmt.Errorf("topic %s: not authorized to write", topic)
 		}
 	}
-	return errors.Join(faults...)
+	return faults, nil
 }
 
 func mayWrite(ops []kadm.ACLOperation) bool {
