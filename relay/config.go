@@ -106,6 +106,11 @@ func (c Config) validate() error {
 	if err := c.Retention.validate(); err != nil {
 		faults = append(faults, err)
 	}
+	for table := range c.Retention.Tables {
+		if c.formatOf(table) == nil {
+			fault("Retention.Tables: %s is left out by Tables: its rows are not relayed", table)
+		}
+	}
 	if c.Sink == nil {
 		fault("Sink is nil")
 	}

@@ -80,8 +80,9 @@
 //
 // A record that can never be sent (too large, bad topic or header, refused by
 // the broker for what it is) goes to gapless.parked with its bytes, and so do
-// the later rows of its key, in order; other keys flow on. Policy has the
-// alternatives. An operator's request has rows sent again, see redrive: by the
+// the later rows of its key, in order; other keys flow on. (A row of which not even
+// the key can be read blocks nothing, so later rows of what would have been its key go
+// out first.) Policy has the alternatives. An operator's request has rows sent again, see redrive: by the
 // relay that has the slot, which alone knows what of the key is still to come.
 // A zombie parks and settles nothing: those writes are fenced like progress. A broker refuses a
 // whole batch for one record: the topic's records then go out one by one until

@@ -51,6 +51,11 @@ type heldBack struct {
 func (s *session) holdBack(r *format.Record, held *HeldError) {
 	s.machine.Hold(r.Seq)
 	s.slabs.done(r)
+	s.awaitHeld(held)
+}
+
+// awaitHeld has somebody watch for the topic.
+func (s *session) awaitHeld(held *HeldError) {
 	if s.held.topics == nil {
 		s.held.topics = map[string]string{}
 	}

@@ -45,11 +45,13 @@ type KafkaSink struct {
 
 	mu     sync.Mutex
 	client *kgo.Client
-	batch  int32            // bytes
-	limits map[string]int   // per topic, where lower than batch
-	spans  map[string]*span // of topics that refused a timestamp
-	solos  map[string]*solo // of topics that refused a record
-	rounds rounds
+	batch  int32          // bytes
+	limits map[string]int // per topic, where lower than batch
+	// reported is what the topic's configuration said when its limit was learned.
+	reported map[string]int
+	spans    map[string]*span // of topics that refused a timestamp
+	solos    map[string]*solo // of topics that refused a record
+	rounds   rounds
 	// named tells that a record has named its partition; partitions is how many the
 	// client knows of, for topics to which that happened.
 	named      bool
@@ -71,7 +73,7 @@ func NewKafkaSink(cfg KafkaConfig) (*KafkaSink, error) {
 	}
 	k := &KafkaSink{
 		cfg: cfg, log: cfg.Logger, batch: cfg.MaxRecordBytes,
-		limits: map[string]int{}, spans: map[string]*span{}, solos: map[string]*solo{}, topics: map[string]bool{}, partitions: map[string]int{}, ailing: map[string]error{}, held: map[string]error{},
+		limits: map[string]int{}, reported: map[string]int{}, spans: map[string]*span{}, solos: map[string]*solo{}, topics: map[string]bool{}, partitions: map[string]int{}, ailing: map[string]error{}, held: map[string]error{},
 	}
 	if len(cfg.Brokers) == 0 && len(cfg.Options) == 0 {
 		return nil, errors.New("kafka sink config: Brokers is empty")

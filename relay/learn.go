@@ -66,7 +66,7 @@ func (k *KafkaSink) learn(ctx context.Context, admin *kadm.Client, topic string)
 	if err != nil || limit == 0 || limit >= int(k.batch) {
 		limit = int(k.batch) / 2 // where the broker will not say, find it by halving
 	}
-	k.limits[topic] = limit
+	k.limits[topic], k.reported[topic] = limit, found[topic].maxBytes
 	k.batch = int32(min(int(k.batch), max(limit, minBatch)))
 	k.log.Warn("topic takes smaller records than configured", "topic", topic, "max_bytes", limit)
 }
@@ -117,8 +117,10 @@ func (k *KafkaSink) Relearn(ctx context.Context) (changed bool, err error) {
 	defer k.mu.Unlock()
 	batch := k.cfg.MaxRecordBytes
 	for topic, b := range found {
-		if limit, ok := k.limits[topic]; ok && b.maxBytes > limit {
+		// A broker that takes less than it says has not changed its mind.
+		if limit, ok := k.limits[topic]; ok && b.maxBytes > limit && b.maxBytes != k.reported[topic] {
 			changed = true
+			k.reported[topic] = b.maxBytes
 			if k.limits[topic] = b.maxBytes; b.maxBytes >= int(k.cfg.MaxRecordBytes) {
 				delete(k.limits, topic)
 			}

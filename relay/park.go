@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gapless/gapless/internal/crashpoint"
+	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/sql"
 )
@@ -239,4 +240,29 @@ func (s *store) parkedKeys(ctx context.Context) (map[string]struct{}, error) {
 		return nil, fmt.Errorf("load parked keys: %w", err)
 	}
 	return keys, nil
+}
+
+// parkedAhead are the places of rows that are in the table and not before the position:
+// a record of another topic was held, or not acknowledged yet, when the relay that
+// parked them ended. Whatever became of them since, they are not sent by the stream.
+// Those of another timeline are left out, since their places mean others here.
+func (s *store) parkedAhead(ctx context.Context, from core.Position, timeline int32) ([]core.Point, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, sql.RelayParkedAhead, s.slot, timeline, from.Resume.String())
+	if err != nil {
+		return nil, fmt.Errorf("load places of parked rows: %w", err)
+	}
+	var points []core.Point
+	var commit string
+	var index int64
+	_, err = pgx.ForEachRow(rows, []any{&commit, &index}, func() error {
+		at, err := core.ParseLSN(commit)
+		points = append(points, core.Point{Commit: at, Index: index})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load places of parked rows: %w", err)
+	}
+	return points, nil
 }

@@ -145,13 +145,19 @@ func (s *session) nextRedriven(ctx context.Context) {
 		return
 	}
 	var keys map[string]bool
-	if err == nil && len(requests) > 0 && len(rows) == 0 {
+	isLast := err == nil && len(requests) > 0 && len(rows) == 0
+	if isLast {
 		keys, err = s.r.store.finishRequests(ctx, s.incarnation, requests)
 	}
 	s.inbox.result(func() {
 		s.worker.busy = false
 		if err != nil {
 			s.failed(err)
+			if isLast && s.worker.fatal == nil {
+				// They may be finished, and nobody would ask again which keys are free: the
+				// next stream reads it.
+				s.worker.fatal = err
+			}
 			return
 		}
 		// Rows that are parked in between would keep a key that is hot for ever. Every
@@ -189,6 +195,9 @@ func (s *session) relearned(changed bool, err error) {
 // sendParked hands the rows to the sink.
 func (s *session) sendParked(rows []*parkedRow) {
 	d := &s.redrive
+	if !d.asked {
+		return // the stream has ended meanwhile
+	}
 	d.stuck = map[string]bool{}
 	for _, p := range rows {
 		key, isOrdered := p.key()
@@ -238,7 +247,8 @@ func (s *session) sendAgain(p *parkedRow) error {
 	})
 	if err != nil {
 		s.redrive.flying--
-		if _, ok := errors.AsType[*HeldError](err); ok {
+		if held, ok := errors.AsType[*HeldError](err); ok {
+			s.awaitHeld(held)
 			return errNotYet
 		}
 		return err

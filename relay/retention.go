@@ -24,7 +24,10 @@ type Retention struct {
 	Outbox time.Duration
 
 	// Tables are outbox tables of one's own ("schema.table"): their rows are deleted
-	// in batches. The login needs DELETE on them.
+	// in batches. The login needs SELECT and DELETE on them. What was written before
+	// the first stream with this setting stays, and so does what was written before
+	// the table's place in the publication, or the publication itself, was altered:
+	// of those nothing tells whether they were sent.
 	Tables map[string]TableRetention
 }
 
@@ -112,10 +115,15 @@ func (s *session) deleteOld(ctx context.Context, table string, t TableRetention)
 		column = "o." + pgx.Identifier{t.Column}.Sanitize()
 	}
 	statement := on(strings.ReplaceAll(sql.RelayDeleteRelayed, "o.created_at", column), table)
+	c := s.r.cfg
+	quoted := on("gapless.outbox", table)
+	if err := s.r.store.exec(ctx, sql.RelayTableSince, c.Slot, c.Publication, table, quoted); err != nil {
+		return s.retentionFailed(ctx, table, err, deleteEvery)
+	}
 	total := int64(0)
 	for {
 		bounded, cancel := context.WithTimeout(ctx, retireTime)
-		tag, err := s.r.store.pool.Exec(bounded, statement, t.After, deleteRows)
+		tag, err := s.r.store.pool.Exec(bounded, statement, t.After, deleteRows, c.Slot, c.Publication, table, quoted)
 		cancel()
 		if err != nil {
 			return s.retentionFailed(ctx, table, err, deleteEvery)

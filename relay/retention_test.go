@@ -200,9 +200,6 @@ func TestRetentionDeletesFromTablesOfOnesOwn(t *testing.T) {
 	s.exec(t, `create table parted_1 partition of parted for values with (modulus 2, remainder 1)`)
 	s.exec(t, "alter publication gapless set (publish_via_partition_root = true)")
 	s.exec(t, "alter publication gapless add table plain, parted")
-	for _, table := range []string{"plain", "parted"} {
-		s.exec(t, `insert into `+table+` select gen_random_uuid(), 'a', 'k' || i, 't', i::text, now() - i * interval '1 minute' from generate_series(0, 2999) i`)
-	}
 	var sink memory
 	cfg := retention(s, &sink)
 	cfg.Retention.Tables = map[string]relay.TableRetention{
@@ -215,6 +212,15 @@ func TestRetentionDeletesFromTablesOfOnesOwn(t *testing.T) {
 	}
 	r := run(t, cfg)
 	testkit.Eventually(t, patience, func() error {
+		if n := s.rows(t, "gapless.relay_table"); n != 2 {
+			return fmt.Errorf("%d tables are noted", n)
+		}
+		return nil
+	})
+	for _, table := range []string{"plain", "parted"} {
+		s.exec(t, `insert into `+table+` select gen_random_uuid(), 'a', 'k' || i, 't', i::text, now() - i * interval '1 minute' from generate_series(0, 2999) i`)
+	}
+	testkit.Eventually(t, 2*patience, func() error {
 		if plain, parted := s.rows(t, "plain"), s.rows(t, "parted"); plain != 100 && plain != 101 || parted != 0 {
 			another()
 			return fmt.Errorf("%d and %d rows are left", plain, parted)

@@ -13,6 +13,7 @@ import (
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/relay/pgoutput"
 	"github.com/gapless/gapless/relay/replication"
+	"github.com/gapless/gapless/sql"
 )
 
 // errMoved says that an earlier owner stored progress between our look at it
@@ -169,6 +170,9 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if position != p.position {
 		return nil, errMoved
 	}
+	if err := r.store.exec(ctx, sql.RelayAdopt, r.cfg.Slot); err != nil {
+		return nil, fmt.Errorf("look for rows that wait for none: %w", err)
+	}
 	blocked, err := r.store.parkedKeys(ctx)
 	if err != nil {
 		return nil, err
@@ -187,6 +191,11 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if r.ahead.system == p.system.ID && r.ahead.timeline == p.system.Timeline {
 		known = r.ahead.points
 	}
+	settled, err := r.store.parkedAhead(ctx, position, p.system.Timeline)
+	if err != nil {
+		return nil, err
+	}
+	known = core.Merge(known, settled)
 	s.machine = core.New(core.Config{
 		Position: position, Ahead: known, Confirmed: p.slotAt,
 		MaxRecords: r.cfg.MaxRecords, MaxBytes: r.cfg.MaxBytes, ProgressEvery: r.cfg.ProgressEvery, StatusEvery: silence / 3,

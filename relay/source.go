@@ -17,6 +17,7 @@ type source struct {
 	Name      string         `json:"name,omitempty"`
 	Columns   []sourceColumn `json:"columns,omitempty"`
 	Message   []byte         `json:"message,omitempty"` // of a logical message
+	TooLarge  bool           `json:"too_large,omitempty"`
 }
 
 type sourceColumn struct {
@@ -41,7 +42,7 @@ type origin struct {
 func (o origin) source() ([]byte, error) {
 	if o.message != nil {
 		if len(o.message) > maxSource {
-			return nil, nil
+			return json.Marshal(source{TooLarge: true})
 		}
 		return json.Marshal(source{Message: o.message})
 	}
@@ -54,7 +55,7 @@ func (o origin) source() ([]byte, error) {
 		size += len(v.Value)
 	}
 	if size > maxSource {
-		return nil, nil
+		return json.Marshal(source{TooLarge: true})
 	}
 	return json.Marshal(s)
 }
@@ -76,6 +77,9 @@ func (s *source) parsed() (*pgoutput.Relation, []pgoutput.Column, error) {
 // remake fills r from the row's source, by the format that its table has now.
 func (s *session) remake(row *parkedRow, r *format.Record) error {
 	var buf format.Buffer
+	if row.source.TooLarge {
+		return &format.Fault{Reason: format.TooLarge, Detail: "the row was too large to be kept: write it again, and discard this one"}
+	}
 	if row.source.Message != nil {
 		return s.emitted.Record(row.place(), row.source.Message, &buf, r)
 	}

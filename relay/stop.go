@@ -62,6 +62,7 @@ func (s *session) salvage(ctx context.Context, cause error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), salvageTime)
 	defer cancel()
 	s.machine.Finish()
+	s.redrive.asked = false
 	var sink *sinkError
 	sinkBroke := errors.As(cause, &sink)
 	for ctx.Err() == nil {

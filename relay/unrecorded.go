@@ -63,9 +63,13 @@ func onlyGrew(before, after string) bool {
 var errPublication = errors.New("publication was dropped, or a table taken out of it, under the stream")
 
 // continuous tells whether every table of a publication stayed in it: the publication
-// is the same object, and so is each membership. Its options may have been altered.
+// is the same object, and so is each membership. Its options may have been altered, but
+// it publishes inserts.
 func continuous(before, after string) bool {
 	now := strings.Split(after, ",")
+	if slices.Contains(now, "no_inserts") {
+		return false
+	}
 	for part := range strings.SplitSeq(before, ",") {
 		object, _, _ := strings.Cut(part, ".")
 		same := func(p string) bool {

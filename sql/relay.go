@@ -187,3 +187,18 @@ var RelayExplainJSON string
 //
 //go:embed relay_table.sql
 var RelayTable string
+
+// RelayParkedAhead reads the places of rows parked after a position.
+//
+//go:embed relay_parked_ahead.sql
+var RelayParkedAhead string
+
+// RelayAdopt asks for rows that wait for none.
+//
+//go:embed relay_adopt.sql
+var RelayAdopt string
+
+// RelayTableSince notes since when a table of one's own is relayed.
+//
+//go:embed relay_table_since.sql
+var RelayTableSince string

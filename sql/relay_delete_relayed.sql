@@ -1,5 +1,6 @@
--- Deletes up to $2 rows of a foreign outbox table that every relay of this database
--- is proven to have relayed, and that are older than $1. The relay puts the table's
+-- Deletes up to $2 rows of a foreign outbox table (name $5, quoted $6) that slot $3
+-- with publication $4 is known to relay since they were written (relay_table), that
+-- every relay of this database is proven to have passed, and that are older than $1. The relay puts the table's
 -- quoted name in the place of gapless.outbox, and its column's in that of
 -- created_at. xmin may be a subtransaction's, whose id is above its parent's: below
 -- the oldest transaction that a proof saw running, both are over. xmin is given its
@@ -14,17 +15,25 @@ WITH relays AS (
             ORDER BY p.at DESC
             LIMIT 1)::pg_snapshot AS snapshot
     FROM gapless.relay_progress AS r
+), member AS (
+    SELECT t.since::text::bigint AS since
+    FROM gapless.relay_table AS t
+    JOIN pg_publication AS p ON p.pubname = $4 AND p.pubinsert
+    JOIN pg_publication_rel AS r ON r.prpubid = p.oid AND r.prrelid = to_regclass($6)
+    WHERE t.slot = $3 AND t.relation = $5 AND t.membership = format('p%s.%s,r%s.%s', p.oid, p.xmin, r.oid, r.xmin)
 ), proven AS (
-    SELECT min(pg_snapshot_xmin(snapshot)::text::bigint) AS xmin,
+    SELECT min(pg_snapshot_xmin(snapshot)::text::bigint) AS xmin, m.since,
            pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest
-    FROM relays
+    FROM relays, member AS m
+    GROUP BY m.since
     HAVING bool_and(snapshot IS NOT NULL)
 ), old AS (
     SELECT o.tableoid AS part, o.ctid AS tid
     FROM proven AS n
     CROSS JOIN gapless.outbox AS o
     CROSS JOIN LATERAL (SELECT (n.newest & ~4294967295) | o.xmin::text::bigint AS same_epoch) AS e
-    WHERE (CASE WHEN e.same_epoch > n.newest THEN e.same_epoch - 4294967296 ELSE e.same_epoch END) < n.xmin
+    CROSS JOIN LATERAL (SELECT CASE WHEN e.same_epoch > n.newest THEN e.same_epoch - 4294967296 ELSE e.same_epoch END AS xid) AS x
+    WHERE x.xid < n.xmin AND x.xid >= n.since
       AND ($1::interval = interval '0' OR o.created_at < clock_timestamp() - $1::interval)
     LIMIT $2
 )

@@ -82,7 +82,7 @@ func CreateTopics(t testing.TB, brokers []string, partitions int32, names ...str
 	}
 	// A broker answers when its controller knows the topic, and knows it a moment
 	// later itself.
-	testkit.Eventually(t, 10*time.Second, func() error {
+	testkit.Eventually(t, 30*time.Second, func() error {
 		topics, err := admin.ListTopics(t.Context(), names...)
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@
 package cli_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -67,6 +68,12 @@ func TestRelayPage(t *testing.T) {
 	kafkaserver.CreateTopic(t, cluster.ListenAddrs(), "shop.order", 1)
 	first := start(t, nil, "relay", "--config", file, "--ops-listen", freeAddr(t))
 	second := start(t, nil, "relay", "--config", file, "--ops-listen", freeAddr(t))
+	testkit.Eventually(t, 30*time.Second, func() error {
+		if n := count(t, pool, "select count(*) from gapless.relay_table"); n != 1 {
+			return errors.New("retention has not begun")
+		}
+		return nil
+	})
 	statements(t, pool, `insert into shop.outbox (aggregate_type, aggregate_id, type, payload) values ('order', 'o-1', 'Placed', '{"a": 1}')`)
 	client := kafkaserver.Client(t, cluster.ListenAddrs(), kgo.ConsumeTopics("shop.order"))
 	records := client.PollFetches(t.Context()).Records()

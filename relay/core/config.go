@@ -2,6 +2,7 @@ package core
 
 import (
 	"cmp"
+	"slices"
 	"time"
 )
 
@@ -20,6 +21,14 @@ type Point struct {
 
 func (p Point) before(q Point) bool {
 	return p.Commit < q.Commit || p.Commit == q.Commit && p.Index < q.Index
+}
+
+// Merge returns the points of a, which is in the log's order, and of b, which is in
+// any, in that order and each once.
+func Merge(a, b []Point) []Point {
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, func(p, q Point) int { return cmp.Or(cmp.Compare(p.Commit, q.Commit), cmp.Compare(p.Index, q.Index)) })
+	return slices.Compact(all)
 }
 
 // Config says where a Machine begins and what bounds it. Zero means default.

@@ -196,6 +196,18 @@ CREATE TABLE gapless.relay_control (
 
 COMMENT ON TABLE gapless.relay_control IS 'What an operator wants of the relays of a slot: paused ones send nothing and keep the slot.';
 
+-- Since when rows of a table of one's own are relayed for certain: of what was written
+-- before that, retention leaves all.
+CREATE TABLE gapless.relay_table (
+    slot       text NOT NULL,
+    relation   text NOT NULL,
+    membership text NOT NULL, -- of the publication, and of the table in it
+    since      xid8 NOT NULL, -- a transaction from this one on found the table published, and the slot there
+    CONSTRAINT relay_table_pkey PRIMARY KEY (slot, relation)
+);
+
+COMMENT ON TABLE gapless.relay_table IS 'Since which transaction the rows of a table of one''s own are relayed for certain; retention deletes no older ones.';
+
 -- What an operator asks of the relay for parked rows. The relay that has the slot
 -- answers: it alone sends, so that a key's order is kept.
 CREATE TABLE gapless.relay_request (
@@ -234,6 +246,14 @@ DECLARE
 BEGIN
     IF NOT EXISTS (SELECT FROM gapless.relay_progress) THEN
         RAISE EXCEPTION 'no relay has a progress record, so no row is proven to be relayed' USING ERRCODE = '55000';
+    END IF;
+    -- A relay of other tables proves nothing about this one.
+    IF NOT EXISTS (
+        SELECT FROM gapless.relay_progress AS r
+        JOIN pg_publication_rel AS m ON m.prrelid = 'gapless.outbox'::regclass
+        WHERE format('r%s.%s', m.oid, m.xmin) = ANY (string_to_array(r.publication_fingerprint, ','))
+    ) THEN
+        RAISE EXCEPTION 'no relay with a progress record has gapless.outbox in its publication' USING ERRCODE = '55000';
     END IF;
     FOR relay IN
         SELECT r.slot,
@@ -309,6 +329,10 @@ BEGIN
     LOOP
         EXECUTE format('ALTER TABLE gapless.outbox DETACH PARTITION %s', old.rel);
         EXECUTE format('COMMENT ON TABLE %s IS %L', old.rel, 'gapless: taken off the outbox by retention');
+        -- Committed while the lock was waited for: it stays where the relay's checks look.
+        IF gapless.outbox_unproven(old.rel) > 0 THEN
+            RAISE EXCEPTION 'rows of % were committed meanwhile and are not relayed yet', old.rel USING ERRCODE = '55000';
+        END IF;
         taken := taken + 1;
     END LOOP;
     EXECUTE format('ALTER TABLE gapless.outbox ATTACH PARTITION gapless.%I FOR VALUES FROM (MINVALUE) TO (%L)', past, cutoff || ' 00:00:00+00');
@@ -395,9 +419,10 @@ COMMENT ON TABLE gapless.parked IS 'Outbox rows the relay could not deliver (sta
 
 SELECT gapless.grant_if_role('SELECT, INSERT', 'TABLE gapless.outbox', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_consumer']) AS r;
-SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.relay_control, gapless.relay_request, gapless.parked', r)
+SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.relay_control, gapless.relay_table, gapless.relay_request, gapless.parked', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_relay', 'gapless_consumer', 'gapless_readonly']) AS r;
-SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_progress, gapless.relay_control, gapless.relay_request, gapless.parked', 'gapless_relay');
+SELECT gapless.grant_if_role('DELETE', 'TABLE gapless.relay_table', 'gapless_relay');
+SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_table, gapless.relay_progress, gapless.relay_control, gapless.relay_request, gapless.parked', 'gapless_relay');
 SELECT gapless.grant_if_role('EXECUTE', f, r)
 FROM unnest(ARRAY['FUNCTION gapless.outbox_unproven(regclass, timestamptz)', 'FUNCTION gapless.outbox_retire(interval)', 'FUNCTION gapless.outbox_drop_retired()']) AS f,
      unnest(ARRAY['gapless_owner', 'gapless_relay']) AS r;
@@ -409,6 +434,7 @@ FROM unnest(ARRAY['gapless_owner', 'gapless_app', 'gapless_relay']) AS r;
 ALTER PUBLICATION gapless DROP TABLE gapless.outbox;
 DROP TABLE gapless.parked;
 DROP TABLE gapless.relay_request;
+DROP TABLE gapless.relay_table;
 DROP TABLE gapless.relay_control;
 DROP TABLE gapless.relay_progress;
 DROP FUNCTION gapless.append(text, text, text, jsonb, bigint, jsonb, uuid);
