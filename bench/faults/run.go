@@ -194,8 +194,8 @@ func (r *run) relay(name string) *bed.Service {
 
 func (r *run) up(ctx context.Context, s *bed.Service) error {
 	return r.until(ctx, s, readyTime, "streaming or standing by", func(ctx context.Context) bool {
-		state, _, ok := status(ctx, s)
-		return ok && (state == "streaming" || state == "standby")
+		state := status(ctx, s)
+		return state == "streaming" || state == "standby"
 	})
 }
 
@@ -221,14 +221,16 @@ func (r *run) says(ctx context.Context, s *bed.Service, words string) error {
 	})
 }
 
-// status of a relay, and why it is in it.
-func status(ctx context.Context, s *bed.Service) (state, reason string, ok bool) {
+// status is a relay's state; "" when it does not answer.
+func status(ctx context.Context, s *bed.Service) string {
 	text, ok := s.Ask(ctx, "/status")
-	var v struct{ State, Reason string }
-	if !ok || json.Unmarshal([]byte(text), &v) != nil {
-		return "", "", false
+	var v struct {
+		State struct{ State string } `json:"state"`
 	}
-	return v.State, v.Reason, true
+	if !ok || json.Unmarshal([]byte(text), &v) != nil {
+		return ""
+	}
+	return v.State.State
 }
 
 // metric is the sum of a relay's series whose text begins so.
