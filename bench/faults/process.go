@@ -45,7 +45,7 @@ func processFaults() []fault {
 		fault{name: "sigterm-no-kafka", what: "SIGTERM while nothing arrives at Kafka and nothing is answered", make: terminatedAlone(toKafka), once: true},
 		fault{name: "sigterm-no-postgres", what: "SIGTERM while nothing arrives at Postgres and nothing is answered", make: terminatedAlone(toPostgres), once: true},
 		fault{name: "zombie", what: "SIGSTOP past wal_sender_timeout, a standby takes over, SIGCONT", make: zombie},
-		fault{name: "memory", what: "a transaction of 160 MB under a limit of 96 MiB on the relay (cgroup, GOMEMLIMIT)", make: memory, cold: true},
+		fault{name: "memory", what: "a transaction of 160 MB under a limit of 96 MiB on the relay (cgroup)", make: memory, cold: true},
 	)
 }
 
