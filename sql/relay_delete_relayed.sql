@@ -1,20 +1,14 @@
 -- Deletes up to $2 rows of a foreign outbox table (name $5, quoted $6) that slot $3
 -- with publication $4 is known to relay since they were written (relay_table), that
--- every relay of this database is proven to have passed, and that are older than $1. The relay puts the table's
--- quoted name in the place of gapless.outbox, and its column's in that of
--- created_at. xmin may be a subtransaction's, whose id is above its parent's: below
--- the oldest transaction that a proof saw running, both are over. xmin is given its
--- epoch from the newest id. Sequential scan up to the batch, where the oldest rows
--- lie; row locks.
+-- every relay of this database is proven to have passed, and that are older than $1.
+-- The relay puts the table's quoted name in the place of gapless.outbox, and its
+-- column's in that of created_at. xmin may be a subtransaction's, whose id is above its
+-- parent's: below the oldest transaction that a proof saw running, both are over. xmin
+-- is given its epoch from the newest id. Sequential scan up to the batch, where the
+-- oldest rows lie; row locks.
 WITH relays AS (
-    SELECT (SELECT p.snapshot
-            FROM jsonb_to_recordset(r.proofs) AS p(system_id text, timeline int, snapshot text, lsn pg_lsn, fingerprint text, at timestamptz)
-            WHERE p.lsn <= r.resume_lsn AND p.system_id = r.system_id AND p.timeline = r.timeline
-              AND p.fingerprint = r.publication_fingerprint
-              AND p.timeline = ('x' || substring(pg_walfile_name(pg_current_wal_insert_lsn()) FOR 8))::bit(32)::int
-            ORDER BY p.at DESC
-            LIMIT 1)::pg_snapshot AS snapshot
-    FROM gapless.relay_progress AS r
+    SELECT snapshot
+    FROM gapless.relay_proven()
 ), member AS (
     SELECT t.since::text::bigint AS since
     FROM gapless.relay_table AS t

@@ -73,7 +73,7 @@ func (c *explainCommand) Run(ctx context.Context, e *env) error {
 	}
 	out := make([]explained, len(list))
 	for i := range list {
-		out[i] = explain1(c.Table, &list[i])
+		out[i] = inWords(c.Table, &list[i])
 	}
 	return c.write(e, out, func(w *tabwriter.Writer) {
 		for i := range out {
@@ -85,7 +85,7 @@ func (c *explainCommand) Run(ctx context.Context, e *env) error {
 // maxRow bounds what is read as a row: the outbox takes payloads of 1 MiB.
 const maxRow = 16 << 20
 
-func explain1(table string, from *relay.Explained) explained {
+func inWords(table string, from *relay.Explained) explained {
 	r := &from.Record
 	x := explained{Table: table, Sent: from.Fault == nil, Topic: r.Topic, Headers: []header{}, Value: r.Value, Text: readable(r.Value)}
 	if from.Fault != nil {

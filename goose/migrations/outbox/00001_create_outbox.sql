@@ -231,9 +231,31 @@ COMMENT ON TABLE gapless.relay_request IS 'What operators asked the relay to do 
 -- First taken off, then proven: a row that is committed between the proof and the
 -- drop would be gone. Two steps, so that nobody waits for the proof.
 
+-- What each relay of this database is proven to have passed: every row that the snapshot
+-- sees. A proof counts on the timeline on which it was taken (the ids of transactions are
+-- used again after a promotion), once the relay's position has passed it. No snapshot:
+-- nothing is proven.
+-- +goose StatementBegin
+CREATE FUNCTION gapless.relay_proven() RETURNS TABLE (slot text, snapshot pg_snapshot)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.slot,
+           (SELECT p.snapshot
+            FROM jsonb_to_recordset(r.proofs) AS p(system_id text, timeline int, snapshot text, lsn pg_lsn, fingerprint text, at timestamptz)
+            WHERE p.lsn <= r.resume_lsn AND p.system_id = r.system_id AND p.timeline = r.timeline
+              AND p.fingerprint = r.publication_fingerprint
+              AND p.timeline = ('x' || substring(pg_walfile_name(pg_current_wal_insert_lsn()) FOR 8))::bit(32)::int
+            ORDER BY p.at DESC
+            LIMIT 1)::pg_snapshot
+    FROM gapless.relay_progress AS r
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION gapless.relay_proven() IS 'The newest snapshot of which each relay of this database is proven to have relayed every row; null where nothing is proven.';
+
 -- How many rows of a table, in the outbox's form, some relay is not proven to have
--- passed. A proof counts on the timeline on which it was taken, once the relay's
--- position has passed it; a relay without one has proven nothing.
+-- passed.
 -- +goose StatementBegin
 CREATE FUNCTION gapless.outbox_unproven(rel regclass, before timestamptz DEFAULT 'infinity') RETURNS bigint
     LANGUAGE plpgsql STABLE
@@ -256,16 +278,7 @@ BEGIN
         RAISE EXCEPTION 'no relay with a progress record has gapless.outbox in its publication' USING ERRCODE = '55000';
     END IF;
     FOR relay IN
-        SELECT r.slot,
-               (SELECT p.snapshot
-                FROM jsonb_to_recordset(r.proofs) AS p(system_id text, timeline int, snapshot text, lsn pg_lsn, fingerprint text, at timestamptz)
-                WHERE p.lsn <= r.resume_lsn AND p.system_id = r.system_id AND p.timeline = r.timeline
-                  AND p.fingerprint = r.publication_fingerprint
-                  -- The ids of transactions are used again after a promotion.
-                  AND p.timeline = ('x' || substring(pg_walfile_name(pg_current_wal_insert_lsn()) FOR 8))::bit(32)::int
-                ORDER BY p.at DESC
-                LIMIT 1)::pg_snapshot AS snapshot
-        FROM gapless.relay_progress AS r
+        SELECT p.slot, p.snapshot FROM gapless.relay_proven() AS p
     LOOP
         IF relay.snapshot IS NULL THEN
             RAISE EXCEPTION 'the relay of slot % has no proof of what it has relayed', relay.slot USING ERRCODE = '55000',
@@ -376,7 +389,7 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION gapless.outbox_drop_retired() IS 'Drops the tables that gapless.outbox_retire has taken off, when every row in them is proven to be relayed. Returns how many are dropped, and how many are not proven yet.';
-REVOKE EXECUTE ON FUNCTION gapless.outbox_unproven(regclass, timestamptz), gapless.outbox_retire(interval), gapless.outbox_drop_retired() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION gapless.relay_proven(), gapless.outbox_unproven(regclass, timestamptz), gapless.outbox_retire(interval), gapless.outbox_drop_retired() FROM PUBLIC;
 
 -- Rows that the broker would not take, with the record as it would have been.
 CREATE TABLE gapless.parked (
@@ -424,7 +437,7 @@ FROM unnest(ARRAY['gapless_app', 'gapless_relay', 'gapless_consumer', 'gapless_r
 SELECT gapless.grant_if_role('DELETE', 'TABLE gapless.relay_table', 'gapless_relay');
 SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_table, gapless.relay_progress, gapless.relay_control, gapless.relay_request, gapless.parked', 'gapless_relay');
 SELECT gapless.grant_if_role('EXECUTE', f, r)
-FROM unnest(ARRAY['FUNCTION gapless.outbox_unproven(regclass, timestamptz)', 'FUNCTION gapless.outbox_retire(interval)', 'FUNCTION gapless.outbox_drop_retired()']) AS f,
+FROM unnest(ARRAY['FUNCTION gapless.relay_proven()', 'FUNCTION gapless.outbox_unproven(regclass, timestamptz)', 'FUNCTION gapless.outbox_retire(interval)', 'FUNCTION gapless.outbox_drop_retired()']) AS f,
      unnest(ARRAY['gapless_owner', 'gapless_relay']) AS r;
 SELECT gapless.grant_if_role('EXECUTE', 'FUNCTION gapless.outbox_partitions_create(int)', r)
 FROM unnest(ARRAY['gapless_owner', 'gapless_app', 'gapless_relay']) AS r;
@@ -456,5 +469,6 @@ $$;
 DROP FUNCTION gapless.outbox_drop_retired();
 DROP FUNCTION gapless.outbox_retire(interval);
 DROP FUNCTION gapless.outbox_unproven(regclass, timestamptz);
+DROP FUNCTION gapless.relay_proven();
 DROP FUNCTION gapless.outbox_partitions_create(int);
 DROP TABLE gapless.outbox;
