@@ -161,5 +161,5 @@ func (s *session) retentionFailed(ctx context.Context, table string, err error, 
 		return keepAgain
 	}
 	s.r.log.WarnContext(ctx, "retention failed, trying again later", "table", table, "error", err)
-	return max(usually, keepAgain)
+	return min(max(usually, unprovenWait), keepAgain)
 }
