@@ -74,13 +74,11 @@ func Explain(ctx context.Context, pool *pgxpool.Pool, tables map[string]format.F
 	if len(all) == 0 {
 		return nil, fmt.Errorf("%s has %w with id %s", table, ErrNoRow, of.ID)
 	}
-	described := &format.Table{Relation: rel}
-	if !ourTable(table) {
-		if described.Attributes, err = s.attributes(ctx, rel.ID); err != nil {
-			return nil, err
-		}
+	attributes, err := s.attributes(ctx, table, rel.ID)
+	if err != nil {
+		return nil, err
 	}
-	prepared, err := f.Prepare(described)
+	prepared, err := f.Prepare(&format.Table{Relation: rel, Attributes: attributes})
 	if err != nil {
 		return nil, fmt.Errorf("table %s: %w", table, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/gapless/gapless/relay/core"
@@ -81,11 +82,7 @@ func (s *session) heldWhy() string {
 	if n == 0 {
 		return ""
 	}
-	names := make([]string, 0, len(s.held.topics))
-	for name := range s.held.topics {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(s.held.topics))
 	why := fmt.Sprintf("%d rows wait for topic %s: %s", n, names[0], s.held.topics[names[0]])
 	if len(names) > 1 {
 		why += fmt.Sprintf(", and for %d other topics", len(names)-1)

@@ -242,6 +242,12 @@ func (k *KafkaSink) Reset(ctx context.Context) error {
 	}
 	k.drivers.Wait()
 	k.mu.Lock()
+	for topic, cause := range ailing {
+		if concernsTopic(cause) {
+			k.held[topic] = cause
+			delete(ailing, topic)
+		}
+	}
 	isWell := len(ailing) == 0 && len(k.held) == 0
 	k.mu.Unlock()
 	if isWell {
@@ -252,18 +258,9 @@ func (k *KafkaSink) Reset(ctx context.Context) error {
 		return fmt.Errorf("make kafka client: %w", err)
 	}
 	defer probe.Close()
-	for topic, cause := range ailing {
-		if concernsTopic(cause) {
-			k.mu.Lock()
-			k.held[topic] = cause
-			k.mu.Unlock()
-		}
-	}
 	k.release(ctx, kadm.NewClient(probe))
 	for topic, cause := range ailing {
 		switch {
-		case concernsTopic(cause):
-			continue
 		case errors.Is(cause, kerr.MessageTooLarge):
 			k.learn(ctx, kadm.NewClient(probe), topic)
 		case errors.Is(cause, kerr.InvalidTimestamp) && !k.spanKnown(topic):

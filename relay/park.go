@@ -3,7 +3,6 @@ package relay
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -198,29 +197,6 @@ func headersJSON(headers []format.Header) ([]byte, error) {
 		pairs = append(pairs, [2]any{h.Name, value})
 	}
 	return json.Marshal(pairs)
-}
-
-// parseHeaders reads what headersJSON has written.
-func parseHeaders(text []byte) ([]format.Header, error) {
-	var pairs [][2]*string
-	if err := json.Unmarshal(text, &pairs); err != nil {
-		return nil, fmt.Errorf("read headers of a parked row: %w", err)
-	}
-	headers := make([]format.Header, 0, len(pairs))
-	for _, p := range pairs {
-		if p[0] == nil {
-			return nil, errors.New("read headers of a parked row: a header without a name")
-		}
-		h := format.Header{Name: *p[0]}
-		if p[1] != nil {
-			var err error
-			if h.Value, err = base64.StdEncoding.DecodeString(*p[1]); err != nil {
-				return nil, fmt.Errorf("read headers of a parked row: %w", err)
-			}
-		}
-		headers = append(headers, h)
-	}
-	return headers, nil
 }
 
 func (s *store) parkedKeys(ctx context.Context) (map[string]struct{}, error) {

@@ -110,8 +110,9 @@ func (s *session) record(p *parkedRow) (*format.Record, error) {
 	if p.Timestamp != nil {
 		r.Timestamp = *p.Timestamp
 	}
-	var err error
-	r.Headers, err = parseHeaders(p.Headers)
+	var buf format.Buffer
+	err := format.PairHeaders(p.Headers, &buf)
+	r.Headers = buf.Headers
 	return r, err
 }
 
@@ -357,16 +358,22 @@ func (s *store) redrivable(ctx context.Context) ([]int64, []*parkedRow, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read parked rows: %w", err)
 	}
+	known := map[uint32]map[string]format.Attribute{} // by table
 	for _, p := range rows {
 		if err := p.parse(); err != nil {
 			return nil, nil, fmt.Errorf("read parked row %s: %w", p.ID, err)
 		}
-		if p.source == nil || p.source.OID == 0 || ourTable(p.Relation) {
+		if p.source == nil || p.source.OID == 0 {
 			continue
 		}
-		if p.attributes, err = s.attributes(ctx, p.source.OID); err != nil {
-			return nil, nil, err
+		attributes, ok := known[p.source.OID]
+		if !ok {
+			if attributes, err = s.attributes(ctx, p.Relation, p.source.OID); err != nil {
+				return nil, nil, err
+			}
+			known[p.source.OID] = attributes
 		}
+		p.attributes = attributes
 	}
 	return requests, rows, nil
 }

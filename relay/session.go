@@ -340,16 +340,13 @@ func (s *session) relation(ctx context.Context, rel *pgoutput.Relation) error {
 		t.fatalUpdates = router.FatalUpdates
 	}
 	if f != nil {
-		described := &format.Table{Relation: rel}
-		if !ourTable(name) {
-			var err error
-			// The end of ctx must not be an error here: the stream would break off
-			// where it should finish in good order. storeTimeout bounds it.
-			if described.Attributes, err = s.r.store.attributes(context.WithoutCancel(ctx), rel.ID); err != nil {
-				return err
-			}
+		// The end of ctx must not be an error here: the stream would break off where it
+		// should finish in good order. storeTimeout bounds it.
+		attributes, err := s.r.store.attributes(context.WithoutCancel(ctx), name, rel.ID)
+		if err != nil {
+			return err
 		}
-		rows, err := f.Prepare(described)
+		rows, err := f.Prepare(&format.Table{Relation: rel, Attributes: attributes})
 		if err != nil {
 			return refuse("Give the table the column back, name another format for it, or take it out of the publication.", "%v", err)
 		}

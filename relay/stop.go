@@ -25,7 +25,7 @@ func (s *session) finish(ctx context.Context) error {
 	defer cancel()
 	s.machine.Finish()
 	s.redrive.asked = false
-	for !s.machine.Settled() || s.worker.busy || s.redriveJob() != nil || s.redrive.flying > 0 {
+	for !s.machine.Settled() || s.worker.busy || s.redriving() {
 		now := s.now()
 		if err := s.takeInbox(now); err != nil {
 			return err

@@ -130,8 +130,11 @@ func (s *store) control(ctx context.Context) (wish, error) {
 	return w, nil
 }
 
-// attributes of a table's columns, by name.
-func (s *store) attributes(ctx context.Context, table uint32) (map[string]format.Attribute, error) {
+// attributes of a table's columns, by name. The formats of our own tables need none.
+func (s *store) attributes(ctx context.Context, table string, oid uint32) (map[string]format.Attribute, error) {
+	if ourTable(table) {
+		return nil, nil
+	}
 	type attribute struct {
 		Name          string   `db:"name"`
 		NotNull       bool     `db:"not_null"`
@@ -145,7 +148,7 @@ func (s *store) attributes(ctx context.Context, table uint32) (map[string]format
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	rows, err := s.pool.Query(ctx, sql.RelayAttributes, table)
+	rows, err := s.pool.Query(ctx, sql.RelayAttributes, oid)
 	if err != nil {
 		return nil, fmt.Errorf("read columns: %w", err)
 	}

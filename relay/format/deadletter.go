@@ -79,7 +79,7 @@ func (d *deadLetterRows) Record(p Position, columns []pgoutput.Column, b *Buffer
 		return err
 	}
 	if ok {
-		if err := jsonHeaders(headers, b); err != nil {
+		if err := PairHeaders(headers, b); err != nil {
 			return err
 		}
 	}

@@ -126,8 +126,9 @@ next:
 	return h[:n]
 }
 
-// jsonHeaders reads an ordered array of [name, base64 or null].
-func jsonHeaders(text []byte, b *Buffer) error {
+// PairHeaders appends the headers of an ordered array of [name, base64 or null], which is
+// their form in gapless.parked and gapless.dead_letter. Its error is a *Fault.
+func PairHeaders(text []byte, b *Buffer) error {
 	var pairs [][]*string
 	d := json.NewDecoder(bytes.NewReader(text))
 	if err := d.Decode(&pairs); err != nil {
