@@ -12,6 +12,7 @@ import (
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/sql"
 )
 
 // outboxOfDays has one partition a day, from ten days ago on.
@@ -264,4 +265,29 @@ func TestRetentionConfig(t *testing.T) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
+}
+
+// Two processes start, and neither finds a record: the one that comes later leaves what
+// the one that streams has noted since. What was noted under a record of before goes.
+func TestRetentionIsNotForgottenByASecondStart(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	note := func(membership string) {
+		s.exec(t, "insert into gapless.relay_table (slot, relation, membership, since) values ('twice', 'public.plain', $1, '3')", membership)
+	}
+	start := func(want ...string) {
+		t.Helper()
+		s.exec(t, sql.RelayProgressCreate, "twice", "1", 1, "0/1")
+		var got []string
+		if err := s.pool.QueryRow(t.Context(), "select array_agg(membership) from gapless.relay_table where slot = 'twice'").Scan(&got); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("noted is %q, want %q", got, want)
+		}
+	}
+	note("of before")
+	start()
+	note("since then")
+	start("since then")
 }

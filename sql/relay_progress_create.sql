@@ -1,8 +1,12 @@
 -- The first record of a slot, at the position where the slot was made. What a record
--- of before knew of tables of one's own holds no more.
-WITH forgotten AS (
-    DELETE FROM gapless.relay_table WHERE slot = $1
+-- of before knew of tables of one's own holds no more. A second process that found no
+-- record either changes nothing.
+WITH created AS (
+    INSERT INTO gapless.relay_progress (slot, system_id, timeline, resume_lsn)
+    VALUES ($1, $2, $3, $4::text::pg_lsn)
+    ON CONFLICT (slot) DO NOTHING
+    RETURNING slot
 )
-INSERT INTO gapless.relay_progress (slot, system_id, timeline, resume_lsn)
-VALUES ($1, $2, $3, $4::text::pg_lsn)
-ON CONFLICT (slot) DO NOTHING
+DELETE FROM gapless.relay_table AS t
+USING created
+WHERE t.slot = created.slot
