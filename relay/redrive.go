@@ -122,18 +122,12 @@ func (s *session) redriving() bool {
 	return d.asked && !s.paused || d.flying > 0 || len(d.sent) > 0 || len(d.failed) > 0
 }
 
-// redriveJob is what the worker should do about parked rows, or nil.
+// redriveJob is what the worker does about parked rows next.
 func (s *session) redriveJob() func(context.Context) {
-	d := &s.redrive
-	switch {
-	case d.flying > 0:
-		return nil
-	case len(d.sent) > 0 || len(d.failed) > 0:
+	if d := &s.redrive; len(d.sent) > 0 || len(d.failed) > 0 {
 		return s.settleRedriven()
-	case d.asked && !s.paused:
-		return s.nextRedriven
 	}
-	return nil
+	return s.nextRedriven
 }
 
 // nextRedriven looks for rows that may go out. When there are none, the requests

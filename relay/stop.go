@@ -33,7 +33,7 @@ func (s *session) finish(ctx context.Context) error {
 		if err := s.act(now); err != nil {
 			return err
 		}
-		s.saves()
+		s.saves(now)
 		if ctx.Err() != nil {
 			s.worker.cancel() // the running job has had its time
 			records, _ := s.machine.InFlight()
@@ -43,14 +43,6 @@ func (s *session) finish(ctx context.Context) error {
 	}
 	s.r.log.InfoContext(ctx, "stream stopped", "resume", s.machine.Stored().Resume, "confirmed", s.machine.Confirmed())
 	return nil
-}
-
-// saves is jobs without what nobody needs any more.
-func (s *session) saves() {
-	if s.worker.busy || len(s.parking) == 0 && s.worker.save == nil && s.redriveJob() == nil {
-		return
-	}
-	s.jobs(s.now())
 }
 
 // salvage stores what is acknowledged within salvageTime after the stream
@@ -78,7 +70,7 @@ func (s *session) salvage(ctx context.Context, cause error) {
 			s.saving, s.events = s.events, 0
 			s.worker.queueSave(s.save(e.Progress))
 		}
-		s.saves()
+		s.saves(now)
 		s.inbox.wait(ctx, 1, 20*time.Millisecond)
 	}
 }

@@ -16,7 +16,8 @@ type worker struct {
 	done   chan struct{}
 	cancel context.CancelFunc // ends the running job
 	busy   bool               // one job is out
-	turn   bool               // parked rows are served before rows to park, every other time
+	given  [kinds]uint64      // when a job of the kind was last handed over, in handings over
+	count  uint64
 	save   func(context.Context)
 	fatal  error // ends the session
 }
@@ -48,9 +49,11 @@ func (w *worker) stop(ctx context.Context, grace time.Duration) {
 
 func (w *worker) queueSave(f func(context.Context)) { w.save = f }
 
-// do hands over a job. Call it only when not busy.
-func (w *worker) do(job func(context.Context)) {
+// do hands over a job of the kind. Call it only when not busy.
+func (w *worker) do(k kind, job func(context.Context)) {
 	w.busy = true
+	w.count++
+	w.given[k] = w.count
 	w.jobs <- job
 }
 
@@ -104,33 +107,87 @@ func (w *wants) due(s *session, now time.Duration) time.Duration {
 	return due
 }
 
-// jobs hands the worker the most urgent thing.
-func (s *session) jobs(now time.Duration) {
+// kind of job.
+type kind int
+
+const (
+	kindRedrive kind = iota
+	kindPark
+	kindSave
+	kindControl
+	kindProve
+	kindLook
+	kindKeep
+	kinds
+)
+
+// jobs hands the worker what is to be done.
+func (s *session) jobs(now time.Duration) { s.hand(now, kinds) }
+
+// saves is jobs without what nobody needs any more when a stream ends.
+func (s *session) saves(now time.Duration) { s.hand(now, kindControl) }
+
+// hand gives the worker a job of the kinds below one, of those with something to do the
+// one that has waited longest: rows of a hot key that come to be parked without end must
+// hold up neither progress nor the operator who wants the key redriven.
+func (s *session) hand(now time.Duration, below kind) {
 	if s.worker.busy {
 		return
 	}
-	again := s.redriveJob()
-	s.worker.turn = !s.worker.turn
-	switch {
-	case again != nil && (s.worker.turn || s.redrive.last || len(s.parking) == 0 && s.worker.save == nil):
-		s.worker.do(again)
-	case len(s.parking) > 0 && (!s.redrive.last || !s.redriving()):
-		s.worker.do(s.storeParked())
-	case s.worker.save != nil:
+	next := below
+	for k := range below {
+		if s.ready(k, now) && (next == below || s.worker.given[k] < s.worker.given[next]) {
+			next = k
+		}
+	}
+	if next != below {
+		s.worker.do(next, s.job(next, now))
+	}
+}
+
+// ready tells whether there is something of the kind to do.
+func (s *session) ready(k kind, now time.Duration) bool {
+	switch k {
+	case kindRedrive:
+		d := &s.redrive
+		return d.flying == 0 && s.redriving()
+	case kindPark:
+		return len(s.parking) > 0 && (!s.redrive.last || !s.redriving())
+	case kindSave:
+		return s.worker.save != nil
+	case kindControl:
+		return s.want.control(now)
+	case kindProve:
+		return s.want.proof(s, now)
+	case kindLook:
+		return s.want.look(now)
+	default:
+		return !time.Now().Before(s.r.keepAt)
+	}
+}
+
+// job is the next one of the kind, which is ready.
+func (s *session) job(k kind, now time.Duration) func(context.Context) {
+	switch k {
+	case kindRedrive:
+		return s.redriveJob()
+	case kindPark:
+		return s.storeParked()
+	case kindSave:
 		save := s.worker.save
 		s.worker.save = nil
-		s.worker.do(save)
-	case s.want.control(now):
+		return save
+	case kindControl:
 		s.want.lastAsk = now
-		s.worker.do(s.control)
-	case s.want.proof(s, now):
-		s.worker.do(s.prove(now))
-	case s.want.look(now):
+		return s.control
+	case kindProve:
+		return s.prove(now)
+	case kindLook:
 		s.want.lastLook, s.want.looked = now, true
-		s.worker.do(s.look)
-	case !time.Now().Before(s.r.keepAt):
+		return s.look
+	default:
 		s.r.keepAt = time.Now().Add(keepEvery)
-		s.worker.do(s.keepPartitions)
+		return s.keepPartitions
 	}
 }
 

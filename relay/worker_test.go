@@ -14,7 +14,7 @@ func TestWorkerStopIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w worker
 		w.start(context.WithoutCancel(t.Context()))
-		w.do(func(ctx context.Context) { <-ctx.Done() })
+		w.do(kindLook, func(ctx context.Context) { <-ctx.Done() })
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		began := time.Now()
