@@ -76,3 +76,8 @@ var OpsParkedRequest string
 //
 //go:embed ops_parked_outcome.sql
 var OpsParkedOutcome string
+
+// OpsReplays lists replays.
+//
+//go:embed ops_replays.sql
+var OpsReplays string

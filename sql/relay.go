@@ -202,3 +202,53 @@ var RelayAdopt string
 //
 //go:embed relay_table_since.sql
 var RelayTableSince string
+
+// RelayReplayColumns reads a table's columns.
+//
+//go:embed relay_replay_columns.sql
+var RelayReplayColumns string
+
+// RelayReplayPassed tells whether a relay has passed an LSN.
+//
+//go:embed relay_replay_passed.sql
+var RelayReplayPassed string
+
+// RelayReplayProven reads what a relay is proven to have relayed.
+//
+//go:embed relay_replay_proven.sql
+var RelayReplayProven string
+
+// RelayReplayRows reads a page of what a replay sends of gapless.outbox.
+//
+//go:embed relay_replay_rows.sql
+var RelayReplayRows string
+
+// RelayReplayRowsForeign reads a page of what a replay sends of a table of one's own.
+//
+//go:embed relay_replay_rows_foreign.sql
+var RelayReplayRowsForeign string
+
+// RelayReplayCreate notes a replay.
+//
+//go:embed relay_replay_create.sql
+var RelayReplayCreate string
+
+// RelayReplayTake takes a replay over from whoever ran it before.
+//
+//go:embed relay_replay_take.sql
+var RelayReplayTake string
+
+// RelayReplayStore stores how far a replay is.
+//
+//go:embed relay_replay_store.sql
+var RelayReplayStore string
+
+// RelayReplayParked tells which keys have parked rows that block them.
+//
+//go:embed relay_replay_parked.sql
+var RelayReplayParked string
+
+// RelayReplaySettings is for the transactions of a replay.
+//
+//go:embed relay_replay_settings.sql
+var RelayReplaySettings string

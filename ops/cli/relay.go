@@ -27,6 +27,8 @@ type relayCommands struct {
 	Resume  relayResume  `cmd:"" help:"Go on after 'relay pause'."`
 	Redrive relayRedrive `cmd:"" help:"Send parked rows, and what waits behind them, in the order of their keys."`
 	Discard relayDiscard `cmd:"" help:"Give parked rows up, and let what waits behind them go."`
+	Replay  relayReplay  `cmd:"" help:"Send rows of an outbox table again: by time, aggregate, type or id."`
+	Replays relayReplays `cmd:"" help:"Replays, and how far each is."`
 	Import  relayImport  `cmd:"" help:"Make a configuration of a Debezium connector's."`
 }
 

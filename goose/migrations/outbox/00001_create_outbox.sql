@@ -29,6 +29,8 @@ CREATE TABLE gapless.outbox (
 CREATE INDEX outbox_xid_idx ON gapless.outbox USING btree (xid);
 -- One aggregate's history, for trace, verify and psql.
 CREATE INDEX outbox_aggregate_idx ON gapless.outbox USING btree (aggregateid, aggregatetype);
+-- A stretch of time, for replays. BRIN, which costs an insert next to nothing.
+CREATE INDEX outbox_created_at_idx ON gapless.outbox USING brin (created_at) WITH (autosummarize);
 
 COMMENT ON TABLE gapless.outbox IS 'Events to be relayed. Insert here (gapless.append, or the Go library) in the transaction of the change itself.';
 COMMENT ON COLUMN gapless.outbox.aggregate_version IS 'Assigned under the aggregate''s row lock: the order oracle. created_at and xid are not commit order.';
@@ -430,12 +432,38 @@ CREATE INDEX parked_request_idx ON gapless.parked (request) WHERE request IS NOT
 
 COMMENT ON TABLE gapless.parked IS 'Outbox rows the relay could not deliver (status parked), and those that wait behind them on the same key (waiting).';
 
+-- Rows that are sent again on somebody's demand, beside the stream.
+CREATE TABLE gapless.relay_replay (
+    id          uuid CONSTRAINT relay_replay_pkey PRIMARY KEY DEFAULT gapless.uuid7(), -- the header gapless_replay
+    slot        text NOT NULL,
+    system_id   text NOT NULL,
+    timeline    int NOT NULL,
+    snapshot    pg_snapshot NOT NULL, -- no row that it does not see
+    request     jsonb NOT NULL,
+    rows        bigint NOT NULL, -- that were chosen
+    first_at    timestamptz, -- of their times; null for a table without
+    last_at     timestamptz,
+    place       text[], -- of the last row that is settled: order, table, ctid
+    sent        bigint NOT NULL DEFAULT 0,
+    held        bigint NOT NULL DEFAULT 0, -- left out: of keys with parked rows
+    failed      bigint NOT NULL DEFAULT 0,
+    error       text NOT NULL DEFAULT '', -- of the last that failed
+    runs        bigint NOT NULL DEFAULT 0,
+    reason      text NOT NULL,
+    actor       text NOT NULL DEFAULT session_user,
+    started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz
+);
+
+COMMENT ON TABLE gapless.relay_replay IS 'Replays of outbox rows, and how far each is; open while finished_at is null.';
+
 SELECT gapless.grant_if_role('SELECT, INSERT', 'TABLE gapless.outbox', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_consumer']) AS r;
-SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.relay_control, gapless.relay_table, gapless.relay_request, gapless.parked', r)
+SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.relay_control, gapless.relay_table, gapless.relay_request, gapless.relay_replay, gapless.parked', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_relay', 'gapless_consumer', 'gapless_readonly']) AS r;
 SELECT gapless.grant_if_role('DELETE', 'TABLE gapless.relay_table', 'gapless_relay');
-SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_table, gapless.relay_progress, gapless.relay_control, gapless.relay_request, gapless.parked', 'gapless_relay');
+SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_table, gapless.relay_progress, gapless.relay_control, gapless.relay_request, gapless.relay_replay, gapless.parked', 'gapless_relay');
 SELECT gapless.grant_if_role('EXECUTE', f, r)
 FROM unnest(ARRAY['FUNCTION gapless.relay_proven()', 'FUNCTION gapless.outbox_unproven(regclass, timestamptz)', 'FUNCTION gapless.outbox_retire(interval)', 'FUNCTION gapless.outbox_drop_retired()']) AS f,
      unnest(ARRAY['gapless_owner', 'gapless_relay']) AS r;
@@ -446,6 +474,7 @@ FROM unnest(ARRAY['gapless_owner', 'gapless_app', 'gapless_relay']) AS r;
 
 ALTER PUBLICATION gapless DROP TABLE gapless.outbox;
 DROP TABLE gapless.parked;
+DROP TABLE gapless.relay_replay;
 DROP TABLE gapless.relay_request;
 DROP TABLE gapless.relay_table;
 DROP TABLE gapless.relay_control;

@@ -1,0 +1,413 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/time/rate"
+
+	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/sql"
+)
+
+// ReplayConfig is what a Replayer needs; it should be what the relay of Slot has, so that
+// the same rows become the same records.
+type ReplayConfig struct {
+	DatabaseURL string
+	Slot        string                   // default gapless
+	Tables      map[string]format.Format // see Config
+	Sink        Sink                     // the Replayer closes it
+	Logger      *slog.Logger             // default slog.Default
+
+	// Progress is called after each page, from Run's goroutine; nil is skipped.
+	Progress func(ReplayState)
+}
+
+// ReplayRequest chooses rows that are still in an outbox table, and says how they are
+// sent. What is empty takes all.
+type ReplayRequest struct {
+	Table string `json:"table"` // default gapless.outbox
+
+	From          *time.Time `json:"from,omitempty"` // at or after; by the order's column
+	To            *time.Time `json:"to,omitempty"`   // before
+	IDs           []string   `json:"ids,omitempty"`  // of events
+	AggregateType string     `json:"aggregate_type,omitempty"`
+	AggregateID   string     `json:"aggregate_id,omitempty"`
+	Types         []string   `json:"types,omitempty"` // of events: column type
+
+	// OrderBy is the column in whose order the rows are sent; default created_at. It must
+	// be in the order of commits for each key, as a clock's time taken under the
+	// aggregate's lock is, or a sequence drawn under it.
+	OrderBy string `json:"order_by,omitempty"`
+
+	// Topic takes all records, in the place of the rows' own topics; they go to the
+	// partitions of their keys. Empty: where the relay sends them.
+	Topic string `json:"topic,omitempty"`
+
+	// Mark adds the header gapless_replay, with the replay's id, to records in
+	// Debezium's form. Those of gapless.outbox always have it, in the place of
+	// gapless_position.
+	Mark bool `json:"mark,omitempty"`
+
+	Rate int `json:"rate,omitempty"` // records a second; 0 is unlimited
+}
+
+// ReplayState is how far a replay is.
+type ReplayState struct {
+	ID       uuid.UUID `json:"id"`
+	Rows     int64     `json:"rows"`     // chosen when it began; retention may have taken some since
+	Sent     int64     `json:"sent"`     // acknowledged
+	Held     int64     `json:"held"`     // left out: rows of the key are parked, so they are redrive's
+	Failed   int64     `json:"failed"`   // of which no record can be made or sent
+	Fault    string    `json:"fault"`    // of the last of those
+	Finished bool      `json:"finished"` // nothing is left
+	At       time.Time `json:"at"`       // the time of the last row, where the order is one
+}
+
+// Replayer sends rows of an outbox table again, beside the stream: it takes nothing from
+// the relay but the knowledge of what it has passed.
+//
+// Rows are read page by page, in short transactions, in the order of a column; a page
+// counts when all of it is acknowledged. A process that dies in between leaves a replay
+// that Run goes on with: of the page under way records are repeated. Where two run the same
+// replay, the one that came first stops at its next page.
+//
+// No row is sent before the relay has sent or parked it: first occurrences stay the
+// stream's. Rows of a key that is blocked by parked rows are left out.
+type Replayer struct {
+	cfg   ReplayConfig
+	store *store
+}
+
+// NewReplayer checks cfg and connects.
+func NewReplayer(ctx context.Context, cfg ReplayConfig) (*Replayer, error) {
+	if cfg.Slot == "" {
+		cfg.Slot = "gapless"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	s, err := openStore(ctx, Config{DatabaseURL: cfg.DatabaseURL, Slot: cfg.Slot})
+	if err != nil {
+		return nil, err
+	}
+	return &Replayer{cfg: cfg, store: s}, nil
+}
+
+// Close closes the connections and the sink.
+func (r *Replayer) Close(ctx context.Context) error {
+	r.store.close()
+	if r.cfg.Sink == nil {
+		return nil
+	}
+	return r.cfg.Sink.Close(ctx)
+}
+
+// ReplayPlan is what a request chooses now.
+type ReplayPlan struct {
+	Request ReplayRequest `json:"request"`
+	Rows    int64         `json:"rows"`
+	First   *time.Time    `json:"first,omitempty"` // nil where the order is not a time, or nothing is chosen
+	Last    *time.Time    `json:"last,omitempty"`
+
+	snapshot string
+}
+
+// ErrReplayInput is wrapped by errors about a request that cannot be carried out as it is.
+var ErrReplayInput = errors.New("request")
+
+// Plan counts what the request chooses: rows that the relay is known to have passed. When
+// that is running, up to this moment; else up to its newest proof.
+func (r *Replayer) Plan(ctx context.Context, q ReplayRequest) (ReplayPlan, error) {
+	if q.Table == "" {
+		q.Table = "gapless.outbox"
+	}
+	p := ReplayPlan{Request: q}
+	t, err := r.open(ctx, q)
+	if err != nil {
+		return p, err
+	}
+	if p.snapshot, err = r.passed(ctx); err != nil {
+		return p, err
+	}
+	err = t.count(ctx, r.store.pool, &p)
+	return p, err
+}
+
+// passWait is how long the relay may take to pass the present moment: it hears of the
+// log's end when the server has nothing to send, and stores four times a second.
+const passWait = 5 * time.Second
+
+// passed returns a snapshot of which every row is sent or parked.
+func (r *Replayer) passed(ctx context.Context) (string, error) {
+	var snapshot, lsn string
+	if err := r.store.pool.QueryRow(ctx, sql.RelayProof).Scan(&snapshot, &lsn); err != nil {
+		return "", fmt.Errorf("take snapshot: %w", err)
+	}
+	// What is not flushed is not sent.
+	if err := r.store.exec(ctx, sql.RelayFlush); err != nil {
+		return "", fmt.Errorf("flush: %w", err)
+	}
+	for began := time.Now(); ; {
+		var active, passed bool
+		err := r.store.pool.QueryRow(ctx, sql.RelayReplayPassed, r.cfg.Slot, lsn).Scan(&active, &passed)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			return "", fmt.Errorf("%w: slot %q and a relay's record of it are not both in this database: name the relay's with --slot", ErrReplayInput, r.cfg.Slot)
+		case err != nil:
+			return "", fmt.Errorf("read the relay's position: %w", err)
+		case passed:
+			return snapshot, nil
+		}
+		if !active || time.Since(began) > passWait {
+			break
+		}
+		if !sleep(ctx, 50*time.Millisecond) {
+			return "", ctx.Err()
+		}
+	}
+	var proven *string
+	if err := r.store.pool.QueryRow(ctx, sql.RelayReplayProven, r.cfg.Slot).Scan(&proven); err != nil {
+		return "", fmt.Errorf("read proof: %w", err)
+	}
+	if proven == nil {
+		return "", fmt.Errorf("%w: nothing is proven of what the relay of slot %q has sent: start it, and try again when it has caught up", ErrReplayInput, r.cfg.Slot)
+	}
+	return *proven, nil
+}
+
+// Start notes the replay, with an audit row. Run carries it out.
+func (r *Replayer) Start(ctx context.Context, p ReplayPlan, reason string) (uuid.UUID, error) {
+	request, err := json.Marshal(p.Request)
+	if err != nil {
+		return uuid.Nil, fmt.Errorf("start replay: %w", err)
+	}
+	var id uuid.UUID
+	err = r.store.pool.QueryRow(ctx, sql.RelayReplayCreate, r.cfg.Slot, p.snapshot, request, p.Rows, p.First, p.Last, reason).Scan(&id)
+	if err != nil {
+		return uuid.Nil, fmt.Errorf("start replay: %w", err)
+	}
+	return id, nil
+}
+
+// ErrReplayTaken says that another process goes on with the replay.
+var ErrReplayTaken = errors.New("another process has taken the replay over")
+
+// replay is one that runs.
+type replay struct {
+	*Replayer
+	id       uuid.UUID
+	request  ReplayRequest
+	table    *replayTable
+	snapshot string
+	runs     int64 // fences who ran it before
+	window   window
+	place    []string // of the last row that is settled
+	state    ReplayState
+	limiter  *rate.Limiter
+}
+
+// Run sends what is left of the replay, and returns when all of it is acknowledged, or ctx
+// has ended. A sink that cannot go on is tried again, without end; a topic that is missing
+// or may not be written to ends the run. What is settled stays so: Run may be called again.
+func (r *Replayer) Run(ctx context.Context, id uuid.UUID) (ReplayState, error) {
+	p, err := r.take(ctx, id)
+	if err != nil || p.state.Finished {
+		return p.state, err
+	}
+	for !p.state.Finished {
+		if err := p.step(ctx); err != nil {
+			return p.state, err
+		}
+		if r.cfg.Progress != nil {
+			r.cfg.Progress(p.state)
+		}
+	}
+	return p.state, nil
+}
+
+func (r *Replayer) take(ctx context.Context, id uuid.UUID) (*replay, error) {
+	p := &replay{Replayer: r, id: id, state: ReplayState{ID: id}}
+	var request []byte
+	var first, last *time.Time
+	var same bool
+	err := r.store.pool.QueryRow(ctx, sql.RelayReplayTake, id, r.cfg.Slot).Scan(&p.runs, &p.snapshot, &request, &p.state.Rows, &first, &last,
+		&p.state.Sent, &p.state.Held, &p.state.Failed, &p.place, &p.state.Finished, &same)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return p, fmt.Errorf("%w: slot %q has no replay %s: 'gapless relay replays' lists them", ErrReplayInput, r.cfg.Slot, id)
+	case err != nil:
+		return p, fmt.Errorf("take replay: %w", err)
+	case !same:
+		// Ids of transactions say nothing on another history.
+		return p, fmt.Errorf("%w: replay %s is of another history of the database (a failover, a restore): start a new one with --from", ErrReplayInput, id)
+	}
+	if err := json.Unmarshal(request, &p.request); err != nil {
+		return p, fmt.Errorf("read replay: %w", err)
+	}
+	if p.table, err = r.open(ctx, p.request); err != nil {
+		return p, err
+	}
+	p.limiter = rate.NewLimiter(rate.Inf, 0)
+	if p.request.Rate > 0 {
+		p.limiter = rate.NewLimiter(rate.Limit(p.request.Rate), max(1, p.request.Rate/20))
+	}
+	p.window = newWindow(first, last)
+	return p, p.window.resume(p.place)
+}
+
+// step reads a page, sends it, and stores that it is settled.
+func (p *replay) step(ctx context.Context) error {
+	page, err := p.read(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		err := p.send(ctx, page)
+		if err == nil {
+			break
+		}
+		if held, ok := errors.AsType[*HeldError](err); ok {
+			return fmt.Errorf("replay %s stops: %w", p.id, held)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		p.cfg.Logger.WarnContext(ctx, "replay: sending a page again", "replay", p.id, "error", err)
+		if err := p.cfg.Sink.Reset(ctx); err != nil {
+			return err
+		}
+	}
+	sent, held, failed := page.tally()
+	p.state.Sent += sent
+	p.state.Held += held
+	p.state.Failed += failed
+	if page.fault != nil {
+		p.state.Fault = page.fault.Error()
+	}
+	if page.place != nil {
+		p.place = page.place
+	}
+	p.state.Finished = p.window.next(page)
+	p.state.At = p.window.from
+	tag, err := p.store.pool.Exec(ctx, sql.RelayReplayStore, p.id, p.runs, p.place, p.state.Sent, p.state.Held, p.state.Failed, p.state.Fault, p.state.Finished)
+	switch {
+	case err != nil:
+		return fmt.Errorf("store how far the replay is: %w", err)
+	case tag.RowsAffected() == 0:
+		return fmt.Errorf("replay %s: %w", p.id, ErrReplayTaken)
+	}
+	return nil
+}
+
+// send hands the page's records over and waits for all their answers.
+func (p *replay) send(ctx context.Context, page *replayPage) error {
+	type answer struct {
+		row *replayRow
+		err error
+	}
+	answers := make(chan answer, len(page.rows))
+	open := 0
+	for i := range page.rows {
+		row := &page.rows[i]
+		if row.settled() {
+			continue
+		}
+		if err := p.limiter.Wait(ctx); err != nil {
+			return err
+		}
+		err := p.cfg.Sink.Send(&row.record, func(_ *format.Record, err error) { answers <- answer{row, err} })
+		switch {
+		case err == nil:
+			open++
+		case !errors.As(err, &row.fault):
+			return err
+		}
+	}
+	for range open {
+		select {
+		case a := <-answers:
+			switch {
+			case a.err == nil:
+				a.row.sent = true
+			case !errors.As(a.err, &a.row.fault):
+				return a.err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// window is the stretch of time that is read: without it, each page of a long time would
+// be a scan of all that is left of it.
+type window struct {
+	timed    bool // else the whole table in one
+	from, to time.Time
+	end      time.Time
+	width    time.Duration
+}
+
+const (
+	firstWidth = time.Second
+	pageRows   = 1000
+	pageBytes  = 8 << 20
+)
+
+func newWindow(first, last *time.Time) window {
+	if first == nil || last == nil {
+		return window{}
+	}
+	end := last.Add(time.Microsecond)
+	w := window{timed: true, from: *first, end: end, width: firstWidth}
+	w.to = earlier(w.from.Add(w.width), end)
+	return w
+}
+
+// resume begins at the place where an earlier run has ended.
+func (w *window) resume(place []string) error {
+	if !w.timed || place == nil {
+		return nil
+	}
+	at, err := time.Parse(textTime, place[0]+zone(place[0]))
+	if err != nil {
+		return fmt.Errorf("read the replay's place: %w", err)
+	}
+	w.from = at
+	w.to = earlier(at.Add(w.width), w.end)
+	return nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// next moves on behind the page, and tells whether nothing is left. Windows grow while
+// they hold little, and shrink when they hold more than a page.
+func (w *window) next(page *replayPage) (finished bool) {
+	switch {
+	case page.full && w.timed:
+		w.width = max(w.width/2, firstWidth)
+		w.from = page.at
+		return false
+	case page.full:
+		return false
+	case !w.timed || !w.to.Before(w.end):
+		return true
+	}
+	if len(page.rows) < pageRows/2 {
+		w.width *= 2
+	}
+	w.from, w.to = w.to, earlier(w.to.Add(w.width), w.end)
+	return false
+}

@@ -1,0 +1,377 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/gapless/gapless/relay/eventrouter"
+	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/pgoutput"
+	"github.com/gapless/gapless/sql"
+)
+
+// replayTable is a table as a replay reads it.
+type replayTable struct {
+	name      string
+	oid       uint32
+	format    format.Format
+	native    bool
+	timed     bool   // its order is a time
+	statement string // for a page
+}
+
+// replayColumns are the columns that a request asks for, in the words of gapless.outbox.
+type replayColumns struct{ id, aggregateType, aggregateID, eventType, order string }
+
+func replayColumnsOf(f format.Format, q ReplayRequest) replayColumns {
+	c := replayColumns{"id", "aggregatetype", "aggregateid", "type", cmp.Or(q.OrderBy, "created_at")}
+	if router, ok := f.(eventrouter.Config); ok {
+		c.id, c.aggregateType, c.aggregateID = cmp.Or(router.EventID, c.id), cmp.Or(router.RouteBy, c.aggregateType), cmp.Or(router.EventKey, c.aggregateID)
+	}
+	return c
+}
+
+// open looks the table up, and refuses a request that it cannot answer.
+func (r *Replayer) open(ctx context.Context, q ReplayRequest) (*replayTable, error) {
+	refuse := func(text string, args ...any) error {
+		return fmt.Errorf("%w: "+text, append([]any{ErrReplayInput}, args...)...)
+	}
+	f := Config{Tables: r.cfg.Tables}.formatOf(q.Table)
+	t := &replayTable{name: q.Table, format: f, native: ourTable(q.Table)}
+	switch f.(type) {
+	case format.Native, eventrouter.Config:
+	case nil:
+		return nil, refuse("the configuration leaves table %s out", q.Table)
+	default:
+		return nil, refuse("table %s is not an outbox: dead letters are sent again by 'gapless dead redrive'", q.Table)
+	}
+	schema, name, ok := strings.Cut(q.Table, ".")
+	if !ok {
+		return nil, refuse("table %q is not schema.table", q.Table)
+	}
+	var oid *uint32
+	if err := r.store.pool.QueryRow(ctx, sql.RelayTable, pgx.Identifier{schema, name}.Sanitize()).Scan(&oid); err != nil {
+		return nil, fmt.Errorf("find table %s: %w", q.Table, err)
+	}
+	if oid == nil {
+		return nil, refuse("there is no table %s in this database", q.Table)
+	}
+	t.oid = *oid
+	types, err := r.types(ctx, t.oid)
+	if err != nil {
+		return nil, err
+	}
+	c := replayColumnsOf(f, q)
+	for _, asked := range []struct {
+		column string
+		needed bool
+		why    string
+	}{
+		{c.order, true, "its order is needed: name one with --order-by"},
+		{c.id, len(q.IDs) > 0, "--id asks for it"},
+		{c.aggregateType, q.AggregateType != "", "--aggregate asks for it"},
+		{c.aggregateID, q.AggregateID != "", "--aggregate asks for it"},
+		{c.eventType, len(q.Types) > 0, "--type asks for it"},
+	} {
+		if asked.needed && types[asked.column] == "" {
+			return nil, refuse("table %s has no column %s: %s", q.Table, asked.column, asked.why)
+		}
+	}
+	orderType := types[c.order]
+	t.timed = orderType == "timestamp with time zone" || orderType == "timestamp without time zone"
+	if !t.timed && (q.From != nil || q.To != nil) {
+		return nil, refuse("column %s of %s is no time: --from and --to need one, see --order-by", c.order, q.Table)
+	}
+	t.statement = t.rows(types, c)
+	return t, nil
+}
+
+func (r *Replayer) types(ctx context.Context, oid uint32) (map[string]string, error) {
+	rows, err := r.store.pool.Query(ctx, sql.RelayReplayColumns, oid)
+	if err != nil {
+		return nil, fmt.Errorf("read columns: %w", err)
+	}
+	types := map[string]string{}
+	var name, typ string
+	_, err = pgx.ForEachRow(rows, []any{&name, &typ}, func() error {
+		types[name] = typ
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read columns: %w", err)
+	}
+	return types, nil
+}
+
+// rows puts the table's own names and types into the statement.
+func (t *replayTable) rows(types map[string]string, c replayColumns) string {
+	if t.native {
+		return sql.RelayReplayRows
+	}
+	own := func(column string) string { return "o." + pgx.Identifier{column}.Sanitize() }
+	var pairs []string
+	for _, p := range []struct{ ours, typ, column string }{
+		{"id", "uuid", c.id}, {"aggregatetype", "text", c.aggregateType}, {"aggregateid", "text", c.aggregateID}, {"type", "text", c.eventType},
+	} {
+		for _, number := range []string{"$4", "$5", "$6", "$7"} {
+			from := fmt.Sprintf("o.%s = ANY (%s::text[]::%s[])", p.ours, number, p.typ)
+			to := "false" // it has no such column, and nobody asks for it
+			if typ := types[p.column]; typ != "" {
+				to = fmt.Sprintf("%s = ANY (%s::text[]::%s[])", own(p.column), number, typ)
+			}
+			pairs = append(pairs, from, to)
+		}
+	}
+	pairs = append(pairs, "o.created_at AS at", own(c.order)+" AS at", "$8::text::timestamptz", "$8::text::"+types[c.order])
+	for _, number := range []string{"$2", "$3"} {
+		for _, operator := range []string{" >= ", " < "} {
+			from := "o.created_at" + operator + number + "::timestamptz"
+			to := "false" // no window is asked for
+			if t.timed {
+				to = own(c.order) + operator + number + "::timestamptz"
+			}
+			pairs = append(pairs, from, to)
+		}
+	}
+	return on(strings.NewReplacer(pairs...).Replace(sql.RelayReplayRowsForeign), t.name)
+}
+
+// arguments of the statement, but for the place and the limit.
+func (q *ReplayRequest) arguments(snapshot string, from, to *time.Time) []any {
+	optional := func(s string) []string {
+		if s == "" {
+			return nil
+		}
+		return []string{s}
+	}
+	return []any{snapshot, from, to, q.IDs, optional(q.AggregateType), optional(q.AggregateID), q.Types}
+}
+
+// count fills the plan's figures.
+func (t *replayTable) count(ctx context.Context, pool *pgxpool.Pool, p *ReplayPlan) error {
+	_, from, _ := strings.Cut(t.statement, "\nFROM ")
+	from, _, _ = strings.Cut(from, "\nORDER BY")
+	figures := "count(*), NULL::timestamptz, NULL::timestamptz"
+	if t.timed { // an infinite time is in no stretch of time
+		figures = "count(*) FILTER (WHERE isfinite(x.at)), min(x.at) FILTER (WHERE isfinite(x.at))::timestamptz, max(x.at) FILTER (WHERE isfinite(x.at))::timestamptz"
+	}
+	var unordered int64
+	args := append(p.Request.arguments(p.snapshot, p.Request.From, p.Request.To), nil, nil, nil)
+	err := t.reading(ctx, pool, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, "SELECT "+figures+", count(*) FILTER (WHERE x.at IS NULL) FROM "+from, args...).Scan(&p.Rows, &p.First, &p.Last, &unordered)
+	})
+	switch {
+	case err != nil:
+		return err
+	case unordered > 0:
+		return fmt.Errorf("%w: %d rows have no value in the column that gives the order: name another with --order-by", ErrReplayInput, unordered)
+	}
+	return nil
+}
+
+// reading runs f in a transaction of the table's. A value that the table cannot have is told from a
+// failure.
+func (t *replayTable) reading(ctx context.Context, pool *pgxpool.Pool, f func(pgx.Tx) error) error {
+	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sql.RelayReplaySettings); err != nil {
+			return err
+		}
+		return f(tx)
+	})
+	if err == nil {
+		return nil
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "42")) {
+		return fmt.Errorf("%w: table %s: %w", ErrReplayInput, t.name, err)
+	}
+	return fmt.Errorf("read rows of %s: %w", t.name, err)
+}
+
+// textTime is how Postgres prints a time in UTC, and a time without a zone.
+const textTime = "2006-01-02 15:04:05.999999Z07"
+
+// replayRow is a row and what became of it.
+type replayRow struct {
+	record format.Record
+	buf    format.Buffer
+	held   bool
+	sent   bool
+	fault  *format.Fault
+}
+
+func (r *replayRow) settled() bool { return r.sent || r.held || r.fault != nil }
+
+type replayPage struct {
+	rows  []replayRow
+	place []string // of the last row; nil where there is none
+	at    time.Time
+	full  bool // there may be more where it came from
+	fault *format.Fault
+}
+
+func (g *replayPage) tally() (sent, held, failed int64) {
+	for i := range g.rows {
+		switch r := &g.rows[i]; {
+		case r.fault != nil:
+			failed++
+			g.fault = r.fault
+		case r.held:
+			held++
+		default:
+			sent++
+		}
+	}
+	return sent, held, failed
+}
+
+// read makes the records of the next page.
+func (p *replay) read(ctx context.Context) (*replayPage, error) {
+	limit := pageRows
+	if p.request.Rate > 0 {
+		limit = min(limit, max(1, p.request.Rate)) // about a second's
+	}
+	var from, to *time.Time
+	if p.window.timed {
+		from, to = &p.window.from, &p.window.to
+	}
+	args := p.request.arguments(p.snapshot, from, to)
+	if p.place == nil {
+		args = append(args, nil, nil, nil)
+	} else {
+		args = append(args, p.place[0], p.place[1], p.place[2])
+	}
+	args = append(args, limit)
+	page := &replayPage{}
+	err := p.table.reading(ctx, p.store.pool, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, p.table.statement, append([]any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}, args...)...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		return p.records(ctx, page, rows, limit)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return page, p.hold(ctx, page)
+}
+
+// placeColumns are the last ones of the statement.
+const placeColumns = 3
+
+func (p *replay) records(ctx context.Context, page *replayPage, rows pgx.Rows, limit int) error {
+	columns := rows.FieldDescriptions()
+	columns = columns[:len(columns)-placeColumns]
+	rel := &pgoutput.Relation{ID: p.table.oid}
+	schema, name, _ := strings.Cut(p.table.name, ".")
+	rel.Namespace, rel.Name = []byte(schema), []byte(name)
+	for _, c := range columns {
+		rel.Columns = append(rel.Columns, pgoutput.RelationColumn{Name: []byte(c.Name), TypeOID: c.DataTypeOID, Modifier: c.TypeModifier})
+	}
+	attributes, err := p.store.attributes(ctx, p.table.name, p.table.oid)
+	if err != nil {
+		return err
+	}
+	prepared, err := p.table.format.Prepare(&format.Table{Relation: rel, Attributes: attributes})
+	if err != nil {
+		return fmt.Errorf("%w: table %s: %w", ErrReplayInput, p.table.name, err)
+	}
+	page.rows = make([]replayRow, 0, limit)
+	size := 0
+	for rows.Next() {
+		values := rows.RawValues()
+		page.place = nil
+		for _, v := range values[len(columns):] {
+			page.place = append(page.place, string(v))
+		}
+		at := time.Now()
+		if p.window.timed {
+			if at, err = time.Parse(textTime, page.place[0]+zone(page.place[0])); err != nil {
+				return fmt.Errorf("read the order of a row: %w", err)
+			}
+			page.at = at
+		}
+		page.rows = append(page.rows, replayRow{})
+		row := &page.rows[len(page.rows)-1]
+		err := prepared.Record(format.Position{CommitTime: at.UnixMicro() - postgresEpoch}, columnsOf(values[:len(columns)]), &row.buf, &row.record)
+		if err != nil && !errors.As(err, &row.fault) {
+			return err
+		}
+		p.address(row)
+		if size += row.record.Size(); size > pageBytes {
+			page.full = true
+			return nil
+		}
+	}
+	page.full = len(page.rows) == limit
+	return rows.Err()
+}
+
+// postgresEpoch is 2000-01-01 in microseconds of Unix' time.
+const postgresEpoch = 946_684_800_000_000
+
+// zone is what a time without one lacks.
+func zone(text string) string {
+	if strings.ContainsAny(text[len("2006-01-02"):], "+Z") {
+		return ""
+	}
+	return "+00"
+}
+
+// address puts the replay's marks on the record, and its topic.
+func (p *replay) address(row *replayRow) {
+	r := &row.record
+	if p.request.Topic != "" {
+		r.Topic, r.Partition = p.request.Topic, -1
+	}
+	if !p.table.native && !p.request.Mark {
+		return
+	}
+	r.Headers = slices.DeleteFunc(r.Headers, func(h format.Header) bool {
+		return p.table.native && h.Name == "gapless_position" || h.Name == "gapless_replay"
+	})
+	mark := format.Header{Name: "gapless_replay", Value: []byte(p.id.String())}
+	at := len(r.Headers)
+	if p.table.native { // sorted
+		at, _ = slices.BinarySearchFunc(r.Headers, mark.Name, func(h format.Header, name string) int { return strings.Compare(h.Name, name) })
+	}
+	r.Headers = slices.Insert(r.Headers, at, mark)
+}
+
+// hold leaves out what waits for redrive.
+func (p *replay) hold(ctx context.Context, page *replayPage) error {
+	keys := make([]string, 0, len(page.rows))
+	for i := range page.rows {
+		if key := rowKey(page.rows[i].record.Key); key != nil {
+			keys = append(keys, *key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	slices.Sort(keys)
+	rows, err := p.store.pool.Query(ctx, sql.RelayReplayParked, p.cfg.Slot, p.table.name, slices.Compact(keys))
+	if err != nil {
+		return fmt.Errorf("look for parked rows: %w", err)
+	}
+	blocked, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look for parked rows: %w", err)
+	}
+	for i := range page.rows {
+		row := &page.rows[i]
+		if key := rowKey(row.record.Key); key != nil && slices.Contains(blocked, *key) {
+			row.held, row.fault = true, nil
+		}
+	}
+	return nil
+}
