@@ -95,6 +95,12 @@
 // failure of the sink. That is known to this process alone: after a death it is sent
 // again. After 100,000 rows the stream holds too: Status says Holding and what for.
 //
+// # Replay
+//
+// A Replayer sends rows of an outbox table again on demand, read by SQL, from a process of
+// its own. It takes from the relay what that has passed, and keeps to it, so that first
+// occurrences stay the stream's.
+//
 // # What it does not do
 //
 // It does not order across keys, removes no row from the outbox unless Retention

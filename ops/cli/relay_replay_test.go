@@ -3,6 +3,7 @@ package cli_test
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func TestReplay(t *testing.T) {
 		"choose rows":          {},
 		"contradict":           {"--all", "--type", "T"},
 		"--reason is missing":  {"--all", "--no-dry-run"},
-		"negative":             {"--all", "--rate", "-1"},
+		"negative":             {"--all", "--rate=-1"},
 		"not before":           {"--from", "1h", "--to", "2h"},
 		"leave the other":      {"--resume", "0199c0de-0000-7000-8000-0000000000aa", "--all"},
 		"has no replay":        {"--resume", "0199c0de-0000-7000-8000-0000000000aa"},
@@ -87,7 +88,7 @@ func TestReplay(t *testing.T) {
 		records = append(records, client.PollFetches(t.Context()).Records()...)
 	}
 	for i, r := range records {
-		if string(r.Key) != "k1" || string(r.Value) != fmt.Sprint(2*i+1) || header(r, "gapless_replay") != id {
+		if string(r.Key) != "k1" || string(r.Value) != strconv.Itoa(2*i+1) || header(r, "gapless_replay") != id {
 			t.Errorf("record %d: key %s, value %s, replay %q", i, r.Key, r.Value, header(r, "gapless_replay"))
 		}
 	}
