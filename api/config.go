@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/gapless/gapless/internal/pgconnect"
 	"github.com/gapless/gapless/outbox"
 )
 
@@ -35,7 +36,8 @@ var ErrNotFound = errors.New("not found")
 // Config of a Server. Zero values are the defaults; a negative duration or
 // number turns the thing off.
 type Config struct {
-	// DatabaseURL of Postgres. Exclusive with Pool.
+	// DatabaseURL of Postgres. Exclusive with Pool. The files that it names (passfile,
+	// sslcert, sslkey, sslrootcert, service) are read again for each connection.
 	DatabaseURL string
 	// Pool is used and not closed. Exclusive with DatabaseURL.
 	Pool *pgxpool.Pool
@@ -208,11 +210,11 @@ func (c Config) validate() error {
 
 // poolConfig parses DatabaseURL.
 func (c Config) poolConfig() (*pgxpool.Config, error) {
-	pc, err := pgxpool.ParseConfig(c.DatabaseURL)
+	pc, err := pgconnect.Parse(c.DatabaseURL)
 	if err != nil {
-		// The driver's error may hold the password.
-		return nil, &UsageError{Err: errors.New("DatabaseURL: no URL or keyword string that Postgres takes")}
+		return nil, &UsageError{Err: fmt.Errorf("DatabaseURL: %w", err)}
 	}
+	pc.BeforeConnect = pgconnect.Again(c.DatabaseURL)
 	if !strings.Contains(c.DatabaseURL, "pool_max_conns") {
 		pc.MaxConns = int32(min(c.MaxConns, 10_000))
 	}

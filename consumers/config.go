@@ -21,7 +21,9 @@ import (
 type Config struct {
 	// DatabaseURL of the database that holds the inbox and the handlers' tables;
 	// or Pool, which stays the caller's to close. Exactly one. pool_max_conns in the
-	// URL bounds the pool; without it there is a connection for each transaction.
+	// URL bounds the pool; without it there is a connection for each transaction. The
+	// files that it names (passfile, sslcert, sslkey, sslrootcert, service) are read
+	// again for each connection.
 	DatabaseURL string
 	Pool        *pgxpool.Pool
 

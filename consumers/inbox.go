@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/gapless/gapless/internal/deadpeer"
+	"github.com/gapless/gapless/internal/pgconnect"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -96,10 +97,11 @@ func (in *Inbox) Close() {
 // poolConfig parses url and sizes the pool: one connection a transaction, and
 // two for attempts, look-ups and upkeep. A pool_max_conns in the URL wins.
 func poolConfig(url string, transactions int) (*pgxpool.Config, error) {
-	c, err := pgxpool.ParseConfig(url)
+	c, err := pgconnect.Parse(url)
 	if err != nil {
 		return nil, fmt.Errorf("parse database URL: %w", err)
 	}
+	c.BeforeConnect = pgconnect.Again(url)
 	if !strings.Contains(url, "pool_max_conns") {
 		c.MaxConns = max(c.MaxConns, int32(transactions+2))
 	}

@@ -100,7 +100,8 @@ func (c Config) withDefaults() (Config, error) {
 func (c Config) open(ctx context.Context) (*sql.DB, error) {
 	cc, err := pgx.ParseConfig(c.DatabaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("parse database URL: %w", err)
+		// The driver's error may hold the password.
+		return nil, errors.New("DatabaseURL: no URL or keyword string that Postgres takes")
 	}
 	if c.NoRoles {
 		cc.RuntimeParams["gapless.no_roles"] = "on"

@@ -2,15 +2,17 @@ package relay
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/gapless/gapless/internal/pgconnect"
 	"github.com/gapless/gapless/relay/eventrouter"
 	"github.com/gapless/gapless/relay/format"
 )
@@ -22,6 +24,11 @@ type Config struct {
 	// needs REPLICATION and the rights of gapless_relay. connect_timeout in it
 	// is 10 s by default.
 	DatabaseURL string
+	// BeforeConnect is pgxpool's: it changes what one connection is made with, such as a
+	// password that has been rotated. Nil: the files that DatabaseURL names (passfile,
+	// sslcert, sslkey, sslrootcert, service) are read again.
+	BeforeConnect func(context.Context, *pgx.ConnConfig) error
+
 	Slot        string // default gapless
 	Publication string // default gapless
 
@@ -72,6 +79,9 @@ type Hooks struct {
 }
 
 func (c Config) withDefaults() Config {
+	if c.BeforeConnect == nil {
+		c.BeforeConnect = pgconnect.Again(c.DatabaseURL)
+	}
 	c.Slot = cmp.Or(c.Slot, "gapless")
 	c.Publication = cmp.Or(c.Publication, "gapless")
 	if c.ID == "" {
@@ -97,7 +107,7 @@ func (c Config) validate() error {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if c.DatabaseURL == "" {
 		fault("DatabaseURL is empty")
-	} else if _, err := pgxpool.ParseConfig(c.DatabaseURL); err != nil {
+	} else if _, err := pgconnect.Parse(c.DatabaseURL); err != nil {
 		fault("DatabaseURL: %w", err)
 	}
 	if err := validatePolicies(c.OnFault); err != nil {

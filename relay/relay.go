@@ -63,7 +63,7 @@ func (r *Relay) Status() Status { return r.board.status() }
 // Run relays until ctx ends, and then returns nil after what was in flight is
 // acknowledged, stored and confirmed, or StopTimeout has passed. It returns a
 // *Refusal when going on would not be safe, and an error that is permanent
-// (password, database, rights) if that is met before the first stream. What
+// (password, database, rights) if that is met before it first streams or stands by. What
 // passes by itself it waits for. Run once.
 func (r *Relay) Run(ctx context.Context) (err error) {
 	defer func() {
@@ -86,19 +86,22 @@ func (r *Relay) Run(ctx context.Context) (err error) {
 	defer unwatch()
 
 	var tries int
-	var streamed bool
+	var streamed, admitted bool // once
 	for {
 		began := time.Now()
 		opened, err := r.session(ctx)
 		r.metrics.idle()
 		streamed = streamed || opened
+		// Who stands by was let in, too: a password that does not fit any more is being
+		// rotated.
+		admitted = admitted || opened || errors.Is(err, errStandby) || slotTaken(err)
 		if ctx.Err() != nil {
 			return r.stopped(ctx, err)
 		}
 		if opened && time.Since(began) > r.cfg.ReconnectMax {
 			tries = 0
 		}
-		pause, err := r.after(ctx, err, tries, streamed)
+		pause, err := r.after(ctx, err, tries, streamed, admitted)
 		if err != nil {
 			return err
 		}
@@ -125,7 +128,7 @@ func (r *Relay) stopped(ctx context.Context, err error) error {
 
 // after decides what a session's end means: an error ends Run, else the pause
 // before the next try.
-func (r *Relay) after(ctx context.Context, err error, tries int, streamed bool) (time.Duration, error) {
+func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admitted bool) (time.Duration, error) {
 	var refusal *Refusal
 	var sink *sinkError
 	switch {
@@ -159,7 +162,7 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed bool) 
 		return 0, refuseSQL([]string{dropSlotSQL(r.cfg.Slot), makeSlotSQL(r.cfg.Slot), resendSQL(r.cfg.Slot), followSQL(r.cfg.Slot)},
 			"A slot that is older than its publication cannot be read any more. "+byHand,
 			"publication %q was made after slot %q, or was dropped under it", r.cfg.Publication, r.cfg.Slot)
-	case !streamed && permanent(err):
+	case !admitted && permanent(err):
 		return 0, err
 	}
 	r.reconnecting(ctx, "postgres", postgresReason(err), err)

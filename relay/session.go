@@ -113,7 +113,7 @@ func (r *Relay) session(ctx context.Context) (opened bool, err error) {
 		// A standby asks often: on the pooled connection, not on a new one.
 		return false, fmt.Errorf("%w for pid %d", errStandby, v.ActivePID)
 	}
-	conn, err := replication.Dial(ctx, &r.store.pool.Config().ConnConfig.Config)
+	conn, err := r.store.dial(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -13,8 +13,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/gapless/gapless/internal/deadpeer"
+	"github.com/gapless/gapless/internal/pgconnect"
 	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/replication"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -40,10 +42,11 @@ type store struct {
 }
 
 func openStore(ctx context.Context, cfg Config) (*store, error) {
-	c, err := pgxpool.ParseConfig(cfg.DatabaseURL)
+	c, err := pgconnect.Parse(cfg.DatabaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("parse database URL: %w", err)
 	}
+	c.BeforeConnect = cfg.BeforeConnect
 	// The session, its worker, the watch, and deleting.
 	c.MaxConns = int32(3 + min(2, len(cfg.Retention.Tables)))
 	if c.ConnConfig.ConnectTimeout == 0 {
@@ -60,6 +63,15 @@ func openStore(ctx context.Context, cfg Config) (*store, error) {
 		return nil, fmt.Errorf("open pool: %w", err)
 	}
 	return &store{pool: pool, slot: cfg.Slot, publication: cfg.Publication, hangUp: hangUp}, nil
+}
+
+// dial opens a connection for replication.
+func (s *store) dial(ctx context.Context) (*replication.Conn, error) {
+	c := s.pool.Config()
+	if err := c.BeforeConnect(ctx, c.ConnConfig); err != nil {
+		return nil, err
+	}
+	return replication.Dial(ctx, &c.ConnConfig.Config)
 }
 
 func (s *store) close() {

@@ -20,7 +20,7 @@ func secretFaults() []fault {
 	}
 }
 
-// postgresPassword needs a start: a database URL is read once.
+// postgresPassword needs a start: here the URL is a variable, which is read once.
 func postgresPassword(ctx context.Context, r *run) error {
 	a := r.relay("a")
 	fresh := fmt.Sprintf("password-%d-%d", r.seed, time.Now().UnixNano())

@@ -164,13 +164,12 @@ func commonBroker(ctx context.Context) (*broker, error) {
 	}
 	b, err := startBroker(ctx, kafkaserver.KafkaConfig{
 		Listeners: []kafkaserver.Listener{
-			{Name: "SASL", Protocol: "SASL_PLAINTEXT", Advertised: toSASL.Addr()},
+			{Name: "SASL", Protocol: "SASL_PLAINTEXT", Advertised: toSASL.Addr(), Settings: map[string]string{
+				"scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+			}},
 			{Name: "TLS", Advertised: toTLS.Addr()},
 		},
-		Properties: map[string]string{
-			"sasl.enabled.mechanisms":                           "SCRAM-SHA-512",
-			"listener.name.sasl.scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
-		},
+		Properties: map[string]string{"sasl.enabled.mechanisms": "SCRAM-SHA-512"},
 	}, map[string]*wire.Proxy{"SASL": toSASL, "TLS": toTLS})
 	if err != nil {
 		return nil, err

@@ -16,7 +16,8 @@
 //	=== ATTR  TestX broker real
 //
 // in the output of go test -v (and -json), so that CI can count them and be red at
-// zero. Faults are kfake's alone: such a test takes [Fake].
+// zero. Faults are kfake's alone: such a test takes [Fake]. A test of TLS and SASL takes
+// [ForTestSecured], which starts a broker of its own, of the same kind.
 //
 // # Real servers
 //
@@ -40,7 +41,6 @@
 //
 // # What it does not do
 //
-// One broker, which is its own controller; nothing replicated. No TLS, no SASL:
-// loopback only. The registry keeps nothing over a restart. kfake is not Kafka: a
+// One broker, which is its own controller; nothing replicated. Loopback only. The registry keeps nothing over a restart. kfake is not Kafka: a
 // real broker has the last word.
 package kafkaserver

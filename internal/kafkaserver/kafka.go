@@ -43,8 +43,8 @@ type KafkaConfig struct {
 	// Properties are broker settings (server.properties) over this package's.
 	Properties map[string]string
 
-	// Listeners are addresses beside the usual one, whose clients are told to go
-	// somewhere else: to a proxy that stands before it.
+	// Listeners are addresses beside the usual one, with TLS, SASL or a proxy before
+	// them.
 	Listeners []Listener
 
 	// HeapMB is the JVM's heap. Zero: 512.
@@ -54,12 +54,16 @@ type KafkaConfig struct {
 	Logger *slog.Logger
 }
 
-// Listener is an address of the broker that names another one for itself
-// (advertised.listeners).
+// Listener is a further address of the broker.
 type Listener struct {
-	Name       string // of capital letters; settings are under listener.name.<lower case>
-	Protocol   string // security protocol; empty: PLAINTEXT
-	Advertised string // host:port
+	Name     string // of capital letters
+	Protocol string // security protocol; empty: PLAINTEXT
+	// Advertised is where clients are told to go (advertised.listeners); empty: to the
+	// listener itself.
+	Advertised string
+	// Settings are its own, as in server.properties behind listener.name.<name>. there,
+	// such as ssl.keystore.location.
+	Settings map[string]string
 }
 
 // Kafka is a running broker, its own controller.
@@ -135,6 +139,7 @@ func (k *Kafka) listen(ctx context.Context, cfg KafkaConfig, broker, controller 
 	k.listeners = map[string]string{}
 	p := kafkaProperties(broker, controller, "")
 	listeners, advertised, protocols := p["listeners"], p["advertised.listeners"], p["listener.security.protocol.map"]
+	over := map[string]string{}
 	for _, l := range cfg.Listeners {
 		port, err := process.FreePort(ctx)
 		if err != nil {
@@ -143,10 +148,13 @@ func (k *Kafka) listen(ctx context.Context, cfg KafkaConfig, broker, controller 
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		k.listeners[l.Name] = address
 		listeners += fmt.Sprintf(",%s://%s", l.Name, address)
-		advertised += fmt.Sprintf(",%s://%s", l.Name, l.Advertised)
+		advertised += fmt.Sprintf(",%s://%s", l.Name, cmp.Or(l.Advertised, address))
 		protocols += fmt.Sprintf(",%s:%s", l.Name, cmp.Or(l.Protocol, "PLAINTEXT"))
+		for name, value := range l.Settings {
+			over["listener.name."+strings.ToLower(l.Name)+"."+name] = value
+		}
 	}
-	over := map[string]string{"listeners": listeners, "advertised.listeners": advertised, "listener.security.protocol.map": protocols}
+	over["listeners"], over["advertised.listeners"], over["listener.security.protocol.map"] = listeners, advertised, protocols
 	maps.Copy(over, cfg.Properties)
 	return over, nil
 }

@@ -1,6 +1,9 @@
-// Package pgconnect says in one line why Postgres could not be connected to. The
-// driver's own account has a part for each address and each way of TLS it tried,
-// mostly the same one several times.
+// Package pgconnect is what all connections to Postgres have in common: each is made
+// with the secrets that its files have then, see [Fresh], and no error holds one.
+//
+// It says in one line why Postgres could not be connected to: the driver's own account
+// has a part for each address and each way of TLS it tried, mostly the same one several
+// times.
 package pgconnect
 
 import (
@@ -45,7 +48,7 @@ func reason(err error) string {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dns.Name + ": " + dns.Err
 	}
-	text := strings.Join(strings.Fields(err.Error()), " ")
+	text := oneLine(err)
 	address, detail, ok := strings.Cut(text, " (") // address (host): what failed
 	if !ok {
 		return text
@@ -61,3 +64,5 @@ func reason(err error) string {
 	}
 	return address + ": " + detail
 }
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -41,12 +41,23 @@ type Config struct {
 	// package: wal_level logical and 20 WAL senders and replication slots.
 	Settings map[string]string
 
+	// TLS turns TLS on. Nil: none.
+	TLS *TLS
+
 	// StopGrace is how long Stop waits for a fast shutdown before it orders an
 	// immediate one. Zero: 10 s. Negative: at once.
 	StopGrace time.Duration
 
 	// Logger tells of the server's starts and stops. Nil: silent.
 	Logger *slog.Logger
+}
+
+// TLS names PEM files, which are copied at each start.
+type TLS struct {
+	Cert, Key string
+	// ClientCA is the authority of the certificates that logins other than the
+	// superuser have to show, beside their password. Empty: none is asked for.
+	ClientCA string
 }
 
 func (c Config) withDefaults() Config {

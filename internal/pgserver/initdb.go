@@ -33,6 +33,11 @@ func prepareData(ctx context.Context, cfg Config, bin binaries, as account, run 
 	if err != nil {
 		return "", err
 	}
+	if cfg.TLS != nil {
+		if err := cfg.TLS.prepare(as, dataDir, cfg.Settings); err != nil {
+			return "", err
+		}
+	}
 	return password, writeOwned(as, filepath.Join(dataDir, confFile), cfg.conf())
 }
 

@@ -75,7 +75,7 @@ func testSettings() map[string]string {
 	}
 }
 
-func start(ctx context.Context, settings ...map[string]string) (*pgserver.Server, error) {
+func start(ctx context.Context, tls *pgserver.TLS, settings ...map[string]string) (*pgserver.Server, error) {
 	all := testSettings()
 	for _, s := range settings {
 		for name, value := range s {
@@ -85,6 +85,7 @@ func start(ctx context.Context, settings ...map[string]string) (*pgserver.Server
 	return pgserver.Start(ctx, pgserver.Config{
 		BinDir:    os.Getenv(binVariable),
 		Settings:  all,
+		TLS:       tls,
 		TempDir:   memoryDir(),
 		StopGrace: 5 * time.Second,
 	})
@@ -106,7 +107,7 @@ func started(t testing.TB) *cluster {
 }
 
 func (c *cluster) start(ctx context.Context) error {
-	server, err := start(ctx, c.options.settings)
+	server, err := start(ctx, nil, c.options.settings)
 	if err != nil {
 		return err
 	}

@@ -142,9 +142,20 @@ func (db *DB) SlotName(prefix string) string {
 // It is stopped after the test.
 func Server(t testing.TB, settings map[string]string) *pgserver.Server {
 	t.Helper()
+	return serve(t, nil, settings)
+}
+
+// TLSServer is Server with TLS.
+func TLSServer(t testing.TB, tls pgserver.TLS) *pgserver.Server {
+	t.Helper()
+	return serve(t, &tls, nil)
+}
+
+func serve(t testing.TB, tls *pgserver.TLS, settings map[string]string) *pgserver.Server {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	s, err := start(ctx, settings)
+	s, err := start(ctx, tls, settings)
 	if err != nil {
 		t.Fatalf("start a server for the test: %v", err)
 	}

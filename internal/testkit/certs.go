@@ -72,14 +72,14 @@ func (a *Authority) Issue(lifetime time.Duration, names ...string) (cert, key st
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	rawKey, err := x509.MarshalECPrivateKey(private)
+	rawKey, err := x509.MarshalPKCS8PrivateKey(private) // which Java reads too
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	base := filepath.Join(a.dir, big.NewInt(a.made).String())
 	cert, key = base+".pem", base+".key"
 	a.write(cert, "CERTIFICATE", raw)
-	a.write(key, "EC PRIVATE KEY", rawKey)
+	a.write(key, "PRIVATE KEY", rawKey)
 	return cert, key
 }
 
@@ -98,6 +98,13 @@ func (a *Authority) Server(clients bool, names ...string) *tls.Config {
 		c.ClientCAs.AddCert(a.cert)
 		c.ClientAuth = tls.RequireAndVerifyClientCert
 	}
+	return c
+}
+
+// Client makes the configuration of a client that trusts the authority alone.
+func (a *Authority) Client() *tls.Config {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
+	c.RootCAs.AddCert(a.cert)
 	return c
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gapless/gapless/internal/deadpeer"
+	"github.com/gapless/gapless/internal/pgconnect"
 	"github.com/gapless/gapless/ops/schema"
 	"github.com/gapless/gapless/ops/secure"
 	"github.com/gapless/gapless/sql"
@@ -30,37 +32,56 @@ import (
 // does not answer is told of while the person still looks.
 const connectTimeout = 8 * time.Second
 
-// errDatabaseURL says nothing of what the driver says: that may hold the password.
-var errDatabaseURL = errors.New("--database-url is no URL (postgres://user:password@host:port/database) or keyword string that Postgres takes; " +
-	"special characters in a password are percent-encoded")
-
-// database is the flag of every command that speaks to Postgres.
+// database are the flags of every command that speaks to Postgres.
 type database struct {
-	DatabaseURL string `help:"Postgres, as a URL or keyword string." placeholder:"URL"`
+	DatabaseURL          secret `help:"Postgres, as a URL or keyword string." placeholder:"URL"`
+	DatabasePasswordFile string `help:"File with the password of that login, in place of one in the URL; read again for each connection." placeholder:"FILE"`
 }
 
+// url is the URL with its password, as the files have it now.
 func (d database) url() (string, error) {
-	if d.DatabaseURL == "" {
+	text, err := d.DatabaseURL.now()
+	if err != nil {
+		return "", usage("--database-url: %w", err)
+	}
+	if text == "" {
 		return "", usage("--database-url is not set (nor GAPLESS_DATABASE_URL or DATABASE_URL)")
 	}
-	if _, err := pgxpool.ParseConfig(d.DatabaseURL); err != nil {
-		return "", usage("%w", errDatabaseURL)
+	if d.DatabasePasswordFile != "" {
+		password, err := secure.Secret(d.DatabasePasswordFile)
+		if err != nil {
+			return "", usage("--database-password-file: %w", err)
+		}
+		text = pgconnect.With(text, "password", password)
 	}
-	return verified(d.DatabaseURL), nil
+	if _, err := pgconnect.Parse(text); err != nil {
+		return "", usage("--database-url: %w", err)
+	}
+	return verified(text), nil
+}
+
+// poolConfig is of a pool whose connections are made with what the files have then.
+func (d database) poolConfig() (*pgxpool.Config, error) {
+	url, err := d.url()
+	if err != nil {
+		return nil, err
+	}
+	config, err := pgconnect.Parse(url)
+	if err != nil {
+		return nil, usage("--database-url: %w", err)
+	}
+	config.BeforeConnect = pgconnect.Fresh(d.url)
+	return config, nil
 }
 
 // pool connects, so that a wrong URL is found before any work is done. It has
 // room for at least conns connections, unless the URL says how many.
 func (d database) pool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
-	url, err := d.url()
+	config, err := d.poolConfig()
 	if err != nil {
 		return nil, err
 	}
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		return nil, usage("%w", errDatabaseURL)
-	}
-	if !strings.Contains(url, "pool_max_conns") {
+	if !strings.Contains(config.ConnString(), "pool_max_conns") {
 		config.MaxConns = max(config.MaxConns, int32(conns))
 	}
 	if config.ConnConfig.ConnectTimeout == 0 {
@@ -89,7 +110,7 @@ func (d database) pool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
 // servicePool is pool for a service. Its statements need the types that a server
 // tells of them, so the modes of pgx that ask for none are refused.
 func (d database) servicePool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
-	if c, err := pgxpool.ParseConfig(d.DatabaseURL); err == nil {
+	if c, err := d.poolConfig(); err == nil {
 		switch mode := c.ConnConfig.DefaultQueryExecMode; mode {
 		case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
 			return nil, usage("--database-url: default_query_exec_mode=%s does not work here; behind a pooler let it keep prepared statements, "+
@@ -144,8 +165,9 @@ type kafka struct {
 
 // cluster is what a client of Kafka is made of.
 type cluster struct {
-	seeds   []string
-	options []kgo.Opt // TLS and SASL
+	seeds     []string
+	options   []kgo.Opt // of TLS and SASL
+	tls, sasl bool
 }
 
 func (k kafka) cluster() (cluster, error) {
@@ -176,7 +198,7 @@ func (k kafka) cluster() (cluster, error) {
 	if err != nil {
 		return cluster{}, usage("--kafka-…: %w", err)
 	}
-	return cluster{k.Brokers, options}, nil
+	return cluster{k.Brokers, options, security.TLS != nil, k.KafkaSASL != ""}, nil
 }
 
 // reach returns the cluster once a broker has answered: the client of Kafka by
@@ -194,6 +216,7 @@ type brokerError struct {
 	seeds  []string
 	err    error
 	remedy string
+	stays  bool // until a person changes something: waiting does not help
 }
 
 func (e *brokerError) Error() string {
@@ -215,27 +238,27 @@ func ping(ctx context.Context, c cluster) error {
 		return usage("--brokers: %w", err)
 	}
 	defer client.Close()
-	fail := func(err error, remedy string) error {
+	fail := func(err error, remedy string, stays bool) error {
 		if cause := context.Cause(limited); cause != nil && ctx.Err() == nil {
 			err = cause
 		}
-		return &brokerError{c.seeds, err, remedy}
+		return &brokerError{c.seeds, err, remedy, stays}
 	}
 	if err := client.Ping(limited); err != nil {
-		remedy := brokerRemedy(err)
+		remedy, stays := c.remedy(err), refusalRemedy(err) != ""
 		if system, ok := errors.AsType[*os.SyscallError](err); ok && len(c.seeds) == 1 {
 			err = system.Err // the rest is the address again
 		}
-		return fail(err, remedy)
+		return fail(err, remedy, stays)
 	}
 	admin := kadm.NewClient(client)
 	list, err := admin.ListBrokers(limited)
 	if err != nil {
-		return fail(err, "see the broker's log")
+		return fail(err, "see the broker's log", false)
 	}
 	answers, err := admin.ApiVersions(limited)
 	if err != nil {
-		return fail(err, "see the broker's log")
+		return fail(err, "see the broker's log", false)
 	}
 	var last error
 	for _, a := range answers {
@@ -249,7 +272,7 @@ func ping(ctx context.Context, c cluster) error {
 		own = append(own, fmt.Sprintf("%s:%d", b.Host, b.Port))
 	}
 	return fail(fmt.Errorf("it answers, but names itself %s, where it does not: %w", strings.Join(own, ","), last),
-		"correct advertised.listeners of the broker")
+		"correct advertised.listeners of the broker", false)
 }
 
 // dialing are the options with a bound on the dial, which a dialer of our own has in
@@ -261,27 +284,49 @@ func (c cluster) dialing() []kgo.Opt {
 	return []kgo.Opt{kgo.DialTimeout(connectTimeout / 2)}
 }
 
-// brokerRemedy reads why the first exchange with a broker went wrong.
-func brokerRemedy(err error) string {
+// refusalRemedy tells what to do when a broker and this client do not trust each other;
+// "" when it is something else.
+func refusalRemedy(err error) string {
 	var authority x509.UnknownAuthorityError
 	var name x509.HostnameError
-	var invalid x509.CertificateInvalidError
 	var header tls.RecordHeaderError
+	var peer *net.OpError
 	switch {
 	case errors.As(err, &authority):
 		return "name the authority that signed the broker's certificate with --kafka-ca"
 	case errors.As(err, &name):
 		return "correct --brokers, or name what the certificate says with --kafka-server-name"
-	case errors.As(err, &invalid):
-		return "give the broker a certificate that is valid today"
 	case errors.As(err, &header):
 		return "this listener speaks no TLS: name another in --brokers, or leave --kafka-tls out"
+	case errors.As(err, &peer) && peer.Op == "remote error": // an alert of TLS, see crypto/tls
+		return "this listener takes only clients with a certificate that it trusts: give one with --kafka-cert and --kafka-key"
 	case errors.Is(err, kerr.SaslAuthenticationFailed):
 		return "correct --kafka-user and the password or token"
 	case errors.Is(err, kerr.UnsupportedSaslMechanism):
 		return "choose with --kafka-sasl a mechanism that this listener takes"
+	case errors.Is(err, kerr.IllegalSaslState):
+		return "this listener takes no SASL: name another in --brokers, or leave --kafka-sasl out"
+	}
+	return ""
+}
+
+// remedy reads why the first exchange with a broker went wrong.
+func (c cluster) remedy(err error) string {
+	var invalid x509.CertificateInvalidError
+	switch remedy := refusalRemedy(err); {
+	case remedy != "":
+		return remedy
+	case errors.As(err, &invalid):
+		return "give the broker a certificate that is valid today"
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return "the listener may want TLS (--kafka-tls) or SASL (--kafka-sasl)"
+		remedy = "the listener may want TLS (--kafka-tls)"
+		if c.tls {
+			remedy = "the listener may speak no TLS"
+		}
+		if c.sasl {
+			return remedy + ", or no SASL"
+		}
+		return remedy + ", or want SASL (--kafka-sasl)"
 	}
 	return "start Kafka, or correct --brokers"
 }
@@ -297,8 +342,21 @@ type registry struct {
 	RegistryTokenFile string `name:"registry-token-file" help:"File with a bearer token." placeholder:"FILE"`
 }
 
-// secure completes a registry's client with what the flags say.
+// secure completes a registry's client with what the flags say. What is printed, logged
+// and stored is the URL without its password.
 func (r registry) secure(c *schema.Config) error {
+	if c.RegistryURL != "" {
+		u, err := url.Parse(c.RegistryURL)
+		if err != nil || u.Host == "" {
+			return usage("--registry-url is no URL") // the parser's error may hold the password
+		}
+		if u.User != nil {
+			c.Username = u.User.Username()
+			c.Password, _ = u.User.Password()
+			u.User = nil
+			c.RegistryURL = u.String()
+		}
+	}
 	config, err := secure.TLS{CA: r.RegistryCA, Cert: r.RegistryCert, Key: r.RegistryKey}.Config()
 	if err != nil {
 		return usage("--registry-…: %w", err)

@@ -78,7 +78,7 @@ func (c *consumeRun) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	door := newEntrance(consumerTopics(cluster, c.Names), c.CreateTopics, e.log)
+	door := newEntrance(cluster, consumerTopics(cluster, c.Names), c.CreateTopics, e.log)
 	ops, err := health.Listen(ctx, health.Config{
 		Listen: c.OpsListen, Component: "consume", Version: e.version, Gatherer: registry, Profile: c.Pprof,
 		Ready: func(context.Context) []health.Check {

@@ -29,7 +29,7 @@ func (c *doctorCommand) Run(ctx context.Context, e *env) error {
 	config := doctor.Config{
 		Slot: c.Slot, Publication: c.Publication, Consumers: pipeline.Subscriptions(), MaxRecordBytes: recordBytes,
 		TransactionAge: c.TransactionAge, Timeout: c.Timeout, Only: c.Only, Quick: c.Quick,
-		Remedy: remedy, BrokerRemedy: brokerRemedy,
+		Remedy: remedy,
 	}
 	var err error
 	if config.DatabaseURL, err = c.url(); err != nil {
@@ -43,7 +43,7 @@ func (c *doctorCommand) Run(ctx context.Context, e *env) error {
 		if err != nil {
 			return err
 		}
-		config.Brokers, config.KafkaOptions = cluster.seeds, cluster.options
+		config.Brokers, config.KafkaOptions, config.BrokerRemedy = cluster.seeds, cluster.options, cluster.remedy
 	}
 	if c.RegistryURL != "" {
 		config.Registry = &schema.Config{RegistryURL: c.RegistryURL}

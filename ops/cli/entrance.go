@@ -23,16 +23,18 @@ type topicCreation struct {
 
 // entrance is what a service passes before it starts: a broker that answers,
 // and the topics. A broker that is away is waited for, loudly and not ready: it
-// comes back by itself, and so must the service. A missing topic does not.
+// comes back by itself, and so must the service. A missing topic does not, nor does a
+// broker that this client does not trust or that does not take its password.
 type entrance struct {
-	topics topics.Config // Brokers included; without Topics none are looked for
-	create bool
-	log    *slog.Logger
-	shut   atomic.Pointer[string] // why; nil once it is passed
+	cluster cluster
+	topics  topics.Config // without Topics none are looked for
+	create  bool
+	log     *slog.Logger
+	shut    atomic.Pointer[string] // why; nil once it is passed
 }
 
-func newEntrance(c topics.Config, create bool, log *slog.Logger) *entrance {
-	e := &entrance{topics: c, create: create, log: log}
+func newEntrance(to cluster, c topics.Config, create bool, log *slog.Logger) *entrance {
+	e := &entrance{cluster: to, topics: c, create: create, log: log}
 	e.close("looking for Kafka")
 	return e
 }
@@ -66,7 +68,7 @@ func (e *entrance) pass(ctx context.Context) error {
 			return nil
 		}
 		away, ok := errors.AsType[*brokerError](err)
-		if !ok || ctx.Err() != nil {
+		if !ok || away.stays || ctx.Err() != nil {
 			return err
 		}
 		e.close(oneLine(err.Error()) + ": " + away.remedy)
@@ -82,7 +84,7 @@ func (e *entrance) pass(ctx context.Context) error {
 }
 
 func (e *entrance) try(ctx context.Context) error {
-	if err := ping(ctx, cluster{e.topics.Brokers, e.topics.KafkaOptions}); err != nil {
+	if err := ping(ctx, e.cluster); err != nil {
 		return err
 	}
 	if len(e.topics.Topics) == 0 {

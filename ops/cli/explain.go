@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"syscall"
@@ -87,7 +88,7 @@ func remedy(err error) string {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pg.Code {
 		case "28P01", "28000":
-			return "check user and password in the database URL, and pg_hba.conf"
+			return "check user and password in the database URL or its --database-password-file, and pg_hba.conf"
 		case "3D000":
 			return "create the database first, or correct its name in the database URL"
 		case "3F000", "42P01", "42883":
@@ -125,10 +126,12 @@ func remedy(err error) string {
 		}
 		return "check --database-url"
 	}
-	if _, ok := errors.AsType[*url.Error](err); ok {
-		return "start the registry, or correct --registry-url"
+	if asked, ok := errors.AsType[*url.Error](err); ok {
+		return registryRemedy(asked)
 	}
-	if answer, ok := errors.AsType[*sr.ResponseError](err); ok && answer.ErrorCode == 0 {
+	if answer, ok := errors.AsType[*sr.ResponseError](err); ok && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden) {
+		return "correct --registry-user and its password, or --registry-token-file"
+	} else if ok && answer.ErrorCode == 0 {
 		return "no registry with Confluent's API is at --registry-url: of Apicurio's URL it is the part /apis/ccompat/v7"
 	}
 	if errors.Is(err, fs.ErrPermission) {
@@ -149,6 +152,20 @@ func tlsRemedy(err error) string {
 		return "the server speaks no TLS: turn ssl on there, or say sslmode=disable in the database URL if nobody can listen in between"
 	}
 	return ""
+}
+
+// registryRemedy knows why a registry gave no answer.
+func registryRemedy(err error) string {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "name the authority that signed the registry's certificate with --registry-ca"
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "use the name that the registry's certificate has in --registry-url"
+	}
+	if peer, ok := errors.AsType[*net.OpError](err); ok && peer.Op == "remote error" { // an alert of TLS, see crypto/tls
+		return "the registry takes only clients with a certificate that it trusts: give one with --registry-cert and --registry-key"
+	}
+	return "start the registry, or correct --registry-url"
 }
 
 // oneLine folds the line breaks that drivers put into their errors.

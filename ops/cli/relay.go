@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gapless/gapless/internal/health"
+	"github.com/gapless/gapless/internal/pgconnect"
 	"github.com/gapless/gapless/ops/inspect"
 	"github.com/gapless/gapless/ops/pipeline"
 	"github.com/gapless/gapless/ops/topics"
@@ -106,7 +107,7 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 	}
 	registry := e.metrics()
 	r, err := relay.New(relay.Config{
-		DatabaseURL: url, Slot: c.Slot, CreateSlot: c.CreateSlot, Publication: c.Publication, Tables: tables, OnFault: onFault, Sink: sink,
+		DatabaseURL: url, BeforeConnect: pgconnect.Fresh(c.url), Slot: c.Slot, CreateSlot: c.CreateSlot, Publication: c.Publication, Tables: tables, OnFault: onFault, Sink: sink,
 		Retention: relay.Retention{Outbox: c.Retention.Duration, Tables: e.file.retentions()}, Logger: e.log, Registerer: registry,
 	})
 	if err != nil {
@@ -117,7 +118,7 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 			return fmt.Errorf("register metrics: %w", err)
 		}
 	}
-	door := newEntrance(wanted, c.CreateTopics, e.log)
+	door := newEntrance(cluster, wanted, c.CreateTopics, e.log)
 	ops, err := health.Listen(ctx, health.Config{
 		Listen: c.OpsListen, Component: "relay", Version: e.version, Gatherer: registry, Profile: c.Pprof,
 		Ready: func(context.Context) []health.Check {

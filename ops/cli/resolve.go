@@ -8,6 +8,8 @@ import (
 	"io"
 	"maps"
 	"os"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -67,6 +69,8 @@ type RelayFile struct {
 	Publication string      `yaml:"publication,omitempty"`
 	Tables      []TableFile `yaml:"tables,omitempty"`
 
+	PasswordFile string `yaml:"database_password_file,omitempty"` // of that URL's login
+
 	OnFault   map[string]string `yaml:"on_fault,omitempty"`  // reason: block-key, skip or halt
 	Retention string            `yaml:"retention,omitempty"` // of gapless.outbox: 7d, 0 keeps all
 }
@@ -97,12 +101,12 @@ type resolver struct {
 func (r *resolver) Validate(*kong.Application) error { return nil }
 
 // Resolve is part of kong.Resolver: environment first, then file.
-func (r *resolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	if flag.Name == "help" {
+func (r *resolver) Resolve(k *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	if flag.Name == "help" || commandLineOnly(flag) {
 		return nil, nil
 	}
-	if commandLineOnly(flag) {
-		return nil, nil
+	if text, ok := strings.CutSuffix(flag.Name, "-file"); ok && given(k, text) {
+		return nil, nil // --kafka-password on the command line wins over a file from elsewhere
 	}
 	for _, name := range []string{variable(flag.Name), aliases[flag.Name]} {
 		if name == "" {
@@ -112,14 +116,22 @@ func (r *resolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 			return v, nil
 		}
 		if path := r.getenv(name + "_FILE"); path != "" {
-			text, err := os.ReadFile(path)
+			text, err := inFile(path).read()
 			if err != nil {
 				return nil, fmt.Errorf("%s_FILE: %w", name, err)
 			}
-			return strings.TrimRight(string(text), "\r\n"), nil
+			if flag.Target.Type() == reflect.TypeFor[secret]() {
+				return inFile(path), nil
+			}
+			return text, nil
 		}
 	}
 	return r.fromFile(flag.Name), nil
+}
+
+// given tells whether a flag is on the command line.
+func given(k *kong.Context, name string) bool {
+	return slices.ContainsFunc(k.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == name })
 }
 
 func (r *resolver) fromFile(flag string) any {
@@ -146,7 +158,7 @@ func (r *resolver) fromFile(flag string) any {
 			pairs = append(pairs, reason+"="+r.file.Relays[0].OnFault[reason])
 		}
 		v = strings.Join(pairs, ",")
-	case "database-url", "slot", "publication", "retention":
+	case "database-url", "database-password-file", "slot", "publication", "retention":
 		if len(r.file.Relays) == 0 {
 			return nil
 		}
@@ -155,6 +167,8 @@ func (r *resolver) fromFile(flag string) any {
 			"slot":         r.file.Relays[0].Slot,
 			"publication":  r.file.Relays[0].Publication,
 			"retention":    r.file.Relays[0].Retention,
+
+			"database-password-file": r.file.Relays[0].PasswordFile,
 		}[flag]
 	}
 	if tls := kafka.TLS; tls != nil {
@@ -177,6 +191,9 @@ func (r *resolver) fromFile(flag string) any {
 	return v
 }
 
+// cited is a value that does not fit, as YAML's errors have it. It may be a secret.
+var cited = regexp.MustCompile("(!!\\w+) `[^`]*`")
+
 // load reads the file, if one is named. A key that the program does not know
 // is an error: a mistyped option must not be an option unset.
 func (r *resolver) load() error {
@@ -191,7 +208,7 @@ func (r *resolver) load() error {
 	d.KnownFields(true)
 	r.file = &File{}
 	if err := d.Decode(r.file); err != nil && !errors.Is(err, io.EOF) {
-		return usage("--config %s: %w", r.path, err)
+		return usage("--config %s: %s", r.path, cited.ReplaceAllString(err.Error(), "$1"))
 	}
 	if r.file.Version != 1 {
 		return usage("--config %s: version is %d; this program reads version: 1", r.path, r.file.Version)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -123,12 +124,17 @@ func Values(args []string, getenv func(string) string) (map[string]string, error
 	return flags, nil
 }
 
+// userinfo is the part of a URL that may hold a password. A person may give one where
+// none is looked for, and is then told of it.
+var userinfo = regexp.MustCompile(`(\w+://)\S*@`)
+
 // fail prints what explain says of err and returns its exit code.
 func (m Main) fail(err error) int {
 	if err == nil {
 		return ExitOK
 	}
 	code, text := explain(err)
+	text = userinfo.ReplaceAllString(text, "$1…@")
 	if text != "" {
 		fmt.Fprintf(m.Stderr, "gapless: %s\n", text)
 	}

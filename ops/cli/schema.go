@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"net/url"
 	"text/tabwriter"
 
 	"github.com/gapless/gapless/ops/schema"
@@ -30,13 +29,6 @@ func (c contractFlags) config(e *env, against string) (schema.Config, error) {
 		} else {
 			config.Dir = against
 		}
-	}
-	// What is printed, logged and stored is the URL without its password.
-	if u, err := url.Parse(config.RegistryURL); err == nil && u.User != nil {
-		config.Username = u.User.Username()
-		config.Password, _ = u.User.Password()
-		u.User = nil
-		config.RegistryURL = u.String()
 	}
 	if err := c.secure(&config); err != nil {
 		return config, err

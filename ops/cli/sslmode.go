@@ -1,14 +1,13 @@
 package cli
 
 import (
-	"net/url"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/gapless/gapless/internal/pgconnect"
 	"github.com/gapless/gapless/ops/secure"
 )
 
@@ -16,17 +15,11 @@ import (
 // another machine: libpq's default would take any certificate, or none at all, and
 // whoever is in between would read the password. An explicit mode is never changed.
 func verified(text string) string {
-	c, err := pgxpool.ParseConfig(text)
+	c, err := pgconnect.Parse(text)
 	if err != nil || namesMode(text) || !remote(c.ConnConfig.Config) {
 		return text
 	}
-	if u, err := url.Parse(text); err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") {
-		q := u.Query()
-		q.Set("sslmode", "verify-full")
-		u.RawQuery = q.Encode()
-		return u.String()
-	}
-	return text + " sslmode=verify-full"
+	return pgconnect.With(text, "sslmode", "verify-full")
 }
 
 func namesMode(text string) bool {

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/gapless/gapless/internal/pgconnect"
 	"github.com/gapless/gapless/ops/schema"
 	"github.com/gapless/gapless/ops/topics"
 	"github.com/gapless/gapless/relay/format"
@@ -83,7 +83,7 @@ func (c Config) withDefaults() (Config, error) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if c.DatabaseURL == "" {
 		fault("DatabaseURL: must be set")
-	} else if _, err := pgxpool.ParseConfig(c.DatabaseURL); err != nil {
+	} else if _, err := pgconnect.Parse(c.DatabaseURL); err != nil {
 		fault("DatabaseURL: %w", err)
 	}
 	if c.TransactionAge < 0 {

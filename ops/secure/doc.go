@@ -1,5 +1,5 @@
-// Package secure makes TLS and authentication of what a person configures: files,
-// names and mechanisms.
+// Package secure makes TLS and authentication with Kafka of what a person configures:
+// files, names and mechanisms. Package pgconnect does it for Postgres.
 //
 // # Promise
 //

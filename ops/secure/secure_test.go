@@ -1,10 +1,15 @@
+//go:build unix
+
 package secure_test
 
 import (
 	"context"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,10 +17,10 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"github.com/gapless/gapless/internal/kafkaserver"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/ops/secure"
 )
@@ -23,16 +28,6 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const password = "pl4nted-s3cret"
-
-func broker(t *testing.T, options ...kfake.Opt) []string {
-	t.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, options...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return c.ListenAddrs()
-}
 
 // ping connects as k says. No error of it may hold the secret.
 func ping(t *testing.T, brokers []string, k secure.Kafka) error {
@@ -73,12 +68,18 @@ func file(t *testing.T, text string) string {
 	return path
 }
 
-func TestEachMechanism(t *testing.T) {
-	t.Parallel()
-	authority := testkit.NewAuthority(t)
+// A broker that is asked for everything: on a real Kafka where there is one.
+func TestSecuredBroker(t *testing.T) {
+	s := kafkaserver.ForTestSecured(t, password, kafkaserver.OverTLS, kafkaserver.Mutual, kafkaserver.SASL, kafkaserver.Elsewhere)
+	t.Run("mechanisms", func(t *testing.T) { eachMechanism(t, s) })
+	t.Run("certificates", func(t *testing.T) { certificatesAreVerified(t, s) })
+	t.Run("rotation", func(t *testing.T) { filesAreReadAgain(t, s) })
+}
+
+func eachMechanism(t *testing.T, s *kafkaserver.Secured) {
+	brokers := s.Brokers(kafkaserver.SASL)
 	for _, mechanism := range []string{secure.Plain, secure.SCRAM256, secure.SCRAM512} {
-		brokers := broker(t, kfake.TLS(authority.Server(false)), kfake.EnableSASL(), kfake.Superuser(mechanism, "relay", password))
-		k := secure.Kafka{TLS: &secure.TLS{CA: authority.CA}, Mechanism: mechanism, User: "relay", Password: password}
+		k := secure.Kafka{TLS: &secure.TLS{CA: s.Authority.CA}, Mechanism: mechanism, User: kafkaserver.User, Password: password}
 		if err := ping(t, brokers, k); err != nil {
 			t.Errorf("%s: %v", mechanism, err)
 		}
@@ -91,15 +92,34 @@ func TestEachMechanism(t *testing.T) {
 			t.Errorf("%s with a wrong password: %v", mechanism, err)
 		}
 	}
+	bearer := secure.Kafka{TLS: &secure.TLS{CA: s.Authority.CA}, Mechanism: secure.OAuthBearer, TokenFile: file(t, token(time.Now().Add(time.Hour))+"\n")}
+	err := ping(t, brokers, bearer)
+	if !kafkaserver.IsReal() {
+		if !errors.Is(err, kerr.UnsupportedSaslMechanism) { // of kfake
+			t.Errorf("OAUTHBEARER: %v", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Errorf("OAUTHBEARER: %v", err)
+	}
+	bearer.TokenFile = file(t, token(time.Now().Add(-time.Hour)))
+	if err := ping(t, brokers, bearer); !refused(err) {
+		t.Errorf("OAUTHBEARER with a token that has expired: %v", err)
+	}
 }
 
-func TestCertificatesAreVerified(t *testing.T) {
-	t.Parallel()
-	authority, stranger := testkit.NewAuthority(t), testkit.NewAuthority(t)
-	plain := broker(t, kfake.TLS(authority.Server(false)))
-	other := broker(t, kfake.TLS(authority.Server(false, "kafka.example")))
-	mutual := broker(t, kfake.TLS(authority.Server(true)))
-	cert, key := authority.Issue(time.Hour)
+// token is a JWT without a signature, as Kafka takes it where it is told of no key.
+func token(expires time.Time) string {
+	claims := fmt.Sprintf(`{"sub":%q,"iat":%d,"exp":%d}`, kafkaserver.User, time.Now().Add(-2*time.Hour).Unix(), expires.Unix())
+	return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + "."
+}
+
+func certificatesAreVerified(t *testing.T, s *kafkaserver.Secured) {
+	stranger := testkit.NewAuthority(t)
+	shown, other, mutual := s.Brokers(kafkaserver.OverTLS), s.Brokers(kafkaserver.Elsewhere), s.Brokers(kafkaserver.Mutual)
+	cert, key := s.Authority.Issue(time.Hour)
+	old, oldKey := s.Authority.Issue(-time.Minute)
 	strange, strangeKey := stranger.Issue(time.Hour)
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
@@ -109,15 +129,16 @@ func TestCertificatesAreVerified(t *testing.T) {
 		tls     secure.TLS
 		ok      func(error) bool
 	}{
-		{"trusted", plain, secure.TLS{CA: authority.CA}, nil},
-		{"the system's roots", plain, secure.TLS{}, func(err error) bool { return errors.As(err, &unknown) }},
-		{"another authority", plain, secure.TLS{CA: stranger.CA}, func(err error) bool { return errors.As(err, &unknown) }},
-		{"not verified, by name", plain, secure.TLS{Insecure: true}, nil},
-		{"another name", other, secure.TLS{CA: authority.CA}, func(err error) bool { return errors.As(err, &name) }},
-		{"the other name", other, secure.TLS{CA: authority.CA, ServerName: "kafka.example"}, nil},
-		{"a client with a certificate", mutual, secure.TLS{CA: authority.CA, Cert: cert, Key: key}, nil},
-		{"a client without", mutual, secure.TLS{CA: authority.CA}, func(err error) bool { return err != nil }},
-		{"a client with a stranger's", mutual, secure.TLS{CA: authority.CA, Cert: strange, Key: strangeKey}, func(err error) bool { return err != nil }},
+		{"trusted", shown, secure.TLS{CA: s.Authority.CA}, nil},
+		{"the system's roots", shown, secure.TLS{}, func(err error) bool { return errors.As(err, &unknown) }},
+		{"another authority", shown, secure.TLS{CA: stranger.CA}, func(err error) bool { return errors.As(err, &unknown) }},
+		{"not verified, by name", shown, secure.TLS{Insecure: true}, nil},
+		{"another name", other, secure.TLS{CA: s.Authority.CA}, func(err error) bool { return errors.As(err, &name) }},
+		{"the other name", other, secure.TLS{CA: s.Authority.CA, ServerName: "kafka.example"}, nil},
+		{"a client with a certificate", mutual, secure.TLS{CA: s.Authority.CA, Cert: cert, Key: key}, nil},
+		{"a client without", mutual, secure.TLS{CA: s.Authority.CA}, alerted},
+		{"a client with a stranger's", mutual, secure.TLS{CA: s.Authority.CA, Cert: strange, Key: strangeKey}, alerted},
+		{"a client with one that has expired", mutual, secure.TLS{CA: s.Authority.CA, Cert: old, Key: oldKey}, alerted},
 	} {
 		err := ping(t, c.brokers, secure.Kafka{TLS: &c.tls})
 		if c.ok == nil && err != nil || c.ok != nil && !c.ok(err) {
@@ -126,11 +147,15 @@ func TestCertificatesAreVerified(t *testing.T) {
 	}
 }
 
+// alerted: the server has said by an alert of TLS what it thinks of the client.
+func alerted(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error"
+}
+
 // A client that runs takes what was rotated with its next connection.
-func TestFilesAreReadAgain(t *testing.T) {
-	t.Parallel()
-	authority, next := testkit.NewAuthority(t), testkit.NewAuthority(t)
-	brokers := broker(t, kfake.TLS(next.Server(false)), kfake.EnableSASL(), kfake.Superuser(secure.SCRAM512, "relay", password))
+func filesAreReadAgain(t *testing.T, s *kafkaserver.Secured) {
+	stranger := testkit.NewAuthority(t)
 	secret, ca := file(t, "yesterday's"), file(t, "")
 	replace := func(path, from string) {
 		t.Helper()
@@ -142,12 +167,12 @@ func TestFilesAreReadAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	replace(ca, authority.CA)
-	options, err := secure.Kafka{TLS: &secure.TLS{CA: ca}, Mechanism: secure.SCRAM512, User: "relay", PasswordFile: secret}.Options()
+	replace(ca, stranger.CA)
+	options, err := secure.Kafka{TLS: &secure.TLS{CA: ca}, Mechanism: secure.SCRAM512, User: kafkaserver.User, PasswordFile: secret}.Options()
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := kgo.NewClient(append(options, kgo.SeedBrokers(brokers...), kgo.RequestRetries(0))...)
+	client, err := kgo.NewClient(append(options, kgo.SeedBrokers(s.Brokers(kafkaserver.SASL)...), kgo.RequestRetries(0))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +181,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 	if err := client.Ping(t.Context()); !errors.As(err, &unknown) {
 		t.Fatalf("before the authority was rotated: %v", err)
 	}
-	replace(ca, next.CA)
+	replace(ca, s.Authority.CA)
 	if err := client.Ping(t.Context()); !refused(err) {
 		t.Fatalf("before the password was rotated: %v", err)
 	}
