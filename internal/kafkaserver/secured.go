@@ -217,13 +217,12 @@ func (s *Secured) Client(t testing.TB, listener string, opts ...kgo.Opt) *kgo.Cl
 // SetPassword changes the password of [User] in SCRAM.
 func (s *Secured) SetPassword(t testing.TB, listener, password string) {
 	t.Helper()
-	var set []kadm.UpsertSCRAM
-	for _, m := range []kadm.ScramMechanism{kadm.ScramSha256, kadm.ScramSha512} {
-		set = append(set, kadm.UpsertSCRAM{User: User, Mechanism: m, Iterations: 4096, Password: password})
-	}
-	answers, err := kadm.NewClient(s.Client(t, listener)).AlterUserSCRAMs(t.Context(), nil, set)
-	if err := errors.Join(err, answers.Error()); err != nil {
-		t.Fatalf("set a SCRAM password: %v", err)
+	admin := kadm.NewClient(s.Client(t, listener))
+	for _, m := range []kadm.ScramMechanism{kadm.ScramSha256, kadm.ScramSha512} { // a request takes one of a user
+		answers, err := admin.AlterUserSCRAMs(t.Context(), nil, []kadm.UpsertSCRAM{{User: User, Mechanism: m, Iterations: 4096, Password: password}})
+		if err := errors.Join(err, answers.Error()); err != nil {
+			t.Fatalf("set a SCRAM password: %v", err)
+		}
 	}
 }
 

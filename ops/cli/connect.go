@@ -300,7 +300,7 @@ func refusalRemedy(err error) string {
 		return "this listener speaks no TLS: name another in --brokers, or leave --kafka-tls out"
 	case errors.As(err, &peer) && peer.Op == "remote error": // an alert of TLS, see crypto/tls
 		return "this listener takes only clients with a certificate that it trusts: give one with --kafka-cert and --kafka-key"
-	case errors.Is(err, kerr.SaslAuthenticationFailed):
+	case errors.Is(err, kerr.SaslAuthenticationFailed), errors.Is(err, secure.ErrToken):
 		return "correct --kafka-user and the password or token"
 	case errors.Is(err, kerr.UnsupportedSaslMechanism):
 		return "choose with --kafka-sasl a mechanism that this listener takes"

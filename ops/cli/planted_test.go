@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -241,16 +240,16 @@ func serveUnauthorized(t *testing.T) (base string) {
 	return "http://" + l.Addr().String()
 }
 
-// program is a service in a process of its own.
-type program struct {
+// process is a service in a process of its own.
+type process struct {
 	cmd *exec.Cmd
 	out testkit.Buffer
 	ops string
 }
 
-func startProgram(t *testing.T, env map[string]string, args ...string) *program {
+func startProgram(t *testing.T, env map[string]string, args ...string) *process {
 	t.Helper()
-	p := &program{ops: freeAddr(t)}
+	p := &process{ops: freeAddr(t)}
 	list := []string{"GAPLESS_LOG_LEVEL=debug", "GAPLESS_OPS_LISTEN=" + p.ops}
 	for name, value := range env {
 		list = append(list, name+"="+value)
@@ -264,7 +263,7 @@ func startProgram(t *testing.T, env map[string]string, args ...string) *program 
 	return p
 }
 
-func (p *program) end(t *testing.T) {
+func (p *process) end(t *testing.T) {
 	t.Helper()
 	if p.cmd.ProcessState != nil {
 		return
@@ -278,7 +277,7 @@ func (p *program) end(t *testing.T) {
 }
 
 // shows is what others on the machine and on the operators' port see.
-func (p *program) shows(t *testing.T) string {
+func (p *process) shows(t *testing.T) string {
 	t.Helper()
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.cmd.Process.Pid))
 	if err != nil && !os.IsNotExist(err) {
@@ -321,7 +320,7 @@ func TestServicesTellNoSecretAndNoPayload(t *testing.T) {
 
 	env["GAPLESS_DATABASE_URL"], env["PGPASSWORD"], env["GAPLESS_SLOT"] = r.url, planted, db.Slot(t, "planted")
 	address := freeAddr(t)
-	services := map[string]*program{
+	services := map[string]*process{
 		"relay":   startProgram(t, env, "relay"),
 		"consume": startProgram(t, env, "consume"),
 		"api":     startProgram(t, env, "api", "--auth=keys", "--listen="+address),

@@ -83,10 +83,10 @@ func (k Kafka) mechanism() (sasl.Mechanism, error) {
 		if _, err := Secret(k.TokenFile); err != nil {
 			return nil, err
 		}
-		return oauth.Oauth(func(context.Context) (oauth.Auth, error) {
+		return bearer{oauth.Oauth(func(context.Context) (oauth.Auth, error) {
 			token, err := Secret(k.TokenFile)
 			return oauth.Auth{Token: token}, err
-		}), nil
+		})}, nil
 	case AWSMSKIAM:
 		return awsMechanism(), nil
 	}

@@ -104,7 +104,7 @@ func eachMechanism(t *testing.T, s *kafkaserver.Secured) {
 		t.Errorf("OAUTHBEARER: %v", err)
 	}
 	bearer.TokenFile = file(t, token(time.Now().Add(-time.Hour)))
-	if err := ping(t, brokers, bearer); !refused(err) {
+	if err := ping(t, brokers, bearer); !errors.Is(err, secure.ErrToken) {
 		t.Errorf("OAUTHBEARER with a token that has expired: %v", err)
 	}
 }
