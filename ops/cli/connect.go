@@ -298,6 +298,8 @@ func refusalRemedy(err error) string {
 		return "correct --brokers, or name what the certificate says with --kafka-server-name"
 	case errors.As(err, &header):
 		return "this listener speaks no TLS: name another in --brokers, or leave --kafka-tls out"
+	case strings.Contains(err.Error(), "tls alert record"): // the client's word for an answer in TLS
+		return "this listener wants TLS: --kafka-tls"
 	case errors.As(err, &peer) && peer.Op == "remote error": // an alert of TLS, see crypto/tls
 		return "this listener takes only clients with a certificate that it trusts: give one with --kafka-cert and --kafka-key"
 	case errors.Is(err, kerr.SaslAuthenticationFailed), errors.Is(err, secure.ErrToken):
