@@ -6,9 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -156,7 +158,7 @@ func TestTLSWithPostgres(t *testing.T) {
 	authority, stranger := testkit.NewAuthority(t), testkit.NewAuthority(t)
 	serverCert, serverKey := authority.Issue(time.Hour)
 	server := pgtest.TLSServer(t, pgserver.TLS{Cert: serverCert, Key: serverKey, ClientCA: authority.CA})
-	clear := pgtest.Server(t, nil)
+	inClear := pgtest.Server(t, nil)
 	if _, err := pgtest.OpenPool(t, server.SuperuserURL()).Exec(t.Context(), "create role app login password 'secret'"); err != nil {
 		t.Fatal(err)
 	}
@@ -175,9 +177,9 @@ func TestTLSWithPostgres(t *testing.T) {
 		{"localhost", server.Port(), "sslmode=verify-full&sslrootcert=" + authority.CA + pair, "wanted to match localhost"},
 		{"localhost", server.Port(), "sslmode=verify-ca&sslrootcert=" + authority.CA + pair, ""},
 		{"127.0.0.1", server.Port(), "sslmode=disable", "no pg_hba.conf entry"},
-		{"127.0.0.1", clear.Port(), "sslmode=verify-full&sslrootcert=" + authority.CA, "refused TLS"},
+		{"127.0.0.1", inClear.Port(), "sslmode=verify-full&sslrootcert=" + authority.CA, "refused TLS"},
 	} {
-		conn, err := pgx.Connect(t.Context(), fmt.Sprintf("postgres://app:secret@%s:%d/postgres?%s", c.host, c.port, c.query))
+		conn, err := pgx.Connect(t.Context(), "postgres://app:secret@"+net.JoinHostPort(c.host, strconv.Itoa(c.port))+"/postgres?"+c.query)
 		if err == nil {
 			_ = conn.Close(t.Context())
 		}

@@ -3,7 +3,6 @@
 package cli_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,197 +10,16 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/gapless/gapless/internal/kafkaserver"
+	"github.com/gapless/gapless/internal/pgserver"
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/ops/cli"
 )
-
-// rotated is a database whose login's password is changed under what uses it.
-type rotated struct {
-	admin *pgxpool.Pool
-	login string
-	url   string // without a password
-}
-
-func newRotated(t *testing.T, db *pgtest.DB, group pgtest.Role) *rotated {
-	t.Helper()
-	db.LoginURL(t, group) // the group role is there
-	r := &rotated{admin: db.Pool(t), login: "rotated_" + db.Name}
-	r.exec(t, "create role "+pgx.Identifier{r.login}.Sanitize()+" login replication in role "+string(group))
-	t.Cleanup(func() {
-		_, err := r.admin.Exec(context.WithoutCancel(t.Context()), "drop role "+pgx.Identifier{r.login}.Sanitize())
-		if err != nil {
-			t.Error(err)
-		}
-	})
-	r.url = changed(t, db.URL, func(u *url.URL) { u.User = url.User(r.login) })
-	return r
-}
-
-func (r *rotated) exec(t *testing.T, statement string) {
-	t.Helper()
-	if _, err := r.admin.Exec(t.Context(), statement); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (r *rotated) setPassword(t *testing.T, password string) {
-	t.Helper()
-	r.exec(t, "alter role "+pgx.Identifier{r.login}.Sanitize()+" password '"+password+"'")
-}
-
-// hangUp ends the connections of the login and returns how many.
-func (r *rotated) hangUp(t *testing.T) (n int) {
-	t.Helper()
-	err := r.admin.QueryRow(t.Context(), "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = $1", r.login).Scan(&n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// load is rows that are written one after another until the load ends.
-type load struct {
-	written atomic.Int64
-	end     func()
-}
-
-func writeRows(t *testing.T, pool *pgxpool.Pool, kind string) *load {
-	t.Helper()
-	s := &load{}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() {
-		pace := time.NewTicker(2 * time.Millisecond)
-		defer pace.Stop()
-		for ctx.Err() == nil {
-			n := s.written.Load() + 1
-			_, err := pool.Exec(context.WithoutCancel(ctx), `insert into gapless.outbox (aggregatetype, aggregateid, aggregate_version, type, payload)
-				values ($1, 'one', $2, 'Counted', $3)`, kind, n, strconv.AppendInt(nil, n, 10))
-			if err != nil {
-				done <- err
-				return
-			}
-			s.written.Store(n)
-			<-pace.C
-		}
-		done <- nil
-	}()
-	testkit.Eventually(t, 30*time.Second, func() error {
-		if s.written.Load() < 50 {
-			select {
-			case err := <-done:
-				t.Fatalf("the load: %v", err)
-			default:
-			}
-			return errors.New("hardly a row is written")
-		}
-		return nil
-	})
-	s.end = func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("the load: %v", err)
-		}
-	}
-	return s
-}
-
-// confirmed waits until the relay has stored that all rows so far were sent, and
-// returns the last one's number.
-func (s *load) confirmed(t *testing.T, pool *pgxpool.Pool) int64 {
-	t.Helper()
-	n := s.written.Load()
-	var at string
-	if err := pool.QueryRow(t.Context(), "select pg_current_wal_insert_lsn()::text").Scan(&at); err != nil {
-		t.Fatal(err)
-	}
-	testkit.Eventually(t, 60*time.Second, func() error {
-		var there bool
-		err := pool.QueryRow(t.Context(), "select coalesce(bool_or(resume_lsn >= $1::text::pg_lsn), false) from gapless.relay_progress", at).Scan(&there)
-		if err == nil && !there {
-			err = fmt.Errorf("row %d is not confirmed", n)
-		}
-		return err
-	})
-	return n
-}
-
-// sayAnew waits until the services, as many as must, have words in their logs that were
-// not there when it was called.
-func sayAnew(t *testing.T, must int, words string, services ...*service) (wait func()) {
-	t.Helper()
-	var from []int
-	for _, s := range services {
-		from = append(from, len(s.log.String()))
-	}
-	return func() {
-		t.Helper()
-		testkit.Eventually(t, 30*time.Second, func() error {
-			found := 0
-			for i, s := range services {
-				if strings.Contains(s.log.String()[from[i]:], words) {
-					found++
-				}
-			}
-			if found < must {
-				said := ""
-				for i, s := range services {
-					said += s.log.String()[from[i]:]
-				}
-				return fmt.Errorf("%d of %d have said %q: %s", found, must, words, said)
-			}
-			return nil
-		})
-	}
-}
-
-// judge reads the topic of one partition: every row is there, the first of each in
-// order, and what was confirmed before a cut did not come again after it.
-func (s *load) judge(t *testing.T, client *kgo.Client, topic string, cuts []int64) {
-	t.Helper()
-	client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}})
-	var next, repeats, runs int64 = 1, 0, 0
-	for last := int64(0); next <= s.written.Load(); {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		fetched := client.PollFetches(ctx)
-		cancel()
-		if err := errors.Join(fetched.Err(), ctx.Err()); err != nil && fetched.NumRecords() == 0 {
-			t.Fatalf("row %d of %d has not come: %v", next, s.written.Load(), err)
-		}
-		fetched.EachRecord(func(r *kgo.Record) {
-			n, err := strconv.ParseInt(string(r.Value), 10, 64)
-			switch {
-			case err != nil:
-				t.Fatal(err)
-			case n > next:
-				t.Fatalf("row %d came in the place of %d", n, next)
-			case n == next:
-				next++
-			default:
-				repeats++
-				if n != last+1 { // it began again
-					if runs++; runs > int64(len(cuts)) || n <= cuts[runs-1] {
-						t.Fatalf("row %d came again after %d, cut %d of %d", n, last, runs, len(cuts))
-					}
-				}
-			}
-			last = n
-		})
-	}
-	t.Logf("%d rows, %d repeats in %d cuts", s.written.Load(), repeats, len(cuts))
-}
 
 // The passwords of both servers are rotated under a relay and its standby, first at the
 // server and then in the file, and every connection ends meanwhile.
@@ -270,33 +88,29 @@ func passwordsRotate(t *testing.T, give func(*testing.T, *rotated, map[string]st
 	testkit.Eventually(t, 30*time.Second, func() error { return stateIs(t, standbyOps, "standby") })
 
 	rows := writeRows(t, db.Pool(t), kind)
-	var cuts []int64
-	for n := 1; n <= 2; n++ {
-		password := fmt.Sprintf("postgres-%d", n)
-		cuts = append(cuts, rows.confirmed(t, r.admin))
-		refused := sayAnew(t, 2, "password authentication failed", first, standby)
-		r.setPassword(t, password)
-		if r.hangUp(t) == 0 {
-			t.Fatal("the relay had no connection")
-		}
-		refused()
-		write(password)
-
-		password = fmt.Sprintf("kafka-%d", n)
-		cuts = append(cuts, rows.confirmed(t, r.admin))
-		words := "SASL_AUTHENTICATION_FAILED"
-		if !kafkaserver.IsReal() {
-			words = "sink does not acknowledge" // kfake hangs up on a wrong password
-		}
-		refused = sayAnew(t, 1, words, first, standby)
-		secured.SetPassword(t, kafkaserver.SASL, password)
-		if secured.HangUp(kafkaserver.SASL) == 0 {
-			t.Fatal("the relay had no connection to Kafka")
-		}
-		refused()
-		overwrite(t, kafkaPassword, password+"\n")
-		rows.confirmed(t, r.admin)
+	cuts := []int64{rows.confirmed(t, r.admin)}
+	refused := sayAnew(t, 2, "password authentication failed", first, standby)
+	r.setPassword(t, "postgres-1")
+	if r.hangUp(t) == 0 {
+		t.Fatal("the relay had no connection")
 	}
+	refused()
+	write("postgres-1")
+
+	cuts = append(cuts, rows.confirmed(t, r.admin))
+	words := "SASL_AUTHENTICATION_FAILED"
+	if !kafkaserver.IsReal() {
+		words = "sink does not acknowledge" // kfake hangs up on a wrong password
+	}
+	refused = sayAnew(t, 1, words, first, standby)
+	secured.SetPassword(t, kafkaserver.SASL, "kafka-1")
+	if secured.HangUp(kafkaserver.SASL) == 0 {
+		t.Fatal("the relay had no connection to Kafka")
+	}
+	refused()
+	overwrite(t, kafkaPassword, "kafka-1\n")
+	rows.confirmed(t, r.admin)
+
 	// Who stands by has the passwords of today, too.
 	cuts = append(cuts, rows.confirmed(t, r.admin))
 	active, other := first, standbyOps
@@ -332,6 +146,61 @@ func stateIs(t *testing.T, ops, want string) error {
 	return nil
 }
 
+// The certificate that a relay shows to Postgres is replaced in its files, by one that is
+// not trusted and then by one that is.
+func TestDatabaseCertificateRotates(t *testing.T) {
+	t.Parallel()
+	authority, stranger := testkit.NewAuthority(t), testkit.NewAuthority(t)
+	serverCert, serverKey := authority.Issue(time.Hour)
+	server := pgtest.TLSServer(t, pgserver.TLS{Cert: serverCert, Key: serverKey, ClientCA: authority.CA})
+	run(t, nil, "migrate", "up", "--component", "outbox", "--database-url", server.SuperuserURL()).succeeds(t)
+	r := &rotated{admin: pgtest.OpenPool(t, server.SuperuserURL()), login: "app"}
+	r.exec(t, "create role app login replication password 'app' in role gapless_relay")
+	brokers := kafkaserver.ForTest(t)
+	kind := kafkaserver.Name(t, "counted")
+	topic := "outbox.event." + kind
+	kafkaserver.CreateTopic(t, brokers, topic, 1)
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+	query := url.Values{"sslmode": {"verify-full"}, "sslrootcert": {authority.CA}, "sslcert": {cert}, "sslkey": {key}}
+	env := map[string]string{
+		"GAPLESS_BROKERS":      strings.Join(brokers, ","),
+		"GAPLESS_DATABASE_URL": changed(t, server.UserURL("app", "app", "postgres"), func(u *url.URL) { u.RawQuery = query.Encode() }),
+	}
+	issue(t, authority, cert, key)
+	s, ops := startRelay(t, env)
+	testkit.Eventually(t, 30*time.Second, func() error { return stateIs(t, ops, "streaming") })
+	rows := writeRows(t, r.admin, kind)
+	cuts := []int64{rows.confirmed(t, r.admin)}
+	refused := sayAnew(t, 1, "unknown certificate authority", s)
+	issue(t, stranger, cert, key)
+	if r.hangUp(t) == 0 {
+		t.Fatal("the relay had no connection")
+	}
+	refused()
+	issue(t, authority, cert, key)
+	rows.confirmed(t, r.admin)
+	rows.end()
+	rows.confirmed(t, r.admin)
+	rows.judge(t, kafkaserver.Client(t, brokers), topic, cuts)
+	if ended := s.end(t); ended.code != cli.ExitOK {
+		t.Errorf("exit code %d: %s", ended.code, ended.stderr)
+	}
+}
+
+// issue puts a certificate of an authority into files.
+func issue(t *testing.T, from *testkit.Authority, cert, key string) {
+	t.Helper()
+	c, k := from.Issue(time.Hour)
+	for path, to := range map[string]string{c: cert, k: key} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		overwrite(t, to, string(text))
+	}
+}
+
 // The certificate that a relay shows to Kafka is replaced in its files.
 func TestClientCertificateRotates(t *testing.T) {
 	t.Parallel()
@@ -345,17 +214,7 @@ func TestClientCertificateRotates(t *testing.T) {
 	topic := "outbox.event." + kind
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
-	issue := func() {
-		c, k := secured.Authority.Issue(time.Hour)
-		for from, to := range map[string]string{c: cert, k: key} {
-			text, err := os.ReadFile(from)
-			if err != nil {
-				t.Fatal(err)
-			}
-			overwrite(t, to, string(text))
-		}
-	}
-	issue()
+	issue(t, secured.Authority, cert, key)
 	env := map[string]string{
 		"GAPLESS_DATABASE_URL": db.URL, "GAPLESS_BROKERS": strings.Join(secured.Brokers(kafkaserver.Mutual), ","),
 		"GAPLESS_KAFKA_CA": secured.Authority.CA, "GAPLESS_KAFKA_CERT": cert, "GAPLESS_KAFKA_KEY": key, "GAPLESS_SLOT": db.Slot(t, "rotated"),
@@ -369,7 +228,7 @@ func TestClientCertificateRotates(t *testing.T) {
 	for range 2 {
 		cuts = append(cuts, rows.confirmed(t, pool))
 		before := secured.Shown()
-		issue()
+		issue(t, secured.Authority, cert, key)
 		if secured.HangUp(kafkaserver.Mutual) == 0 {
 			t.Fatal("the relay had no connection to Kafka")
 		}

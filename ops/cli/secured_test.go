@@ -82,6 +82,7 @@ func TestKafkaTrust(t *testing.T) {
 		}
 		for what, command := range commands {
 			t.Run(name+"/"+what, func(t *testing.T) {
+				t.Parallel()
 				r := start(t, nil, append(command, args...)...).ended(t)
 				if c.code == cli.ExitOK {
 					r.succeeds(t)
@@ -147,6 +148,7 @@ func TestRegistryTrust(t *testing.T) {
 		"no URL":               {[]string{"--registry-url=https://gapless:" + password + "@h:port"}, cli.ExitUsage, []string{"--registry-url"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := run(t, nil, append([]string{"schema", "check"}, c.args...)...)
 			if r.code != c.code {
 				t.Errorf("exit code %d, want %d", r.code, c.code)
