@@ -3,7 +3,6 @@
 package cli_test
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -76,19 +75,21 @@ func TestPlantedSecretsAreFound(t *testing.T) {
 // so; it returns all that it printed.
 func try(t *testing.T, env map[string]string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
-	defer cancel()
 	env = maps.Clone(env)
 	env["GAPLESS_LOG_LEVEL"] = "debug"
-	seen := make(chan result, 1)
-	go func() { seen <- runContext(t, ctx, env, nil, args...) }()
-	select {
-	case r := <-seen:
-		return r.stdout + r.stderr
-	case <-time.After(time.Second):
-	}
-	cancel()
-	r := <-seen
+	s := start(t, env, args...)
+	testkit.Eventually(t, 30*time.Second, func() error {
+		select {
+		case <-s.done:
+			return nil
+		default:
+		}
+		if text := s.log.String(); strings.Contains(text, `"level":"WARN"`) || strings.Contains(text, `"level":"ERROR"`) {
+			return nil
+		}
+		return fmt.Errorf("%v neither ends nor says for what it waits: %s", args, s.log)
+	})
+	r := s.end(t)
 	return r.stdout + r.stderr
 }
 
