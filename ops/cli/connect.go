@@ -47,17 +47,18 @@ func (d database) url() (string, error) {
 	if text == "" {
 		return "", usage("--database-url is not set (nor GAPLESS_DATABASE_URL or DATABASE_URL)")
 	}
-	if d.DatabasePasswordFile != "" {
-		password, err := secure.Secret(d.DatabasePasswordFile)
-		if err != nil {
-			return "", usage("--database-password-file: %w", err)
-		}
-		text = pgconnect.With(text, "password", password)
-	}
 	if _, err := pgconnect.Parse(text); err != nil {
 		return "", usage("--database-url: %w", err)
 	}
-	return verified(text), nil
+	text = verified(text)
+	if d.DatabasePasswordFile == "" {
+		return text, nil
+	}
+	password, err := secure.Secret(d.DatabasePasswordFile)
+	if err != nil {
+		return "", usage("--database-password-file: %w", err)
+	}
+	return pgconnect.With(text, "password", password), nil
 }
 
 // poolConfig is of a pool whose connections are made with what the files have then.

@@ -119,7 +119,13 @@ func Values(args []string, getenv func(string) string) (map[string]string, error
 	}
 	flags := map[string]string{}
 	for _, f := range k.Flags() {
-		flags[f.Name] = fmt.Sprint(k.FlagValue(f))
+		value := k.FlagValue(f)
+		if s, ok := value.(secret); ok {
+			if value, err = s.now(); err != nil {
+				return nil, err
+			}
+		}
+		flags[f.Name] = fmt.Sprint(value)
 	}
 	return flags, nil
 }

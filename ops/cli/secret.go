@@ -41,15 +41,6 @@ func (s secret) now() (string, error) {
 	return s.file.read()
 }
 
-// String is what a test sees that asks for the flag's value.
-func (s secret) String() string {
-	text, err := s.now()
-	if err != nil {
-		return err.Error()
-	}
-	return text
-}
-
 // read returns the file's text without the line feed at its end.
 func (f inFile) read() (string, error) {
 	text, err := os.ReadFile(string(f))

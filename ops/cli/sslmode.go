@@ -2,8 +2,8 @@ package cli
 
 import (
 	"os"
+	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -22,8 +22,11 @@ func verified(text string) string {
 	return pgconnect.With(text, "sslmode", "verify-full")
 }
 
+// mode finds the parameters that say one, and no password that looks like it.
+var mode = regexp.MustCompile(`(^|[?&\s])(sslmode|service)\s*=`)
+
 func namesMode(text string) bool {
-	return strings.Contains(text, "sslmode") || strings.Contains(text, "service=") || os.Getenv("PGSSLMODE") != "" || os.Getenv("PGSERVICE") != ""
+	return mode.MatchString(text) || os.Getenv("PGSSLMODE") != "" || os.Getenv("PGSERVICE") != ""
 }
 
 // remote tells whether a host of the URL is not this machine.
