@@ -63,7 +63,7 @@ func (r *Relay) Status() Status { return r.board.status() }
 // Run relays until ctx ends, and then returns nil after what was in flight is
 // acknowledged, stored and confirmed, or StopTimeout has passed. It returns a
 // *Refusal when going on would not be safe, and an error that is permanent
-// (password, database, rights) if that is met before it first streams or stands by. What
+// (password, certificate, database, rights) if that is met before it first streams or stands by. What
 // passes by itself it waits for. Run once.
 func (r *Relay) Run(ctx context.Context) (err error) {
 	defer func() {

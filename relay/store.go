@@ -369,6 +369,9 @@ func slotTaken(err error) bool {
 // permanent errors of a first connection: trying again would not help, and the
 // operator is there to read it.
 func permanent(err error) bool {
+	if pgconnect.Distrusts(err) {
+		return true
+	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		return false

@@ -7,6 +7,7 @@
 package pgconnect
 
 import (
+	"crypto/x509"
 	"errors"
 	"net"
 	"os"
@@ -63,6 +64,27 @@ func reason(err error) string {
 		detail = rest
 	}
 	return address + ": " + detail
+}
+
+// Distrusts tells whether client and server do not trust each other, or do not both
+// speak TLS: waiting does not help, until a person changes something.
+func Distrusts(err error) bool {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); !ok {
+		return false
+	}
+	return errors.As(err, new(x509.UnknownAuthorityError)) || errors.As(err, new(x509.HostnameError)) || Alerted(err) || RefusesTLS(err)
+}
+
+// Alerted tells whether the server has ended TLS for what the client is, which shows no
+// certificate that it takes.
+func Alerted(err error) bool {
+	peer, ok := errors.AsType[*net.OpError](err)
+	return ok && peer.Op == "remote error" // see crypto/tls
+}
+
+// RefusesTLS tells whether the server speaks no TLS.
+func RefusesTLS(err error) bool {
+	return strings.Contains(err.Error(), "server refused TLS connection")
 }
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -88,6 +88,9 @@ func remedy(err error) string {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pg.Code {
 		case "28P01", "28000":
+			if strings.Contains(pg.Message, "client certificate") {
+				return giveCertificate
+			}
 			return "check user and password in the database URL or its --database-password-file, and pg_hba.conf"
 		case "3D000":
 			return "create the database first, or correct its name in the database URL"
@@ -140,6 +143,8 @@ func remedy(err error) string {
 	return ""
 }
 
+const giveCertificate = "the server takes only clients with a certificate that it trusts: give one in the database URL, sslcert=FILE and sslkey=FILE"
+
 // tlsRemedy knows what TLS with Postgres fails of.
 func tlsRemedy(err error) string {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
@@ -148,7 +153,10 @@ func tlsRemedy(err error) string {
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
 		return "use the name that the server's certificate has, or give it a certificate with this one"
 	}
-	if strings.Contains(err.Error(), "server refused TLS connection") {
+	if pgconnect.Alerted(err) {
+		return giveCertificate
+	}
+	if pgconnect.RefusesTLS(err) {
 		return "the server speaks no TLS: turn ssl on there, or say sslmode=disable in the database URL if nobody can listen in between"
 	}
 	return ""

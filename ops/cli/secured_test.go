@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 
 	"github.com/gapless/gapless/internal/kafkaserver"
+	"github.com/gapless/gapless/internal/pgserver"
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/ops/cli"
@@ -93,6 +95,61 @@ func TestKafkaTrust(t *testing.T) {
 					if strings.Contains(r.stderr, secret) {
 						t.Errorf("the password is in: %s", r.stderr)
 					}
+				}
+			})
+		}
+	}
+}
+
+// The same for Postgres.
+func TestPostgresTrust(t *testing.T) {
+	t.Parallel()
+	authority, stranger := testkit.NewAuthority(t), testkit.NewAuthority(t)
+	serverCert, serverKey := authority.Issue(time.Hour)
+	server := pgtest.TLSServer(t, pgserver.TLS{Cert: serverCert, Key: serverKey, ClientCA: authority.CA})
+	inClear := pgtest.NewDB(t)
+	pgtest.Migrate(t, server.SuperuserURL())
+	if _, err := pgtest.OpenPool(t, server.SuperuserURL()).Exec(t.Context(), "create role app login password 'pl4nted' in role gapless_readonly"); err != nil {
+		t.Fatal(err)
+	}
+	pair := func(from *testkit.Authority) string {
+		cert, key := from.Issue(time.Hour)
+		return "&sslcert=" + cert + "&sslkey=" + key
+	}
+	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
+	address := server.UserURL("app", "pl4nted", "postgres")
+	with := func(text, query string) string {
+		return changed(t, text, func(u *url.URL) { u.RawQuery = query })
+	}
+	for name, c := range map[string]struct {
+		url   string
+		code  int
+		texts []string
+	}{
+		"trusted":                  {with(address, "sslmode=verify-full&sslrootcert="+authority.CA+pair(authority)), cli.ExitOK, nil},
+		"system's roots":           {with(address, "sslmode=verify-full"+pair(authority)), cli.ExitFailed, []string{"unknown authority", "sslrootcert=FILE"}},
+		"another authority":        {with(address, "sslmode=verify-full&sslrootcert="+stranger.CA+pair(authority)), cli.ExitFailed, []string{"unknown authority", "sslrootcert=FILE"}},
+		"another name":             {with(strings.Replace(address, "127.0.0.1", "localhost", 1), "sslmode=verify-full&sslrootcert="+authority.CA+pair(authority)), cli.ExitFailed, []string{"localhost", "use the name"}},
+		"no certificate":           {with(address, "sslmode=verify-full&sslrootcert="+authority.CA), cli.ExitFailed, []string{"client certificate", "sslcert=FILE"}},
+		"a stranger's certificate": {with(address, "sslmode=verify-full&sslrootcert="+authority.CA+pair(stranger)), cli.ExitFailed, []string{"unknown certificate authority", "sslcert=FILE"}},
+		"no TLS there":             {with(inClear.URL, "sslmode=verify-full"), cli.ExitFailed, []string{"speaks no TLS"}},
+		"no authority in the file": {with(address, "sslmode=verify-full&sslrootcert=/no/such/file"), cli.ExitUsage, []string{"--database-url", "/no/such/file"}},
+	} {
+		commands := [][]string{{"outbox", "list"}}
+		if c.code != cli.ExitOK {
+			commands = append(commands, []string{"relay", "--create-topics", "--brokers=" + brokers, "--ops-listen=127.0.0.1:0"})
+		}
+		for _, command := range commands {
+			t.Run(name+"/"+command[0], func(t *testing.T) {
+				t.Parallel()
+				r := start(t, nil, append(command, "--database-url="+c.url)...).ended(t)
+				if c.code == cli.ExitOK {
+					r.succeeds(t)
+					return
+				}
+				r.failsWith(t, c.code, c.texts...)
+				if strings.Contains(r.stderr, "pl4nted") {
+					t.Errorf("the password is in: %s", r.stderr)
 				}
 			})
 		}
