@@ -8,13 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,7 +48,6 @@ type Secured struct {
 	fakes     map[string]*kfake.Cluster
 	callers   map[string]*callers
 	cert, key string // of a client
-	shown     atomic.Pointer[big.Int]
 }
 
 // ForTestSecured starts a broker with the listeners that are named, a real one where
@@ -161,12 +158,7 @@ func (s *Secured) fake(t testing.TB, name, password string) {
 	opts := []kfake.Opt{kfake.ListenFn(c.listen)}
 	switch name {
 	case Mutual:
-		config := s.Authority.Server(true)
-		config.VerifyConnection = func(c tls.ConnectionState) error {
-			s.shown.Store(c.PeerCertificates[0].SerialNumber)
-			return nil
-		}
-		opts = append(opts, kfake.TLS(config))
+		opts = append(opts, kfake.TLS(s.Authority.Server(true)))
 	case Elsewhere:
 		opts = append(opts, kfake.TLS(s.Authority.Server(false, "kafka.example")))
 	case OverTLS, SASL:
@@ -225,9 +217,6 @@ func (s *Secured) SetPassword(t testing.TB, listener, password string) {
 		}
 	}
 }
-
-// Shown is the serial number of the certificate that a client has last shown to a kfake.
-func (s *Secured) Shown() *big.Int { return s.shown.Load() }
 
 // HangUp ends the connections that clients have with a listener, and returns how many.
 func (s *Secured) HangUp(listener string) int {
