@@ -38,10 +38,23 @@ type Config struct {
 	// tables are empty.
 	CreateSlot bool
 
+	// TakeOver tells how far the program that had the slot before has sent of it. It is
+	// asked when the slot is free and has no progress record; what it says then holds
+	// until its answer is stored. nil: as far as the slot itself says, so what that
+	// program had sent and not confirmed comes again.
+	TakeOver func(context.Context) (Sent, error)
+
 	// Tables maps "schema.table" to its format. Tables of the publication that
 	// are not in it: gapless.outbox is Native, gapless.dead_letter DeadLetter,
 	// all others eventrouter.Config. A nil format leaves a table out.
 	Tables map[string]format.Format
+
+	// Messages maps the prefix of transactional logical messages to the options of
+	// their records. The content of such a message is a JSON object with the columns
+	// of an outbox, see eventrouter.Messages. nil: those of Debezium's habit, with the
+	// prefix outbox and no options; without an entry none are sent. gapless.outbox is
+	// the outbox library's own prefix.
+	Messages map[string]eventrouter.Config
 
 	// OnFault is what becomes of rows that cannot be sent, by the fault's reason
 	// (format.Reasons); BlockKey where it names none.
@@ -91,6 +104,9 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	if c.Messages == nil {
+		c.Messages = map[string]eventrouter.Config{"outbox": {}}
+	}
 	c.MaxRecords = cmp.Or(c.MaxRecords, 4096)
 	c.MaxBytes = cmp.Or(c.MaxBytes, 6<<20)
 	c.ProgressEvery = cmp.Or(c.ProgressEvery, 250*time.Millisecond)
@@ -119,6 +135,14 @@ func (c Config) validate() error {
 	for table := range c.Retention.Tables {
 		if c.formatOf(table) == nil {
 			fault("Retention.Tables: %s is left out by Tables: its rows are not relayed", table)
+		}
+	}
+	for prefix, router := range c.Messages {
+		if prefix == "" || prefix == emittedPrefix {
+			fault("Messages: prefix %q is no prefix of one's own", prefix)
+		}
+		if err := router.Validate(); err != nil {
+			fault("Messages %s: %w", prefix, err)
 		}
 	}
 	if c.Sink == nil {

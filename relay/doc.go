@@ -59,6 +59,10 @@
 //	                                  publication has no other slot whose name may be
 //	                                  meant
 //
+//	slot, no record                 begins at the slot's position, or with TakeOver
+//	                                where the program that had it before has got to,
+//	                                be it within a transaction
+//
 // An incarnation number in the record fences relays that lost the slot and do
 // not know it: their next write of progress finds another number.
 //
@@ -112,7 +116,7 @@
 //
 // # Metrics
 //
-// All carry the label slot.
+// All carry the label slot; the program adds the label relay where it runs several.
 //
 //	gapless_relay_events_total{topic,result}     rows: published, parked, waiting, redriven, failed
 //	gapless_relay_commit_to_ack_seconds          commit to acknowledgement

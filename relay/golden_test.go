@@ -31,7 +31,7 @@ func TestRecordsAreThoseOfDebezium(t *testing.T) {
 	brokers := kafkaserver.ForTest(t)
 	topics := map[string]bool{}
 	s := newSetup(t)
-	tables := map[string]format.Format{}
+	tables, messages := map[string]format.Format{}, map[string]eventrouter.Config{}
 	inserts := uint64(0)
 	for _, c := range cases {
 		options := golden.Base()
@@ -43,6 +43,9 @@ func TestRecordsAreThoseOfDebezium(t *testing.T) {
 			continue
 		}
 		tables["public."+c.Name] = router
+		if c.Prefix() != "" {
+			messages[c.Prefix()] = router
+		}
 		s.script(t, c.Table(c.DDL))
 		s.exec(t, "alter publication gapless add table "+c.Name)
 		for _, r := range c.Records {
@@ -57,7 +60,7 @@ func TestRecordsAreThoseOfDebezium(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := s.config(sink)
-	config.Tables = tables
+	config.Tables, config.Messages = tables, messages
 	r := run(t, config)
 	for _, c := range cases {
 		if tables["public."+c.Name] == nil {
@@ -89,7 +92,7 @@ func TestRecordsAreThoseOfDebezium(t *testing.T) {
 			continue
 		}
 		var parked int
-		if err := s.pool.QueryRow(t.Context(), "select count(*) from gapless.parked where relation = $1", "public."+c.Name).Scan(&parked); err != nil {
+		if err := s.pool.QueryRow(t.Context(), "select count(*) from gapless.parked where relation in ($1, $2)", "public."+c.Name, "message."+c.Prefix()).Scan(&parked); err != nil {
 			t.Fatal(err)
 		}
 		compare(t, c, got[c.Name], parked)

@@ -65,10 +65,11 @@ type session struct {
 	slabs   slabs
 	message pgoutput.Message
 	tables  map[uint32]*table
-	emitted format.Emitted
 	lastID  uint32
 	last    *table
 	place   format.Position // of the open transaction
+
+	emissions map[string]*emission // by prefix
 
 	worker   worker
 	want     wants
@@ -183,8 +184,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 		silence: silence, tables: map[uint32]*table{}, warned: map[string]bool{}, fingerprint: p.fingerprint,
 	}
 	s.ackFunc = s.inbox.ack
-	native, _ := r.cfg.formatOf("gapless.outbox").(format.Native) // another format leaves Native's defaults
-	if s.emitted, err = format.NewEmitted(native); err != nil {
+	if s.emissions, err = emissions(r.cfg); err != nil {
 		return nil, err
 	}
 	var known []core.Point
@@ -306,9 +306,6 @@ func (s *session) receive(ctx context.Context, f *replication.Frame) error {
 	case pgoutput.KindRelation:
 		return s.relation(ctx, &m.Relation)
 	case pgoutput.KindMessage:
-		if !m.Logical.Transactional {
-			return nil // belongs to no transaction, so no position could hold it
-		}
 		return s.logical(&m.Logical)
 	case pgoutput.KindInsert:
 		return s.insert(&m.Row)

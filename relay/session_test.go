@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gapless/gapless/internal/pgtest"
+	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/relay/pgoutput"
 )
@@ -20,7 +21,7 @@ func TestZombieParksNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	if err := s.create(t.Context(), "1", 1, 16); err != nil {
+	if err := s.create(t.Context(), "1", 1, core.Position{Resume: 16}); err != nil {
 		t.Fatal(err)
 	}
 	_, mine, err := s.take(t.Context(), "a", "1", 1)

@@ -81,7 +81,7 @@ func (s *session) remake(row *parkedRow, r *format.Record) error {
 		return &format.Fault{Reason: format.TooLarge, Detail: "the row was too large to be kept: write it again, and discard this one"}
 	}
 	if row.source.Message != nil {
-		return s.emitted.Record(row.place(), row.source.Message, &buf, r)
+		return s.remakeMessage(row, &buf, r)
 	}
 	rel, columns, err := row.source.parsed()
 	if err != nil {

@@ -157,6 +157,10 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		if record != nil {
 			return s, SlotMissing(r.cfg.Slot)
 		}
+		if r.cfg.TakeOver != nil {
+			return s, refuse("If the name is misspelt, correct --slot. Else start without taking over, on a new slot: what was written since the old one was dropped is in the tables alone.",
+				"slot %q does not exist, so there is nothing to take over", r.cfg.Slot)
+		}
 		if err := r.makeSlot(ctx, s.server.PublicationTables); err != nil {
 			return s, err
 		}
@@ -180,8 +184,10 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		if err := r.refuseUnrecorded(ctx, s.server.PublicationTables); err != nil {
 			return s, err
 		}
-		s.position = core.Position{Resume: s.slotAt}
-		return s, r.store.create(ctx, s.system.ID, s.system.Timeline, s.slotAt)
+		if s.position, err = r.takenOver(ctx, s); err != nil {
+			return s, err
+		}
+		return s, r.store.create(ctx, s.system.ID, s.system.Timeline, s.position)
 	}
 	err = refuseIdentity(r.cfg.Slot, *record, s.system, func() (core.LSN, error) {
 		return conn.SwitchPoint(ctx, s.system.Timeline, record.Timeline)

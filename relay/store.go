@@ -224,8 +224,8 @@ func (s *store) load(ctx context.Context) (*progress, error) {
 	return &p, p.parse()
 }
 
-func (s *store) create(ctx context.Context, system string, timeline int32, at core.LSN) error {
-	if err := s.exec(ctx, sql.RelayProgressCreate, s.slot, system, timeline, at.String()); err != nil {
+func (s *store) create(ctx context.Context, system string, timeline int32, at core.Position) error {
+	if err := s.exec(ctx, sql.RelayProgressCreate, s.slot, system, timeline, at.Resume.String(), partialOf(at), at.PartialIndex); err != nil {
 		return fmt.Errorf("create progress: %w", err)
 	}
 	return nil
@@ -260,12 +260,16 @@ type save struct {
 	lastCommit  time.Time
 }
 
-func (s *store) save(ctx context.Context, v save) error {
-	var partial *string
-	if v.position.PartialCommit != 0 {
-		text := v.position.PartialCommit.String()
-		partial = &text
+// partialOf is null where no transaction is half sent.
+func partialOf(p core.Position) *string {
+	if p.PartialCommit == 0 {
+		return nil
 	}
+	text := p.PartialCommit.String()
+	return &text
+}
+
+func (s *store) save(ctx context.Context, v save) error {
 	var lastCommit *time.Time
 	if !v.lastCommit.IsZero() {
 		lastCommit = &v.lastCommit
@@ -276,7 +280,7 @@ func (s *store) save(ctx context.Context, v save) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	tag, err := s.pool.Exec(ctx, sql.RelayProgressStore, s.slot, v.incarnation, v.position.Resume.String(), partial,
+	tag, err := s.pool.Exec(ctx, sql.RelayProgressStore, s.slot, v.incarnation, v.position.Resume.String(), partialOf(v.position),
 		v.position.PartialIndex, proofs, v.fingerprint, v.events, lastCommit)
 	if err != nil {
 		return fmt.Errorf("save progress: %w", err)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"runtime"
@@ -29,7 +30,10 @@ type result struct {
 const topic = "outbox.event.order"
 
 func compare(ctx context.Context, s settings) error {
-	pg, err := pgserver.Start(ctx, pgserver.Config{Settings: map[string]string{"max_wal_size": "8GB", "checkpoint_timeout": "1h"}})
+	slots := strconv.Itoa(10 + 3*s.databases)
+	pg, err := pgserver.Start(ctx, pgserver.Config{Settings: map[string]string{
+		"max_wal_size": "8GB", "checkpoint_timeout": "1h", "max_replication_slots": slots, "max_wal_senders": slots, "max_connections": "200",
+	}})
 	if err != nil {
 		return err
 	}
@@ -42,27 +46,34 @@ func compare(ctx context.Context, s settings) error {
 		defer farewell(ctx, "kafka", kafka.Stop)
 		s.brokers = strings.Join(kafka.Brokers(), ",")
 	}
-	s.url = pg.SuperuserURL()
-	if _, err := goose.Up(ctx, goose.Config{DatabaseURL: s.url, NoSlot: true}); err != nil {
-		return err
-	}
-	conn, err := pgx.Connect(ctx, s.url)
+	whole, err := fill(ctx, pg.SuperuserURL(), "original", s)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx)
-	if err := backlog(ctx, conn, s); err != nil {
-		return err
-	}
-	results := map[string][]result{}
+	defer whole.conn.Close(ctx)
+	bases := map[string][]base{"drop": {whole}, "relay": {whole}, "expand": {whole}}
 	contenders := []string{"drop", "relay"}
 	if s.json {
 		contenders = append(contenders, "expand")
 	}
+	if s.databases > 1 {
+		contenders = append(contenders, "relays")
+		each := s
+		each.events /= s.databases
+		for i := range s.databases {
+			part, err := beside(ctx, whole, fmt.Sprintf("part_%d", i), each)
+			if err != nil {
+				return err
+			}
+			defer part.conn.Close(ctx)
+			bases["relays"] = append(bases["relays"], part)
+		}
+	}
+	results := map[string][]result{}
 	for i := range s.runs {
 		for j := range contenders {
 			name := contenders[(i+j)%len(contenders)] // neither always goes first
-			r, err := one(ctx, conn, s, name, i)
+			r, err := one(ctx, bases[name], s, name, i)
 			if err != nil {
 				return fmt.Errorf("run %d of %s: %w", i+1, name, err)
 			}
@@ -81,8 +92,37 @@ func farewell(ctx context.Context, name string, stop func(context.Context) error
 	}
 }
 
-// backlog writes the events, after the one slot that all copies are made of.
-func backlog(ctx context.Context, conn *pgx.Conn, s settings) error {
+// base is a database with a backlog behind the one slot that all copies are made of.
+type base struct {
+	conn     *pgx.Conn
+	original string
+}
+
+func fill(ctx context.Context, url, original string, s settings) (b base, err error) {
+	if _, err := goose.Up(ctx, goose.Config{DatabaseURL: url, NoSlot: true}); err != nil {
+		return b, err
+	}
+	b.original = original
+	if b.conn, err = pgx.Connect(ctx, url); err != nil {
+		return b, err
+	}
+	return b, backlog(ctx, b, s)
+}
+
+// beside is fill for another database of the same server.
+func beside(ctx context.Context, first base, name string, s settings) (b base, err error) {
+	if _, err := first.conn.Exec(ctx, "create database "+pgx.Identifier{name}.Sanitize()); err != nil {
+		return b, err
+	}
+	u, err := url.Parse(first.conn.Config().ConnString())
+	if err != nil {
+		return b, err
+	}
+	u.Path = "/" + name
+	return fill(ctx, u.String(), name, s)
+}
+
+func backlog(ctx context.Context, b base, s settings) error {
 	insert := `insert into gapless.outbox (aggregatetype, aggregateid, aggregate_version, type, payload, headers)
 				values ('order', 'o-' || i, 1, 'OrderPlaced', convert_to(repeat('0123456789', 35), 'UTF8'),
 					'{"content-type": "application/json", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}')`
@@ -97,7 +137,7 @@ func backlog(ctx context.Context, conn *pgx.Conn, s settings) error {
 		`create table orders (order_id bigint primary key, customer text, total bigint)`,
 		`create table events (id uuid primary key default gen_random_uuid(), aggregatetype text, aggregateid text, type text, payload jsonb)`,
 		`alter publication gapless add table events`,
-		`select pg_create_logical_replication_slot('original', 'pgoutput')`,
+		`select pg_create_logical_replication_slot('` + b.original + `', 'pgoutput')`,
 		`create procedure fill(n int, per int) language plpgsql as $$
 		begin
 			for i in 1..n loop
@@ -107,23 +147,28 @@ func backlog(ctx context.Context, conn *pgx.Conn, s settings) error {
 			end loop;
 		end $$`,
 	} {
-		if _, err := conn.Exec(ctx, statement); err != nil {
+		if _, err := b.conn.Exec(ctx, statement); err != nil {
 			return err
 		}
 	}
 	began := time.Now()
-	if _, err := conn.Exec(ctx, fmt.Sprintf("call fill(%d, %d)", s.events, s.batch)); err != nil {
+	if _, err := b.conn.Exec(ctx, fmt.Sprintf("call fill(%d, %d)", s.events, s.batch)); err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "backlog of %d events written in %s\n", s.events, time.Since(began).Round(time.Millisecond))
-	_, err := conn.Exec(ctx, "checkpoint")
+	_, err := b.conn.Exec(ctx, "checkpoint")
 	return err
 }
 
-func one(ctx context.Context, conn *pgx.Conn, s settings, name string, i int) (r result, err error) {
-	slot := fmt.Sprintf("copy_%s_%d", name, i)
-	if _, err := conn.Exec(ctx, "select pg_copy_logical_replication_slot('original', $1)", slot); err != nil {
-		return r, err
+// one runs a contender on a copy of each base's slot.
+func one(ctx context.Context, bases []base, s settings, name string, i int) (r result, err error) {
+	var urls, slots []string
+	for _, b := range bases {
+		slot := fmt.Sprintf("copy_%s_%s_%d", name, b.original, i)
+		if _, err := b.conn.Exec(ctx, "select pg_copy_logical_replication_slot($1, $2)", b.original, slot); err != nil {
+			return r, err
+		}
+		urls, slots = append(urls, b.conn.Config().ConnString()), append(slots, slot)
 	}
 	if err := freshTopic(ctx, s); err != nil {
 		return r, err
@@ -132,7 +177,9 @@ func one(ctx context.Context, conn *pgx.Conn, s settings, name string, i int) (r
 	if err != nil {
 		return r, err
 	}
-	cmd := exec.CommandContext(ctx, exe, "-child", name, "-url", s.url, "-slot", slot, "-brokers", s.brokers, "-events", strconv.Itoa(s.events), "-profile", s.profile)
+	events := s.events / len(bases) * len(bases)
+	cmd := exec.CommandContext(ctx, exe, "-child", name, "-url", strings.Join(urls, ","), "-slot", strings.Join(slots, ","),
+		"-brokers", s.brokers, "-events", strconv.Itoa(events), "-profile", s.profile)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	began := time.Now()
 	if err := cmd.Run(); err != nil {
@@ -141,17 +188,26 @@ func one(ctx context.Context, conn *pgx.Conn, s settings, name string, i int) (r
 	r.elapsed = time.Since(began)
 	r.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	r.rss = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+	for i, b := range bases {
+		if err := drop(ctx, b.conn, slots[i]); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+func drop(ctx context.Context, conn *pgx.Conn, slot string) (err error) {
 	for range 50 {
 		if _, err = conn.Exec(ctx, "select pg_drop_replication_slot($1)", slot); err == nil {
-			return r, nil
+			return nil
 		}
 		select {
 		case <-time.After(100 * time.Millisecond): // the walsender is still leaving
 		case <-ctx.Done():
-			return r, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	return r, err
+	return err
 }
 
 func freshTopic(ctx context.Context, s settings) error {
@@ -180,12 +236,13 @@ func report(s settings, results map[string][]result) {
 		s.events, s.batch, s.partitions, s.runs, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	fmt.Println("| contender | events/s | CPU µs an event | peak RSS MB |")
 	fmt.Println("| --- | --- | --- | --- |")
-	for _, name := range []string{"drop", "relay", "expand"} {
+	for _, name := range []string{"drop", "relay", "expand", "relays"} {
 		if len(results[name]) == 0 {
 			continue
 		}
 		fmt.Printf("| %s | %.0f | %.2f | %.0f |\n", map[string]string{
 			"drop": "receive and drop", "relay": "relay to Kafka", "expand": "the same, JSON expanded",
+			"relays": fmt.Sprintf("%d relays of %d databases", s.databases, s.databases),
 		}[name],
 			median(results[name], func(r result) float64 { return float64(s.events) / r.elapsed.Seconds() }),
 			median(results[name], func(r result) float64 { return float64(r.cpu.Nanoseconds()) / 1000 / float64(s.events) }),

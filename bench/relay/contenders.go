@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/relay/core"
@@ -19,8 +20,8 @@ import (
 	"github.com/gapless/gapless/relay/replication"
 )
 
-// relayChild is the relay as it is shipped, until so many events are
-// acknowledged.
+// relayChild is the relay as it is shipped, or several of them with a database each,
+// until so many events are acknowledged.
 func relayChild(ctx context.Context, s settings, router eventrouter.Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -36,23 +37,28 @@ func relayChild(ctx context.Context, s settings, router eventrouter.Config) erro
 		defer pprof.StopCPUProfile()
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: strings.Split(s.brokers, ","), Logger: log})
-	if err != nil {
-		return err
-	}
 	var acked atomic.Int64
-	r, err := relay.New(relay.Config{
-		DatabaseURL: s.url, Slot: s.slot, Sink: sink, Logger: log, Tables: map[string]format.Format{"public.events": router},
-		Hooks: relay.Hooks{Acked: func(*format.Record, time.Duration) {
-			if acked.Add(1) == int64(s.events) {
-				cancel()
-			}
-		}},
-	})
-	if err != nil {
-		return err
+	hooks := relay.Hooks{Acked: func(*format.Record, time.Duration) {
+		if acked.Add(1) == int64(s.events) {
+			cancel()
+		}
+	}}
+	g, ctx := errgroup.WithContext(ctx)
+	slots := strings.Split(s.slot, ",")
+	for i, url := range strings.Split(s.url, ",") {
+		sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: strings.Split(s.brokers, ","), Logger: log})
+		if err != nil {
+			return err
+		}
+		r, err := relay.New(relay.Config{
+			DatabaseURL: url, Slot: slots[i], Sink: sink, Logger: log, Tables: map[string]format.Format{"public.events": router}, Hooks: hooks,
+		})
+		if err != nil {
+			return err
+		}
+		g.Go(func() error { return r.Run(ctx) })
 	}
-	return r.Run(ctx)
+	return g.Wait()
 }
 
 // dropChild is the ceiling: the same receive path and decoder, no record, no

@@ -1,10 +1,12 @@
 // Command relay measures how fast the relay drains a backlog, against the
 // ceiling: a program that receives the same stream and drops it.
 //
-//	go run ./bench/relay [-events 500000] [-batch 1] [-runs 5] [-partitions 32] [-json]
+//	go run ./bench/relay [-events 500000] [-batch 1] [-runs 5] [-partitions 32] [-json] [-databases 10]
 //
 // With -json the backlog is a table in Debezium's shape with jsonb payloads, and the
-// relay runs with and without the expansion of them.
+// relay runs with and without the expansion of them. With -databases the same number of
+// events lies spread over so many databases as well, and as many relays in one process
+// read them.
 //
 // It starts a Postgres and an Apache Kafka of its own, writes the backlog once,
 // and gives each contender a copy of the one slot, so that all read the same
@@ -23,9 +25,9 @@ import (
 )
 
 type settings struct {
-	events, batch, runs, partitions int
-	brokers, profile                string
-	json                            bool
+	events, batch, runs, partitions, databases int
+	brokers, profile                           string
+	json                                       bool
 
 	child, url, slot string
 }
@@ -39,6 +41,7 @@ func main() {
 	flag.StringVar(&s.brokers, "brokers", "", "brokers; empty: start an Apache Kafka")
 	flag.StringVar(&s.profile, "profile", "", "file for a CPU profile of the last relay run")
 	flag.BoolVar(&s.json, "json", false, "jsonb payloads, with and without expansion")
+	flag.IntVar(&s.databases, "databases", 0, "databases with a relay each; below 2: none beside the one")
 	flag.StringVar(&s.child, "child", "", "for this program's own use")
 	flag.StringVar(&s.url, "url", "", "for this program's own use")
 	flag.StringVar(&s.slot, "slot", "", "for this program's own use")
@@ -55,7 +58,7 @@ func run(ctx context.Context, s settings) error {
 	switch s.child {
 	case "":
 		return compare(ctx, s)
-	case "relay":
+	case "relay", "relays":
 		return relayChild(ctx, s, eventrouter.Config{})
 	case "expand":
 		return relayChild(ctx, s, eventrouter.Config{ExpandJSON: true, Value: eventrouter.Converter{Class: eventrouter.JSONConverter}})

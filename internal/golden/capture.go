@@ -53,9 +53,16 @@ func (r Rig) Capture(ctx context.Context, cases []Case) ([]Case, error) {
 		return nil, err
 	}
 	cases = slices.Clone(cases)
-	for some := range slices.Chunk(cases, wave) {
-		if err := r.wave(ctx, admin, some); err != nil {
-			return nil, err
+	// A connector without a filter gets the messages of all, so those with are apart.
+	first := slices.IndexFunc(cases, func(c Case) bool { return c.Prefix() != "" })
+	if first < 0 {
+		first = len(cases)
+	}
+	for _, part := range [][]Case{cases[:first], cases[first:]} {
+		for some := range slices.Chunk(part, wave) {
+			if err := r.wave(ctx, admin, some); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return cases, collect(ctx, r.Brokers, admin, cases)

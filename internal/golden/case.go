@@ -130,12 +130,15 @@ func read(b []byte) ([]Case, error) {
 	return c, nil
 }
 
-// Inserts counts the rows that the statements write.
+// Prefix is that of the case's logical messages; "" where it has none.
+func (c Case) Prefix() string { return c.Options["message.prefix.include.list"] }
+
+// Inserts counts the rows and the messages that the statements write.
 func (c Case) Inserts() int {
 	n := 0
 	for _, s := range c.SQL {
 		for _, statement := range s {
-			if strings.HasPrefix(statement, "insert into") {
+			if strings.HasPrefix(statement, "insert into") || strings.HasPrefix(statement, "select pg_logical_emit_message") {
 				n++
 			}
 		}

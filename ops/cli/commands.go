@@ -5,6 +5,7 @@ import "github.com/alecthomas/kong"
 // Globals are the flags of every command.
 type Globals struct {
 	Config    string `help:"Configuration file." type:"path" placeholder:"FILE.yaml"`
+	OneRelay  string `help:"One of several relays in --config, by its name." name:"relay" placeholder:"NAME"`
 	LogLevel  string `help:"debug, info, warn or error." default:"info"`
 	LogFormat string `help:"auto is text on a terminal, else json." enum:"auto,text,json" default:"auto"`
 

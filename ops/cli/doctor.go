@@ -35,7 +35,11 @@ func (c *doctorCommand) Run(ctx context.Context, e *env) error {
 	if config.DatabaseURL, err = c.url(); err != nil {
 		return err
 	}
-	if config.Tables, err = e.file.tables(); err != nil {
+	relay, err := e.relay()
+	if err != nil {
+		return err
+	}
+	if config.Tables, err = relay.tables(); err != nil {
 		return err
 	}
 	if len(c.Brokers) > 0 {

@@ -33,6 +33,9 @@ func explain(err error) (code int, text string) {
 	if errors.Is(err, errBroken) {
 		return ExitFailed, ""
 	}
+	if ended, ok := errors.AsType[*relaysEnded](err); ok {
+		return ended.code(), ended.text()
+	}
 	if r, ok := errors.AsType[refusal](err); ok {
 		statements := statementsOf(err)
 		if len(statements) == 0 {

@@ -58,7 +58,11 @@ func (c *explainCommand) Run(ctx context.Context, e *env) error {
 	if of.JSON != nil && (!json.Valid(of.JSON) || !bytes.HasPrefix(bytes.TrimSpace(of.JSON), []byte("{"))) {
 		return usage("--row: that is no JSON object")
 	}
-	tables, err := e.file.tables()
+	file, err := e.relay()
+	if err != nil {
+		return err
+	}
+	tables, err := file.tables()
 	if err != nil {
 		return err
 	}

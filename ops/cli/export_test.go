@@ -7,11 +7,11 @@ var Explain = explain
 
 // Tables reads the formats of a configuration file.
 func Tables(path string) (map[string]format.Format, error) {
-	r := resolver{path: path}
-	if err := r.load(); err != nil {
+	file, err := readFile(path)
+	if err != nil {
 		return nil, err
 	}
-	return r.file.tables()
+	return file.one().tables()
 }
 
 // Verified is verified.

@@ -15,8 +15,8 @@ import (
 
 type relayImport struct {
 	File        string `arg:"" help:"Kafka Connect's JSON or properties, or Debezium Server's application.properties; - for standard input."`
-	TopicPrefix string `help:"Put before each topic, to run beside Debezium on a slot of its own." placeholder:"shadow."`
-	Slot        string `help:"Another slot than the connector's." placeholder:"NAME"`
+	TopicPrefix string `help:"Put before each topic, to run beside Debezium on a slot of its own." placeholder:"shadow." local:""`
+	Slot        string `help:"Another slot than the connector's." placeholder:"NAME" local:""`
 }
 
 // Run prints a file for --config. What was not taken goes to its comments, so that
@@ -48,6 +48,14 @@ func (c *relayImport) Run(_ context.Context, e *env) error {
 	}
 	for _, t := range plan.Tables {
 		file.Relays[0].Tables = append(file.Relays[0].Tables, tableFile(t, plan.Router))
+	}
+	if len(plan.Messages) == 0 {
+		file.Relays[0].Tables = append(file.Relays[0].Tables, TableFile{Messages: "outbox", Format: "none"}) // which are sent by default
+	}
+	for _, prefix := range plan.Messages {
+		t := tableFile("", plan.Router)
+		t.Messages = prefix
+		file.Relays[0].Tables = append(file.Relays[0].Tables, t)
 	}
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "# For gapless relay --config, made of %s.\n", c.File)

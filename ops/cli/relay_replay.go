@@ -137,7 +137,11 @@ func (c *relayReplay) replayer(ctx context.Context, e *env) (*relay.Replayer, er
 	if err != nil {
 		return nil, err
 	}
-	tables, err := e.file.tables()
+	file, err := e.relay()
+	if err != nil {
+		return nil, err
+	}
+	tables, err := file.tables()
 	if err != nil {
 		return nil, err
 	}

@@ -1,79 +1,15 @@
 package cli
 
 import (
-	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
-	"gopkg.in/yaml.v3"
-
-	"github.com/gapless/gapless/relay"
-	"github.com/gapless/gapless/relay/format"
 )
-
-// File is the configuration file of --config. Flags and environment override
-// it.
-type File struct {
-	Version  int          `yaml:"version"`
-	Kafka    KafkaFile    `yaml:"kafka,omitempty"`
-	Registry RegistryFile `yaml:"registry,omitempty"`
-	Relays   []RelayFile  `yaml:"relays"`
-}
-
-// KafkaFile is the part about the broker.
-type KafkaFile struct {
-	TLS     *TLSFile  `yaml:"tls,omitempty"` // {} turns it on
-	SASL    *SASLFile `yaml:"sasl,omitempty"`
-	Brokers []string  `yaml:"brokers,omitempty"`
-}
-
-// TLSFile names PEM files.
-type TLSFile struct {
-	CA         string `yaml:"ca,omitempty"`
-	Cert       string `yaml:"cert,omitempty"`
-	Key        string `yaml:"key,omitempty"`
-	ServerName string `yaml:"server_name,omitempty"`
-	Insecure   bool   `yaml:"insecure,omitempty"`
-}
-
-// SASLFile is how to show who one is. A password is in a file of its own.
-type SASLFile struct {
-	Mechanism    string `yaml:"mechanism"`
-	User         string `yaml:"user,omitempty"`
-	PasswordFile string `yaml:"password_file,omitempty"`
-	TokenFile    string `yaml:"token_file,omitempty"`
-}
-
-// RegistryFile is the part about the schema registry.
-type RegistryFile struct {
-	TLS       *TLSFile `yaml:"tls,omitempty"`
-	User      string   `yaml:"user,omitempty"`
-	TokenFile string   `yaml:"token_file,omitempty"`
-	URL       string   `yaml:"url"`
-}
-
-// RelayFile is one relay: a slot and the tables behind it.
-type RelayFile struct {
-	Name        string      `yaml:"name,omitempty"`
-	DatabaseURL string      `yaml:"database_url,omitempty"`
-	Slot        string      `yaml:"slot,omitempty"`
-	Publication string      `yaml:"publication,omitempty"`
-	Tables      []TableFile `yaml:"tables,omitempty"`
-
-	PasswordFile string `yaml:"database_password_file,omitempty"` // of that URL's login
-
-	OnFault   map[string]string `yaml:"on_fault,omitempty"`  // reason: block-key, skip or halt
-	Retention string            `yaml:"retention,omitempty"` // of gapless.outbox: 7d, 0 keeps all
-}
 
 // aliases are the names that the ecosystem uses for three of our variables.
 var aliases = map[string]string{
@@ -92,9 +28,9 @@ func variable(flag string) string {
 
 // resolver answers flags that were not given on the command line.
 type resolver struct {
-	getenv func(string) string
-	path   string
-	file   *File
+	getenv      func(string) string
+	path, relay string
+	file        *File
 }
 
 // Validate is part of kong.Resolver; the file was checked when it was loaded.
@@ -126,6 +62,12 @@ func (r *resolver) Resolve(k *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 			return text, nil
 		}
 	}
+	if r.file == nil {
+		return nil, nil
+	}
+	if len(r.file.Relays) > 1 && slices.Contains(ofOneRelay, flag.Name) && k.Selected() != nil && k.Selected().Path() != runsRelays {
+		return nil, r.file.choose("")
+	}
 	return r.fromFile(flag.Name), nil
 }
 
@@ -134,11 +76,16 @@ func given(k *kong.Context, name string) bool {
 	return slices.ContainsFunc(k.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == name })
 }
 
+// runsRelays is the command that takes all relays of a file. Any other is for one
+// database and one slot.
+const runsRelays = "relay run"
+
+// ofOneRelay are flags that only one relay can answer.
+var ofOneRelay = []string{"database-url", "slot", "publication"}
+
 func (r *resolver) fromFile(flag string) any {
-	if r.file == nil {
-		return nil
-	}
 	var v string
+	one := r.file.one()
 	kafka, registry := r.file.Kafka, r.file.Registry
 	switch flag {
 	case "brokers":
@@ -150,26 +97,27 @@ func (r *resolver) fromFile(flag string) any {
 	case "registry-token-file":
 		v = registry.TokenFile
 	case "on-fault":
-		if len(r.file.Relays) == 0 {
-			return nil
-		}
 		var pairs []string
-		for _, reason := range slices.Sorted(maps.Keys(r.file.Relays[0].OnFault)) {
-			pairs = append(pairs, reason+"="+r.file.Relays[0].OnFault[reason])
+		for _, reason := range slices.Sorted(maps.Keys(one.OnFault)) {
+			pairs = append(pairs, reason+"="+one.OnFault[reason])
 		}
 		v = strings.Join(pairs, ",")
-	case "database-url", "database-password-file", "slot", "publication", "retention":
-		if len(r.file.Relays) == 0 {
-			return nil
+	case "retention":
+		if one.Retention != nil {
+			v = one.Retention.String()
 		}
-		v = map[string]string{
-			"database-url": r.file.Relays[0].DatabaseURL,
-			"slot":         r.file.Relays[0].Slot,
-			"publication":  r.file.Relays[0].Publication,
-			"retention":    r.file.Relays[0].Retention,
-
-			"database-password-file": r.file.Relays[0].PasswordFile,
-		}[flag]
+	case "database-url":
+		v = one.DatabaseURL
+	case "database-password-file":
+		v = one.PasswordFile
+	case "slot":
+		v = one.Slot
+	case "publication":
+		v = one.Publication
+	case "metrics-debezium":
+		v = one.MetricsDebezium
+	case "debezium-offsets":
+		v = one.DebeziumOffsets
 	}
 	if tls := kafka.TLS; tls != nil {
 		v = cmp.Or(v, map[string]string{
@@ -191,88 +139,41 @@ func (r *resolver) fromFile(flag string) any {
 	return v
 }
 
-// cited is a value that does not fit, as YAML's errors have it. It may be a secret.
-var cited = regexp.MustCompile("(!!\\w+) `[^`]*`")
-
-// load reads the file, if one is named. A key that the program does not know
-// is an error: a mistyped option must not be an option unset.
+// load reads the file, if one is named, and takes the one relay of --relay out of it.
 func (r *resolver) load() error {
 	if r.path == "" {
+		if r.relay != "" {
+			return usage("--relay: there is no --config with a relay of that name")
+		}
 		return nil
 	}
-	text, err := os.ReadFile(r.path)
+	file, err := readFile(r.path)
+	if err == nil && r.relay != "" {
+		err = file.choose(r.relay)
+	}
 	if err != nil {
-		return usage("--config: %w", err)
-	}
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	d.KnownFields(true)
-	r.file = &File{}
-	if err := d.Decode(r.file); err != nil && !errors.Is(err, io.EOF) {
-		return usage("--config %s: %s", r.path, cited.ReplaceAllString(err.Error(), "$1"))
-	}
-	if r.file.Version != 1 {
-		return usage("--config %s: version is %d; this program reads version: 1", r.path, r.file.Version)
-	}
-	if n := len(r.file.Relays); n > 1 {
-		return usage("--config %s: relays has %d entries; a process runs one: give each a file and a process of its own", r.path, n)
-	}
-	if _, err := r.file.tables(); err != nil {
 		return usage("--config %s: %w", r.path, err)
 	}
+	r.file = file
 	return nil
 }
 
-// tables maps the relayed tables to their formats; nil means the relay's
-// defaults.
-func (f *File) tables() (map[string]format.Format, error) {
-	if f == nil || len(f.Relays) == 0 {
-		return nil, nil
+// newResolver finds --config and --relay before kong parses, because the file
+// answers for flags that kong asks about while it parses.
+func newResolver(args []string, getenv func(string) string) *resolver {
+	early := func(flag string) string {
+		for i, a := range args {
+			if v, ok := strings.CutPrefix(a, "--"+flag+"="); ok {
+				return v
+			}
+			if a == "--"+flag && i+1 < len(args) {
+				return args[i+1]
+			}
+			if a == "--" {
+				break
+			}
+		}
+		return getenv(variable(flag))
 	}
-	tables := map[string]format.Format{}
-	for i, t := range f.Relays[0].Tables {
-		schema, name, ok := strings.Cut(t.Table, ".")
-		if !ok || schema == "" || name == "" {
-			return nil, fmt.Errorf("relays[0].tables[%d].table: %q is not schema.table", i, t.Table)
-		}
-		if _, twice := tables[t.Table]; twice {
-			return nil, fmt.Errorf("relays[0].tables[%d].table: %s is named twice", i, t.Table)
-		}
-		f, err := t.format()
-		if err != nil {
-			return nil, fmt.Errorf("relays[0].tables[%d].%w", i, err)
-		}
-		tables[t.Table] = f
-	}
-	return tables, nil
-}
-
-// retentions are the tables' of one's own.
-func (f *File) retentions() map[string]relay.TableRetention {
-	if f == nil || len(f.Relays) == 0 {
-		return nil
-	}
-	all := map[string]relay.TableRetention{}
-	for _, t := range f.Relays[0].Tables {
-		if t.Retention != nil {
-			all[t.Table] = relay.TableRetention{After: t.Retention.After.Duration, Column: t.Retention.Column}
-		}
-	}
-	return all
-}
-
-// configPath finds --config before kong parses, because the file answers for
-// flags that kong asks about while it parses.
-func configPath(args []string, getenv func(string) string) string {
-	for i, a := range args {
-		if v, ok := strings.CutPrefix(a, "--config="); ok {
-			return v
-		}
-		if a == "--config" && i+1 < len(args) {
-			return args[i+1]
-		}
-		if a == "--" {
-			break
-		}
-	}
-	return getenv("GAPLESS_CONFIG")
+	return &resolver{getenv: getenv, path: early("config"), relay: early("relay")}
 }

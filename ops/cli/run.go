@@ -42,7 +42,7 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 func (m Main) Run(ctx context.Context, args []string) int {
 	var c commands
 	exited := -1
-	values := &resolver{getenv: m.Getenv, path: configPath(args, m.Getenv)}
+	values := newResolver(args, m.Getenv)
 	parser := grammar(&c, values, kong.Writers(m.Stdout, m.Stderr), kong.Exit(func(code int) { exited = code }), kong.Vars{"version": versionLine(m.Version)})
 	if err := values.load(); err != nil {
 		return m.fail(err)
@@ -62,6 +62,9 @@ func (m Main) Run(ctx context.Context, args []string) int {
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(env)
 	err = k.Run()
+	if ended, ok := errors.AsType[*relaysEnded](err); ok && c.LogFormat == "json" {
+		return ended.code() // each was a record when it ended
+	}
 	if r, ok := errors.AsType[refusal](err); ok && c.LogFormat == "json" {
 		// A program reads: one record, and no lines for a person after it.
 		env.log.ErrorContext(ctx, "refused", "what", err.Error(), "remedy", r.Refusal(), "sql", statementsOf(err))
@@ -109,7 +112,7 @@ func help(options kong.HelpOptions, k *kong.Context) error {
 // values that it would run with, without running it: for tests of files that
 // hold command lines.
 func Values(args []string, getenv func(string) string) (map[string]string, error) {
-	values := &resolver{getenv: getenv, path: configPath(args, getenv)}
+	values := newResolver(args, getenv)
 	if err := values.load(); err != nil {
 		return nil, err
 	}

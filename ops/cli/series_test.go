@@ -43,6 +43,19 @@ func (e exported) read(metrics string) {
 	}
 }
 
+// together gives every series of a relay the label that those of several in one process
+// have: it comes from where they are registered, and not all of them happen there.
+func (e exported) together() {
+	if !e["gapless_relay_leader"]["relay"] {
+		return
+	}
+	for _, labels := range e {
+		if labels["slot"] {
+			labels["relay"] = true
+		}
+	}
+}
+
 // scraped are the labels that Prometheus gives a series by where it found it.
 var scraped = []string{"namespace", "job", "instance"}
 
@@ -177,6 +190,12 @@ func TestDashboardAndAlertsNameWhatIsExported(t *testing.T) {
 		awaitStatus(t, "http://"+ops+"/readyz", http.StatusOK)
 		services = append(services, "http://"+ops+"/metrics")
 	}
+	// One that has others beside it in its process has a label more.
+	file := write(t, "relays.yaml", "version: 1\nrelays: [{name: shop}, {name: other, slot: other}]\n")
+	ops := freeAddr(t)
+	start(t, env, "relay", "--config", file, "--ops-listen", ops)
+	awaitStatus(t, "http://"+ops+"/livez", http.StatusOK)
+	services = append(services, "http://"+ops+"/metrics")
 	pool := pgtest.OpenPool(t, server.SuperuserURL())
 	makeItHappen(t, pool, "http://"+listen)
 
@@ -199,6 +218,7 @@ func TestDashboardAndAlertsNameWhatIsExported(t *testing.T) {
 			_, body := get(t, url)
 			e.read(body)
 		}
+		e.together()
 		for _, q := range queries {
 			if faults := e.faults(q); len(faults) > 0 {
 				return fmt.Errorf("%s: %q", q, faults)

@@ -9,10 +9,11 @@ import (
 	"github.com/gapless/gapless/relay/format"
 )
 
-// TableFile is one relayed table. All but Table and Format are options of the format
+// TableFile is one relayed table. All but Table, Messages and Format are options of the format
 // debezium; what is left out has EventRouter's default.
 type TableFile struct {
-	Table     string         `yaml:"table"`
+	Table     string         `yaml:"table,omitempty"`
+	Messages  string         `yaml:"messages,omitempty"` // in place of a table: logical messages with this prefix
 	Format    string         `yaml:"format"`
 	Columns   *ColumnsFile   `yaml:"columns,omitempty"`
 	Route     *RouteFile     `yaml:"route,omitempty"`

@@ -10,8 +10,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gapless/gapless/ops/topics"
 )
 
 // Config says what to compare. A and B must be set.
@@ -65,14 +66,10 @@ func Topics(ctx context.Context, c Config) (Report, error) {
 	}
 	c.IDHeader = cmp.Or(c.IDHeader, "id")
 	c.Examples = cmp.Or(c.Examples, 5)
-	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(c.Brokers...)}, c.KafkaOptions...)...)
-	if err != nil {
-		return Report{}, fmt.Errorf("make kafka client: %w", err)
-	}
-	defer client.Close()
 	x := comparison{Config: c, events: map[string]*event{}}
 	x.report.A.Topic, x.report.B.Topic = c.A, c.B
-	if err := x.read(ctx, kadm.NewClient(client)); err != nil {
+	from := topics.Config{Brokers: c.Brokers, KafkaOptions: c.KafkaOptions, Topics: []string{c.A, c.B}}
+	if err := topics.Read(ctx, from, x.take, c.Progress); err != nil {
 		return Report{}, err
 	}
 	x.judge()
@@ -106,83 +103,6 @@ func (x *comparison) side(i int) *Side {
 		return &x.report.A
 	}
 	return &x.report.B
-}
-
-// read takes both topics up to their ends of now.
-func (x *comparison) read(ctx context.Context, admin *kadm.Client) error {
-	topics := []string{x.A, x.B}
-	starts, err := admin.ListStartOffsets(ctx, topics...)
-	if err == nil {
-		err = starts.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("look for the topics: %w", err)
-	}
-	ends, err := admin.ListCommittedOffsets(ctx, topics...)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("look for the ends of the topics: %w", err)
-	}
-	from := map[string]map[int32]kgo.Offset{}
-	until := map[place2]int64{}
-	var total int64
-	ends.Each(func(end kadm.ListedOffset) {
-		start, _ := starts.Lookup(end.Topic, end.Partition)
-		if end.Offset <= start.Offset {
-			return
-		}
-		total += end.Offset - start.Offset
-		until[place2{end.Topic, end.Partition}] = end.Offset
-		if from[end.Topic] == nil {
-			from[end.Topic] = map[int32]kgo.Offset{}
-		}
-		from[end.Topic][end.Partition] = kgo.NewOffset().At(start.Offset)
-	})
-	if len(until) == 0 {
-		return nil
-	}
-	reader, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(x.Brokers...), kgo.ConsumePartitions(from), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
-	}, x.KafkaOptions...)...)
-	if err != nil {
-		return fmt.Errorf("make kafka client: %w", err)
-	}
-	defer reader.Close()
-	var read int64
-	for len(until) > 0 {
-		fetches := reader.PollFetches(ctx)
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		for _, e := range fetches.Errors() {
-			return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			where := place2{r.Topic, r.Partition}
-			end, ok := until[where]
-			if !ok || r.Offset >= end {
-				return
-			}
-			read++
-			if !r.Attrs.IsControl() {
-				x.take(r)
-			}
-			if r.Offset == end-1 {
-				delete(until, where)
-			}
-		})
-		if x.Progress != nil {
-			x.Progress(read, total)
-		}
-	}
-	return nil
-}
-
-type place2 struct {
-	topic     string
-	partition int32
 }
 
 func (x *comparison) take(r *kgo.Record) {

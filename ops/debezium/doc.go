@@ -1,5 +1,7 @@
 // Package debezium reads the configuration of a Debezium outbox connector: Kafka
-// Connect's JSON or properties, or Debezium Server's application.properties.
+// Connect's JSON or properties, or Debezium Server's application.properties. And it
+// reads how far a connector has got, from Connect's topic of offsets or from the file
+// of a standalone worker or of Debezium Server.
 //
 // # Promise
 //
@@ -14,5 +16,7 @@
 //
 // # What it does not do
 //
-// It connects to nothing. A password is not copied: the Plan's URL has none.
+// A configuration connects to nothing. A password is not copied: the Plan's URL has
+// none. Offsets in Redis, in a database or in other storage of Debezium Server are not
+// read.
 package debezium

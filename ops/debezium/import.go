@@ -25,6 +25,7 @@ type Plan struct {
 	Slot        string   // default debezium
 	Publication string   // default dbz_publication
 	Tables      []string // schema.table
+	Messages    []string // prefixes of logical messages
 	Brokers     []string // where the file names them
 	Router      eventrouter.Config
 	Notes       []string // one for each option that was noted
@@ -58,6 +59,7 @@ func Import(text []byte) (Plan, error) {
 	if err != nil {
 		i.faults = append(i.faults, err)
 	}
+	i.messages(rest)
 	i.others(rest)
 	return i.plan, errors.Join(i.faults...)
 }
@@ -226,6 +228,41 @@ func (i *importer) tables() {
 		i.plan.Tables = append(i.plan.Tables, strings.ReplaceAll(t, `\.`, "."))
 	}
 }
+
+// messages are relayed where a transform decodes them, for which they have to be named.
+func (i *importer) messages(rest map[string]string) {
+	decoded := false
+	for k, v := range rest {
+		if strings.HasPrefix(k, "transforms.") && v == eventrouter.DecodeMessages {
+			delete(rest, k)
+			decoded = true
+		}
+	}
+	const include, exclude = "message.prefix.include.list", "message.prefix.exclude.list"
+	list, excluded := strings.TrimSpace(rest[include]), strings.TrimSpace(rest[exclude])
+	delete(rest, include)
+	delete(rest, exclude)
+	switch {
+	case !decoded && list+excluded != "":
+		i.note("message.prefix.*", "no transform decodes messages for the router, so none is sent")
+	case decoded && list == "":
+		i.refuse(include, "", "is missing: name the prefixes of the messages that are events")
+	case decoded && excluded != "":
+		i.refuse(exclude, excluded, "name the prefixes in "+include)
+	}
+	for prefix := range strings.SplitSeq(list, ",") {
+		if prefix = strings.TrimSpace(prefix); prefix == "" || !decoded {
+			continue
+		}
+		if !plainPrefix.MatchString(prefix) {
+			i.refuse(include, prefix, "is a regular expression; name the prefixes")
+			continue
+		}
+		i.plan.Messages = append(i.plan.Messages, prefix)
+	}
+}
+
+var plainPrefix = regexp.MustCompile(`^[\w$:/-]+$`)
 
 // others judges what is left.
 func (i *importer) others(rest map[string]string) {

@@ -33,11 +33,17 @@ type column struct {
 	elem     *column         // of an array
 	decimals Decimals
 	binaries Binaries
+
+	ofMessage bool
+	content   connect.Value // of a message's
 }
 
 // missing is the fault of a row whose table lacks the column, or has it in a type
 // that is left out.
 func (c *column) missing() *format.Fault {
+	if c.ofMessage {
+		return &format.Fault{Reason: format.MissingColumn, Detail: fmt.Sprintf("the message has no field %q, or it is null", c.name)}
+	}
 	return &format.Fault{Reason: format.MissingColumn, Detail: fmt.Sprintf("the table has no column %q of a known type", c.name)}
 }
 
@@ -52,6 +58,9 @@ func (c *column) malformed() *format.Fault {
 func (c *column) value(row []pgoutput.Column, scratch *[]byte) (connect.Value, error) {
 	if !c.there() {
 		return connect.Value{}, c.missing()
+	}
+	if c.ofMessage {
+		return c.content, nil
 	}
 	if c.index >= len(row) {
 		return connect.Value{}, c.malformed()

@@ -142,16 +142,28 @@ func (r *reader) converter(option, otherwise string) Converter {
 
 const routerClass = "io.debezium.transforms.outbox.EventRouter"
 
-// router takes the one transform.
+// DecodeMessages is the class of the transform that turns logical messages into rows
+// for the router behind it. [FromConnector] leaves it among the rest, as
+// transforms.NAME.type, and makes the same of messages as of rows.
+const DecodeMessages = "io.debezium.connector.postgresql.transforms.DecodeLogicalDecodingMessageContent"
+
+// router takes the one transform, and what decodes messages for it.
 func (r *reader) router(c *Config) {
-	name := ""
+	name, decodes := "", ""
 	for t := range strings.SplitSeq(r.text("transforms"), ",") {
 		if t = strings.TrimSpace(t); t == "" {
 			continue
 		}
 		class := r.text("transforms." + t + ".type")
-		if class != routerClass {
-			r.refuse("transforms."+t+".type", class, "no such transform here, only "+routerClass+" is")
+		switch {
+		case class == DecodeMessages && name == "":
+			decodes = t
+			continue
+		case class == DecodeMessages:
+			r.refuse("transforms", t, "decodes messages behind the event router, which has dropped them")
+			continue
+		case class != routerClass:
+			r.refuse("transforms."+t+".type", class, "no such transform here, only "+routerClass+" is, and "+DecodeMessages)
 			continue
 		}
 		if name != "" {
@@ -163,19 +175,16 @@ func (r *reader) router(c *Config) {
 		r.refuse("transforms", "", "none is "+routerClass)
 		return
 	}
-	p := "transforms." + name + "."
-	// A predicate keeps records of other tables away from the router. Here only tables
-	// that are named have one.
-	if v := r.text(p + "predicate"); v != "" {
-		r.text("predicates")
-		if class := r.text("predicates." + v + ".type"); class != "org.apache.kafka.connect.transforms.predicates.TopicNameMatches" {
-			r.refuse("predicates."+v+".type", class, "only TopicNameMatches can be left out: the tables are named instead")
-		}
-		r.text("predicates." + v + ".pattern")
-		if v := r.text(p + "negate"); strings.EqualFold(v, "true") {
-			r.refuse(p+"negate", v, "name the tables instead")
+	for _, t := range []string{name, decodes} {
+		if t != "" {
+			r.predicate("transforms." + t + ".")
 		}
 	}
+	r.text("predicates")
+	if decodes != "" {
+		r.decodes("transforms." + decodes + ".")
+	}
+	p := "transforms." + name + "."
 	c.EventID = r.text(p + "table.field.event.id")
 	c.EventKey = r.text(p + "table.field.event.key")
 	r.text(p + "table.field.event.type") // which the router accepts and does not read
@@ -207,6 +216,35 @@ func (r *reader) router(c *Config) {
 			r.refuse(k, r.text(k), "no such option of the event router")
 		}
 	}
+}
+
+// predicate keeps records of other tables away from a transform. Here only tables and
+// prefixes that are named have one.
+func (r *reader) predicate(p string) {
+	v := r.text(p + "predicate")
+	if v == "" {
+		return
+	}
+	if _, known := r.left["predicates."+v+".type"]; known { // else it is the other transform's too
+		if class := r.text("predicates." + v + ".type"); class != "org.apache.kafka.connect.transforms.predicates.TopicNameMatches" {
+			r.refuse("predicates."+v+".type", class, "only TopicNameMatches can be left out: the tables are named instead")
+		}
+	}
+	r.text("predicates." + v + ".pattern")
+	if v := r.text(p + "negate"); strings.EqualFold(v, "true") {
+		r.refuse(p+"negate", v, "name the tables instead")
+	}
+}
+
+// decodes takes the options of DecodeMessages and puts its class back.
+func (r *reader) decodes(p string) {
+	r.one(p+"field.name.adjustment.mode", "none")
+	for _, k := range slices.Sorted(maps.Keys(r.left)) {
+		if strings.HasPrefix(k, p) {
+			r.refuse(k, r.text(k), "no such option of the decoding of messages")
+		}
+	}
+	r.left[p+"type"] = DecodeMessages
 }
 
 // tracing: without OpenTelemetry on its class path, which is how Connect comes, the

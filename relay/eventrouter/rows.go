@@ -52,24 +52,38 @@ const (
 // mended.
 func (c Config) Prepare(t *format.Table) (format.Rows, error) {
 	c = c.withDefaults()
-	re, to, err := c.compile()
+	r, err := c.router()
 	if err != nil {
 		return nil, err
 	}
-	r := &rows{
-		cfg: c, regex: re, to: to, topics: map[string]string{}, envelope: c.envelope(),
-		id: bind(t, c.EventID, c), key: bind(t, c.EventKey, c), payload: bind(t, c.Payload, c), route: bind(t, c.RouteBy, c),
-		schema: strings.TrimPrefix(c.ServerName+"."+string(t.Namespace)+"."+string(t.Name), "."),
+	r.schema = strings.TrimPrefix(c.ServerName+"."+string(t.Namespace)+"."+string(t.Name), ".")
+	r.bind(func(name string) *column { return bind(t, name, c) })
+	return &r, nil
+}
+
+// router is for a Config with its defaults.
+func (c Config) router() (rows, error) {
+	re, to, err := c.compile()
+	if err != nil {
+		return rows{}, err
 	}
-	for name, at := range map[string]**column{c.Timestamp: &r.timestamp, c.SchemaVersion: &r.version, c.TraceContext: &r.trace} {
-		if name != "" {
-			*at = bind(t, name, c)
-		}
-	}
+	r := rows{cfg: c, regex: re, to: to, topics: map[string]string{}, envelope: c.envelope()}
 	if c.ExpandJSON {
 		r.expand = &connect.Expander{NullAsBytes: c.NullAsBytes, EmptyAsString: c.EmptyArrayAsString, Named: c.Value.showsSchemas()}
 		if c.AvroNames {
 			r.expand.Adjust = avroName
+		}
+	}
+	return r, nil
+}
+
+// bind finds the columns that the options name.
+func (r *rows) bind(find func(name string) *column) {
+	c := &r.cfg
+	r.id, r.key, r.payload, r.route = find(c.EventID), find(c.EventKey), find(c.Payload), find(c.RouteBy)
+	for name, at := range map[string]**column{c.Timestamp: &r.timestamp, c.SchemaVersion: &r.version, c.TraceContext: &r.trace} {
+		if name != "" {
+			*at = find(name)
 		}
 	}
 	r.idSchema, r.keySchema, r.payloadSchema = render(&c.Header, r.id), render(&c.Key, r.key), render(&c.Value, r.payload)
@@ -77,7 +91,7 @@ func (c Config) Prepare(t *format.Table) (format.Rows, error) {
 		if p.Alias == "" {
 			p.Alias = p.Column
 		}
-		col := bind(t, p.Column, c)
+		col := find(p.Column)
 		if !col.there() && c.IgnoreMissing {
 			continue
 		}
@@ -88,7 +102,6 @@ func (c Config) Prepare(t *format.Table) (format.Rows, error) {
 		}
 		r.places = append(r.places, at)
 	}
-	return r, nil
 }
 
 // render writes a schema once for all rows.

@@ -30,6 +30,7 @@ var ErrMalformed = errors.New("malformed replication frame")
 // Frame is one message of the stream. Data is nil for a keepalive.
 type Frame struct {
 	Data  []byte   // a pgoutput message, a view into the buffer
+	Start core.LSN // of the change; several may share one
 	End   core.LSN // the server's end of WAL, for a keepalive: nothing before it is unsent
 	Sent  int64    // by the server's clock, in microseconds since 2000; 0 for a keepalive
 	Reply bool     // the server wants a status update now
@@ -143,6 +144,7 @@ func parseFrame(body []byte) (f Frame, err error) {
 		if len(body) < 25 {
 			return f, fmt.Errorf("data frame of %d bytes: %w", len(body), ErrMalformed)
 		}
+		f.Start = core.LSN(binary.BigEndian.Uint64(body[1:]))
 		f.End = core.LSN(binary.BigEndian.Uint64(body[9:]))
 		f.Sent = int64(binary.BigEndian.Uint64(body[17:]))
 		f.Data = body[25:]

@@ -1,0 +1,49 @@
+package eventrouter
+
+import (
+	"github.com/gapless/gapless/relay/connect"
+	"github.com/gapless/gapless/relay/format"
+)
+
+// Messages makes records of logical messages, whose content is a JSON object with the
+// fields of an outbox: what Debezium's DecodeLogicalDecodingMessageContent makes of
+// them in front of its EventRouter. It is for one goroutine.
+type Messages struct {
+	cfg    Config
+	router rows // bound to no columns
+	object connect.Expander
+}
+
+// Messages binds the options. A field that is missing is a fault of the message.
+func (c Config) Messages() (*Messages, error) {
+	c = c.withDefaults()
+	r, err := c.router()
+	if err != nil {
+		return nil, err
+	}
+	m := &Messages{cfg: c, router: r, object: connect.Expander{Named: true}}
+	if c.AvroNames {
+		m.object.Adjust = avroName
+	}
+	return m, nil
+}
+
+// Record fills out from the content of a message, like format.Rows.
+func (m *Messages) Record(p format.Position, content []byte, b *format.Buffer, out *format.Record) error {
+	schema, value, ok := m.object.Object(content)
+	if !ok {
+		out.Reset(p)
+		return &format.Fault{Reason: format.BadValue, Detail: "the message is no JSON object that has a schema"}
+	}
+	r := m.router
+	r.bind(func(name string) *column {
+		c := &column{name: name, index: -1, ofMessage: true}
+		for i, f := range schema.Fields {
+			if f.Name == name {
+				c.index, c.schema, c.content = 0, f.Schema, value.List[i]
+			}
+		}
+		return c
+	})
+	return r.Record(p, nil, b, out)
+}

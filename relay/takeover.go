@@ -1,0 +1,125 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/relay/pgoutput"
+	"github.com/gapless/gapless/relay/replication"
+)
+
+// Sent is how far another program has sent of a slot that the relay takes over from
+// it. What is in doubt is left out: it comes again, where too much would be lost.
+type Sent struct {
+	// Commit is the end of the newest transaction before which everything has been
+	// sent; 0 where none is known.
+	Commit core.LSN
+	// Row is the newest change that was sent of the transaction after it, which has
+	// the id XID; 0 where none is known.
+	Row core.LSN
+	XID uint32
+}
+
+// takenOver is the first position on a slot without a record.
+func (r *Relay) takenOver(ctx context.Context, s start) (core.Position, error) {
+	p := core.Position{Resume: s.slotAt}
+	if r.cfg.TakeOver == nil {
+		return p, nil
+	}
+	sent, err := r.cfg.TakeOver(ctx)
+	if err != nil {
+		return p, fmt.Errorf("find out how far was sent: %w", err)
+	}
+	if newest := max(sent.Commit, sent.Row); newest > s.system.Flushed {
+		return p, refuse("If it belongs to another server, name the right one. If this server has lost commits, consumers may have events that it does not have.",
+			"the position to take over, %s, is ahead of the server's WAL, which ends at %s", newest, s.system.Flushed)
+	}
+	if sent.Commit != 0 && s.slotAt > sent.Commit {
+		return p, refuse("If rows between the two were moved past by somebody, write them again. If the other program moved its slot there itself, while it had nothing to send, "+
+			"start without the position: the relay then begins at the slot.",
+			"slot %q is at %s, ahead of the position to take over, %s: what lies between will not come by it", r.cfg.Slot, s.slotAt, sent.Commit)
+	}
+	p.Resume = max(p.Resume, sent.Commit)
+	if sent.Row != 0 {
+		if p, err = r.partlySent(ctx, p, sent, s); err != nil {
+			return p, err
+		}
+	}
+	r.log.InfoContext(ctx, "taking over", "slot_at", s.slotAt, "resume", p.Resume, "partial_commit", p.PartialCommit, "partial_index", p.PartialIndex)
+	return p, nil
+}
+
+// partlySent looks at the first transaction after p, without confirming anything, for
+// how many of its changes were sent: all before sent.Row, and the one that is there. The
+// rows of one COPY share an LSN, so where several are there all of those come again. It
+// is another transaction if its id is another: transactions overlap in the log, so the
+// LSNs of rows do not tell.
+func (r *Relay) partlySent(ctx context.Context, p core.Position, sent Sent, s start) (core.Position, error) {
+	conn, err := r.store.dial(ctx)
+	if err != nil {
+		return p, err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+		defer cancel()
+		_ = conn.Close(closing) // nothing was confirmed, nothing is lost with it
+	}()
+	err = conn.Start(ctx, replication.Options{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: p.Resume, Messages: true})
+	if err != nil {
+		return p, err
+	}
+	stop := context.AfterFunc(ctx, conn.Interrupt)
+	defer stop()
+	var m pgoutput.Message
+	var commit core.LSN
+	var before, there int64
+	for told := time.Now(); ctx.Err() == nil; {
+		f, ok, err := conn.Next()
+		if err != nil {
+			return p, err
+		}
+		if now := time.Now(); f.Reply || now.Sub(told) > time.Second {
+			told = now
+			if err := conn.Status(s.slotAt, now, false); err != nil {
+				return p, err
+			}
+		}
+		if !ok {
+			if err := conn.Fill(100 * time.Millisecond); err != nil {
+				return p, err
+			}
+			continue
+		}
+		if f.Data == nil {
+			if commit == 0 && f.End >= s.system.Flushed {
+				return p, nil // nothing was committed after p
+			}
+			continue
+		}
+		if err := pgoutput.Decode(f.Data, &m); err != nil {
+			return p, err
+		}
+		isSent := m.Kind.IsChange() && commit != 0 && f.Start <= sent.Row
+		switch {
+		case m.Kind == pgoutput.KindBegin && m.Begin.XID != sent.XID:
+			return p, nil
+		case m.Kind == pgoutput.KindBegin:
+			commit = core.LSN(m.Begin.CommitLSN)
+		case isSent && f.Start < sent.Row:
+			before++
+		case isSent:
+			there++
+		case m.Kind == pgoutput.KindCommit || m.Kind.IsChange() && commit != 0:
+			if there == 1 {
+				before++
+			}
+			if before > 0 {
+				p.PartialCommit, p.PartialIndex = commit, before
+			}
+			return p, nil
+		}
+	}
+	return p, ctx.Err()
+}
