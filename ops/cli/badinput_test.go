@@ -113,16 +113,18 @@ func TestConfigurationFileFaults(t *testing.T) {
 		text  string
 		texts []string
 	}{
-		"unknown key":       {"version: 1\nkafka: {broker: [x]}\n", []string{"broker"}},
-		"no version":        {"kafka: {brokers: [x]}\n", []string{"version: 1"}},
-		"newer version":     {"version: 2\n", []string{"version is 2"}},
-		"not YAML":          {"version: [1\n", []string{"--config"}},
-		"relay unnamed":     {"version: 1\nrelays: [{name: a}, {slot: b}]\n", []string{"relays[1].name", "missing"}},
-		"relay named twice": {"version: 1\nrelays: [{name: a}, {name: a}]\n", []string{"relays[1].name", `"a"`, "relays[0]"}},
-		"retention":         {"version: 1\nrelays: [{retention: soon}]\n", []string{"soon", "7d"}},
-		"table unnamed":     {"version: 1\nrelays: [{tables: [{table: outbox, format: native}]}]\n", []string{"tables[0]", "schema.table"}},
-		"format unknown":    {"version: 1\nrelays: [{tables: [{table: a.b, format: avro}]}]\n", []string{"tables[0]", "avro", "debezium"}},
-		"table named twice": {"version: 1\nrelays: [{tables: [{table: a.b, format: native}, {table: a.b, format: native}]}]\n", []string{"a.b", "twice"}},
+		"unknown key":        {"version: 1\nkafka: {broker: [x]}\n", []string{"broker"}},
+		"no version":         {"kafka: {brokers: [x]}\n", []string{"version: 1"}},
+		"newer version":      {"version: 2\n", []string{"version is 2"}},
+		"not YAML":           {"version: [1\n", []string{"--config"}},
+		"relay unnamed":      {"version: 1\nrelays: [{name: a}, {slot: b}]\n", []string{"relays[1].name", "missing"}},
+		"relay named twice":  {"version: 1\nrelays: [{name: a}, {name: a}]\n", []string{"relays[1].name", `"a"`, "relays[0]"}},
+		"messages and table": {"version: 1\nrelays: [{tables: [{table: a.b, messages: outbox, format: debezium}]}]\n", []string{"tables[0].messages", "no table"}},
+		"messages twice":     {"version: 1\nrelays: [{tables: [{messages: x, format: none}, {messages: y, format: debezium}, {messages: y, format: debezium}]}]\n", []string{"tables[2].messages", "twice"}},
+		"retention":          {"version: 1\nrelays: [{retention: soon}]\n", []string{"soon", "7d"}},
+		"table unnamed":      {"version: 1\nrelays: [{tables: [{table: outbox, format: native}]}]\n", []string{"tables[0]", "schema.table"}},
+		"format unknown":     {"version: 1\nrelays: [{tables: [{table: a.b, format: avro}]}]\n", []string{"tables[0]", "avro", "debezium"}},
+		"table named twice":  {"version: 1\nrelays: [{tables: [{table: a.b, format: native}, {table: a.b, format: native}]}]\n", []string{"a.b", "twice"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

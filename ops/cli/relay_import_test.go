@@ -25,6 +25,13 @@ func connector(options map[string]string) map[string]string {
 	return all
 }
 
+// decoding are the options of a connector whose messages are events.
+func decoding(options map[string]string) map[string]string {
+	all := map[string]string{"transforms": "decode,outbox", "transforms.decode.type": eventrouter.DecodeMessages}
+	maps.Copy(all, options)
+	return all
+}
+
 // Every set of options that the corpus has comes through the file as the router that
 // the connector would have been.
 func TestImportedFileMakesTheSameRouter(t *testing.T) {
@@ -58,6 +65,13 @@ func TestImportedFileMakesTheSameRouter(t *testing.T) {
 		}
 		if got := tables["public.outbox"]; !reflect.DeepEqual(got, want) {
 			t.Errorf("case %s: router\n%+v\nwant\n%+v", c.Name, got, want)
+		}
+		messages, err := cli.Messages(path)
+		if err != nil || c.Prefix() == "" && (messages == nil || len(messages) > 0) {
+			t.Errorf("case %s: messages %+v, %v", c.Name, messages, err)
+		}
+		if c.Prefix() != "" && !reflect.DeepEqual(messages, map[string]eventrouter.Config{c.Prefix(): want}) {
+			t.Errorf("case %s: messages\n%+v\nwant\n%+v", c.Name, messages, want)
 		}
 	}
 }
@@ -115,6 +129,11 @@ func TestImportRefusesByName(t *testing.T) {
 		"placement":         {map[string]string{"transforms.outbox.table.fields.additional.placement": "a:body"}, []string{"body", "header"}},
 		"worker's":          {map[string]string{"value.converter": ""}, []string{"value.converter", "worker"}},
 		"dropped slot":      {map[string]string{"slot.drop.on.stop": "true"}, []string{"slot.drop.on.stop"}},
+		"messages unnamed":  {decoding(nil), []string{"message.prefix.include.list", "name the prefixes"}},
+		"messages pattern":  {decoding(map[string]string{"message.prefix.include.list": "out.*"}), []string{"message.prefix.include.list", "out.*"}},
+		"messages excluded": {decoding(map[string]string{"message.prefix.include.list": "outbox", "message.prefix.exclude.list": "x"}), []string{"message.prefix.exclude.list"}},
+		"decoded too late":  {decoding(map[string]string{"message.prefix.include.list": "outbox", "transforms": "outbox,decode"}), []string{"decode", "behind"}},
+		"decoded otherwise": {decoding(map[string]string{"message.prefix.include.list": "outbox", "transforms.decode.field.name.adjustment.mode": "avro", "transforms.decode.nope": "1"}), []string{"transforms.decode.field.name.adjustment.mode", "transforms.decode.nope"}},
 		"not a boolean":     {map[string]string{"transforms.outbox.table.expand.json.payload": "maybe"}, []string{"table.expand.json.payload", "maybe"}},
 	} {
 		t.Run(name, func(t *testing.T) {

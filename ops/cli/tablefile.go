@@ -28,6 +28,7 @@ type TableFile struct {
 
 	Retention *RetentionFile `yaml:"retention,omitempty"` // of a table of one's own
 
+	NullFields      bool   `yaml:"null_fields,omitempty"`      // of messages: a field that is null is not missing
 	ServerName      string `yaml:"server_name,omitempty"`      // topic.prefix: names the schema of an envelope
 	ExtendedHeaders bool   `yaml:"extended_headers,omitempty"` // the __debezium.context headers
 }
@@ -94,11 +95,11 @@ func (t *TableFile) format() (format.Format, error) {
 
 func (t *TableFile) debezium() bool {
 	return t.Columns != nil || t.Route != nil || t.Placement != nil || t.Missing != "" || t.Updates != "" || t.Key != nil || t.Value != nil ||
-		t.Header != nil || t.Expand != nil || t.Types != nil || t.ServerName != "" || t.ExtendedHeaders
+		t.Header != nil || t.Expand != nil || t.Types != nil || t.ServerName != "" || t.ExtendedHeaders || t.NullFields
 }
 
 func (t *TableFile) router() (eventrouter.Config, error) {
-	c := eventrouter.Config{ServerName: t.ServerName, ExtendedHeaders: t.ExtendedHeaders}
+	c := eventrouter.Config{ServerName: t.ServerName, ExtendedHeaders: t.ExtendedHeaders, NullFields: t.NullFields}
 	var faults []error
 	choice := func(key, value string, choices ...string) bool {
 		for i, c := range choices {
@@ -166,7 +167,7 @@ func tableFile(table string, c eventrouter.Config) TableFile {
 		return ""
 	}
 	t := TableFile{
-		Table: table, Format: "debezium", ServerName: c.ServerName, ExtendedHeaders: c.ExtendedHeaders,
+		Table: table, Format: "debezium", ServerName: c.ServerName, ExtendedHeaders: c.ExtendedHeaders, NullFields: c.NullFields,
 		Missing: when(c.IgnoreMissing, "ignore"), Updates: when(c.FatalUpdates, "fatal"),
 		Key: converterFile(c.Key), Value: converterFile(c.Value), Header: converterFile(c.Header),
 	}

@@ -55,6 +55,10 @@ type Config struct {
 	// payload get underscores for what Avro does not take.
 	AvroNames bool
 
+	// NullFields keeps the fields of a message that are null (fields.null.include of
+	// DecodeLogicalDecodingMessageContent); else they are missing. Of rows it says nothing.
+	NullFields bool
+
 	// Key, Value and Header are the converters.
 	Key, Value, Header Converter
 

@@ -182,7 +182,7 @@ func (r *reader) router(c *Config) {
 	}
 	r.text("predicates")
 	if decodes != "" {
-		r.decodes("transforms." + decodes + ".")
+		r.decodes("transforms."+decodes+".", c)
 	}
 	p := "transforms." + name + "."
 	c.EventID = r.text(p + "table.field.event.id")
@@ -203,6 +203,7 @@ func (r *reader) router(c *Config) {
 	if mode := r.one(p+"field.name.adjustment.mode", "none", "avro"); mode != "" {
 		c.AvroNames = mode == "avro"
 	}
+	c.AvroNames = c.AvroNames && c.ExpandJSON // of nothing else
 	// An update is never relayed, as with warn and error. fatal would stop for it.
 	if v := r.one(p+"table.op.invalid.behavior", "warn", "error", "fatal"); v == "fatal" {
 		c.FatalUpdates = true
@@ -237,7 +238,8 @@ func (r *reader) predicate(p string) {
 }
 
 // decodes takes the options of DecodeMessages and puts its class back.
-func (r *reader) decodes(p string) {
+func (r *reader) decodes(p string, c *Config) {
+	c.NullFields = r.boolean(p+"fields.null.include", false)
 	r.one(p+"field.name.adjustment.mode", "none")
 	for _, k := range slices.Sorted(maps.Keys(r.left)) {
 		if strings.HasPrefix(k, p) {

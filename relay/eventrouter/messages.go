@@ -9,23 +9,19 @@ import (
 // fields of an outbox: what Debezium's DecodeLogicalDecodingMessageContent makes of
 // them in front of its EventRouter. It is for one goroutine.
 type Messages struct {
-	cfg    Config
 	router rows // bound to no columns
 	object connect.Expander
 }
 
-// Messages binds the options. A field that is missing is a fault of the message.
+// Messages binds the options. A field that is missing, or null without NullFields, is a
+// fault of the message if the router reads it.
 func (c Config) Messages() (*Messages, error) {
 	c = c.withDefaults()
 	r, err := c.router()
 	if err != nil {
 		return nil, err
 	}
-	m := &Messages{cfg: c, router: r, object: connect.Expander{Named: true}}
-	if c.AvroNames {
-		m.object.Adjust = avroName
-	}
-	return m, nil
+	return &Messages{router: r, object: connect.Expander{Named: true, NullAsBytes: c.NullFields}}, nil
 }
 
 // Record fills out from the content of a message, like format.Rows.

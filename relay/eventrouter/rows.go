@@ -21,7 +21,7 @@ type rows struct {
 	regex   pattern
 	to      replacement
 	topics  map[string]string
-	schema  string // name of the row's schema, up to the routed value
+	schema  string // name of the row's schema, up to the routed value; a message's has none
 	scratch []byte
 	expand  *connect.Expander
 
@@ -407,7 +407,7 @@ func (r *rows) wrapJSON(b []byte, conv *Converter, body subject) ([]byte, error)
 }
 
 // wrapSchema writes the envelope's schema, named after the row's schema with the
-// routed value before its last part.
+// routed value before its last part, or where that has no name after the value alone.
 func (r *rows) wrapSchema(b []byte, row []pgoutput.Column, routed string, body subject) ([]byte, error) {
 	b = append(b, `{"schema":{"type":"struct","fields":[`...)
 	field := func(rendered []byte, name string) {
@@ -428,7 +428,11 @@ func (r *rows) wrapSchema(b []byte, row []pgoutput.Column, routed string, body s
 		field(p.rendered, p.Alias)
 	}
 	b = append(b, `],"optional":false,"name":`...)
-	b, _ = connect.AppendJSONString(b, []byte(r.schema+"."+routed+".Value"))
+	name := routed
+	if r.schema != "" {
+		name = r.schema + "." + routed + ".Value"
+	}
+	b, _ = connect.AppendJSONString(b, []byte(name))
 	if r.version != nil {
 		v, err := r.version.value(row, &r.scratch)
 		if err != nil {
