@@ -18,13 +18,15 @@ import (
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/eventrouter"
 	"github.com/gapless/gapless/relay/format"
 )
 
 // A real Debezium connector is taken away under load, and the relay goes on with its
 // slot, its publication and its options: every event is in the topics, in the order of
-// its key, and one that both have sent is the same record.
+// its key. What both have sent is the same record, and of nothing that Debezium had
+// confirmed.
 func TestTakesOverFromDebezium(t *testing.T) {
 	const enough, keys = 1500, 7
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical"})
@@ -82,7 +84,7 @@ func TestTakesOverFromDebezium(t *testing.T) {
 				return
 			case <-pace.C:
 			}
-			_, err := pool.Exec(context.WithoutCancel(t.Context()), "insert into taken values ($1, $2, $3, 'T', jsonb_build_object('n', $4::int))",
+			_, err := pool.Exec(context.WithoutCancel(t.Context()), "insert into taken values ($1, $2, $3, 'T', jsonb_build_object('n', $4::int, 'at', pg_current_wal_insert_lsn()))",
 				uuid.New(), topic, fmt.Sprintf("k%d", rows%keys), rows)
 			if err != nil {
 				written <- err
@@ -116,9 +118,13 @@ func TestTakesOverFromDebezium(t *testing.T) {
 		t.Fatal(err)
 	}
 	// It may start while Debezium still has the slot: it stands by until then.
+	var confirmed string // by Debezium, when the relay takes over
 	r := run(t, relay.Config{
 		DatabaseURL: server.SuperuserURL(), Slot: "taken", Publication: "taken", Sink: sink, Logger: slog.New(slog.DiscardHandler),
 		Tables: map[string]format.Format{"public.taken": router},
+		TakeOver: func(ctx context.Context) (relay.Sent, error) {
+			return relay.Sent{}, pool.QueryRow(ctx, "select confirmed_flush_lsn::text from pg_replication_slots where slot_name = 'taken'").Scan(&confirmed)
+		},
 	})
 	testkit.Eventually(t, time.Minute, func() error {
 		if st := r.Status(); st.Events < enough {
@@ -151,20 +157,25 @@ func TestTakesOverFromDebezium(t *testing.T) {
 	}
 	first := map[string]string{}
 	latest := map[string]int{}
-	repeats := 0
+	places := make([]core.LSN, rows+1) // before each row; the one after it is behind its commit
+	places[rows] = 1<<64 - 1
+	var repeated []int
 	for _, record := range records {
-		id, n := "", 0
+		id, n, at := "", 0, ""
 		for _, h := range record.Headers {
 			if h.Name == "id" {
 				id = string(h.Value)
 			}
 		}
-		if _, err := fmt.Sscanf(string(record.Value), `{"n": %d}`, &n); err != nil {
+		if _, err := fmt.Sscanf(string(record.Value), `{"n": %d, "at": %q}`, &n, &at); err != nil {
 			t.Fatalf("value %q: %v", record.Value, err)
+		}
+		if places[n], err = core.ParseLSN(at); err != nil {
+			t.Fatal(err)
 		}
 		text := fmt.Sprintf("%q %q %q", record.Key, record.Value, record.Headers)
 		if before, ok := first[id]; ok {
-			repeats++
+			repeated = append(repeated, n)
 			if before != text {
 				t.Errorf("event %s was %s, and then %s", id, before, text)
 			}
@@ -183,5 +194,14 @@ func TestTakesOverFromDebezium(t *testing.T) {
 	if len(records)-int(ours) < enough || ours < enough {
 		t.Errorf("the relay has sent %d of %d: nothing was taken over in the middle", ours, len(records))
 	}
-	t.Logf("Debezium sent %d, the relay %d, %d of them twice", len(records)-int(ours), ours, repeats)
+	upTo, err := core.ParseLSN(confirmed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range repeated {
+		if places[n+1] <= upTo {
+			t.Errorf("%d came again, and Debezium had confirmed %s, which is behind it", n, confirmed)
+		}
+	}
+	t.Logf("Debezium sent %d, the relay %d, %d of them twice", len(records)-int(ours), ours, len(repeated))
 }
