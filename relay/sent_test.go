@@ -2,8 +2,8 @@ package relay_test
 
 import (
 	"context"
-	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -75,7 +75,7 @@ func (s *setup) takingOver(sink relay.Sink, sent relay.Sent) relay.Config {
 func countFrom(first, n int) []string {
 	var v []string
 	for i := range n {
-		v = append(v, fmt.Sprint(first+i))
+		v = append(v, strconv.Itoa(first+i))
 	}
 	return v
 }
@@ -86,7 +86,7 @@ func TestTakesOverWhereAnotherProgramWas(t *testing.T) {
 	t.Parallel()
 	const rows, each = 12, 3
 	for done := 1; done <= rows; done++ {
-		t.Run(fmt.Sprint(done), func(t *testing.T) {
+		t.Run(strconv.Itoa(done), func(t *testing.T) {
 			t.Parallel()
 			s := newSetup(t)
 			for i := 1; i <= rows; i += each {

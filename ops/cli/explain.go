@@ -33,7 +33,7 @@ func explain(err error) (code int, text string) {
 	if errors.Is(err, errBroken) {
 		return ExitFailed, ""
 	}
-	if ended, ok := errors.AsType[*relaysEnded](err); ok {
+	if ended, ok := errors.AsType[*endedError](err); ok {
 		return ended.code(), ended.text()
 	}
 	if r, ok := errors.AsType[refusal](err); ok {

@@ -89,7 +89,7 @@ func (l relays) run(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	ended := &relaysEnded{of: len(l)}
+	ended := &endedError{of: len(l)}
 	for i, err := range errs {
 		if err != nil {
 			ended.names, ended.errs = append(ended.names, l[i].name), append(ended.errs, err)
@@ -131,21 +131,21 @@ func (l relays) status() any {
 	return map[string]any{"relays": all}
 }
 
-// relaysEnded tells of those of several relays that ended without being told to.
-type relaysEnded struct {
+// endedError tells of those of several relays that ended without being told to.
+type endedError struct {
 	of    int
 	names []string
 	errs  []error
 }
 
-func (e *relaysEnded) Error() string {
+func (e *endedError) Error() string {
 	return fmt.Sprintf("%d of %d relays have ended: %v", len(e.errs), e.of, errors.Join(e.errs...))
 }
 
-func (e *relaysEnded) Unwrap() []error { return e.errs }
+func (e *endedError) Unwrap() []error { return e.errs }
 
 // code is that of a refusal where one was refused.
-func (e *relaysEnded) code() int {
+func (e *endedError) code() int {
 	for _, err := range e.errs {
 		if code, _ := explain(err); code == ExitRefused {
 			return code
@@ -155,7 +155,7 @@ func (e *relaysEnded) code() int {
 }
 
 // text has a paragraph for each, as it would have ended alone.
-func (e *relaysEnded) text() string {
+func (e *endedError) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d of %d relays have ended", len(e.errs), e.of)
 	for i, err := range e.errs {

@@ -62,7 +62,7 @@ func (m Main) Run(ctx context.Context, args []string) int {
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(env)
 	err = k.Run()
-	if ended, ok := errors.AsType[*relaysEnded](err); ok && c.LogFormat == "json" {
+	if ended, ok := errors.AsType[*endedError](err); ok && c.LogFormat == "json" {
 		return ended.code() // each was a record when it ended
 	}
 	if r, ok := errors.AsType[refusal](err); ok && c.LogFormat == "json" {

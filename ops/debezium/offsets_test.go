@@ -138,14 +138,14 @@ func TestOffsetsThatAreNotThere(t *testing.T) {
 
 // A file that is cut off, or is another one, is refused and never half believed.
 func FuzzOffsets(f *testing.F) {
-	real, err := os.ReadFile(filepath.Join("testdata", "offsets"))
+	captured, err := os.ReadFile(filepath.Join("testdata", "offsets"))
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(real)
+	f.Add(captured)
 	f.Add(serialized(`["c",{"server":"dbz"}]`, `{"lsn":1}`, `["d",{"server":"e"}]`, ""))
-	for i := range len(real) {
-		f.Add(real[:i])
+	for i := range captured {
+		f.Add(captured[:i])
 	}
 	f.Fuzz(func(t *testing.T, file []byte) {
 		path := filepath.Join(t.TempDir(), "offsets")
@@ -159,10 +159,9 @@ func FuzzOffsets(f *testing.F) {
 			}
 			return
 		}
-		if len(file) < len(real) && string(file) == string(real[:len(file)]) {
+		if len(file) < len(captured) && string(file) == string(captured[:len(file)]) {
 			t.Error("a file that is cut off was taken for whole")
 		}
 		_, _ = offsets.Of("")
 	})
 }
-
