@@ -163,3 +163,28 @@ func Sorted(records []Record) []Record {
 	})
 	return sorted
 }
+
+// ServerBase are the options that every case of Debezium Server has.
+func ServerBase() map[string]string {
+	return map[string]string{
+		"debezium.sink.type":                       "kafka",
+		"debezium.source.connector.class":          "io.debezium.connector.postgresql.PostgresConnector",
+		"debezium.source.plugin.name":              "pgoutput",
+		"debezium.source.snapshot.mode":            "no_data",
+		"debezium.source.extended.headers.enabled": "false",
+		"debezium.transforms":                      "outbox",
+		"debezium.transforms.outbox.type":          "io.debezium.transforms.outbox.EventRouter",
+	}
+}
+
+//go:embed server.json
+var serverCases []byte
+
+// ServerCases are those of Debezium Server, which has other options for the same.
+func ServerCases() []Case {
+	c, err := read(serverCases)
+	if err != nil {
+		panic(err) // embedded, and read by a test
+	}
+	return c
+}

@@ -35,6 +35,22 @@ func TestOffsetsOfARealWorker(t *testing.T) {
 	}
 }
 
+// And one of a real Debezium Server.
+func TestOffsetsOfARealServer(t *testing.T) {
+	t.Parallel()
+	offsets, err := debezium.ReadOffsets(t.Context(), filepath.Join("testdata", "server-offsets"), topics.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := offsets.Of("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (debezium.Offset{Connector: "kafka", Server: "dbz_s10_null_json", Commit: 22248384, Row: 22248488, XID: 776}); o != want {
+		t.Errorf("%+v", o)
+	}
+}
+
 // serialized is a map as FileOffsetBackingStore writes it; an empty value is null.
 func serialized(pairs ...string) []byte {
 	b := []byte("\xac\xed\x00\x05sr\x00\x11java.util.HashMap\x05\x07\xda\xc1\xc3\x16\x60\xd1\x03\x00\x02F\x00\x0aloadFactorI\x00\x09thresholdxp\x3f\x40\x00\x00\x00\x00\x00\x0cw\x08\x00\x00\x00\x10")
