@@ -6,7 +6,8 @@
 // With -json the backlog is a table in Debezium's shape with jsonb payloads, and the
 // relay runs with and without the expansion of them. With -databases the same number of
 // events lies spread over so many databases as well, and as many relays in one process
-// read them.
+// read them. All are of one server, whose walsenders each read the WAL of all of them:
+// servers of their own would do less.
 //
 // It starts a Postgres and an Apache Kafka of its own, writes the backlog once,
 // and gives each contender a copy of the one slot, so that all read the same
