@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -61,6 +62,11 @@ type Config struct {
 	OnFault map[string]Policy
 
 	Retention Retention // default: nothing is removed
+	Heartbeat Heartbeat // default: none
+
+	// SignalTable ("schema.table") is a table of the publication by whose rows others
+	// speak to the relay, see signal.go; default: none. Its rows are no events.
+	SignalTable string
 
 	// Sink takes the records. The relay closes it when Run ends.
 	Sink Sink
@@ -132,6 +138,14 @@ func (c Config) validate() error {
 	if err := c.Retention.validate(); err != nil {
 		faults = append(faults, err)
 	}
+	if err := c.Heartbeat.validate(c.Sink); err != nil {
+		faults = append(faults, err)
+	}
+	if schema, name, ok := strings.Cut(c.SignalTable, "."); c.SignalTable != "" && (!ok || schema == "" || name == "" || ourTable(c.SignalTable)) {
+		fault("SignalTable %q is not schema.table of a table of one's own", c.SignalTable)
+	} else if c.SignalTable != "" && c.Tables[c.SignalTable] != nil {
+		fault("SignalTable %s has a format in Tables: it cannot hold events too", c.SignalTable)
+	}
 	for table := range c.Retention.Tables {
 		if c.formatOf(table) == nil {
 			fault("Retention.Tables: %s is left out by Tables: its rows are not relayed", table)
@@ -188,7 +202,7 @@ func slotName(s string) bool {
 }
 
 func (c Config) formatOf(table string) format.Format {
-	if f, ok := c.Tables[table]; ok {
+	if f, ok := c.Tables[table]; ok || table == c.SignalTable {
 		return f
 	}
 	switch table {

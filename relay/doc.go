@@ -31,7 +31,9 @@
 //
 // An operator's pause (gapless.relay_control) is asked for once a second and before a
 // stream reads anything. A Paused stream sends nothing new, keeps its slot and goes on
-// answering the server.
+// answering the server. A row of the signal table pauses and resumes too, at its place in
+// the log; where there is such a table, a Paused stream reads on for a resume, and the next
+// stream begins at the position again. See signal.go.
 //
 // # LSN rules
 //
@@ -128,6 +130,7 @@
 //	gapless_relay_progress_writes_total{result}  stored, failed
 //	gapless_relay_partitions_dropped_total       of gapless.outbox, by retention
 //	gapless_relay_rows_deleted_total{table}      of tables of one's own, by retention
+//	gapless_relay_heartbeats_total{result}       sent, failed
 //	gapless_relay_reconnects_total{peer,reason}  streams started again
 //	gapless_relay_leader, gapless_relay_holding, gapless_relay_paused  0 or 1
 //	gapless_rows_parked                          rows parked or waiting

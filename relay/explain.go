@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,9 @@ type Explained struct {
 	Fault  *format.Fault // for which the row would be parked; nil when it would be sent
 }
 
-// RowOf chooses what to explain: a row that is in the table, by its event's id, or one
-// that is not, as a JSON object by column names.
+// RowOf chooses what to explain: a row that is in the table, by its event's id, one that
+// is not, as a JSON object by column names, or, when both are empty, the row with the
+// highest event id.
 type RowOf struct {
 	ID   string
 	JSON []byte
@@ -71,6 +73,9 @@ func Explain(ctx context.Context, pool *pgxpool.Pool, tables map[string]format.F
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read row of %s: %w", table, err)
 	}
+	if len(all) == 0 && of.ID == "" {
+		return nil, fmt.Errorf("%s has %w", table, ErrNoRow)
+	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("%s has %w with id %s", table, ErrNoRow, of.ID)
 	}
@@ -78,9 +83,42 @@ func Explain(ctx context.Context, pool *pgxpool.Pool, tables map[string]format.F
 	if err != nil {
 		return nil, err
 	}
-	prepared, err := f.Prepare(&format.Table{Relation: rel, Attributes: attributes})
+	return recordsOf(f, &format.Table{Relation: rel, Attributes: attributes}, all)
+}
+
+// ExplainMadeUp makes the record of a made-up row of a table as the format of table (see
+// Config.Tables) expects it. It asks no database.
+func ExplainMadeUp(tables map[string]format.Format, table string) (Explained, error) {
+	d, err := Describe(tables, table)
 	if err != nil {
-		return nil, fmt.Errorf("table %s: %w", table, err)
+		return Explained{}, err
+	}
+	schema, name, _ := strings.Cut(table, ".")
+	rel, row := format.Row(schema, name, d.Sample)
+	list, err := recordsOf(Config{Tables: tables}.formatOf(table), &format.Table{Relation: rel}, [][]pgoutput.Column{row})
+	if err != nil {
+		return Explained{}, err
+	}
+	return list[0], nil
+}
+
+// Describe says in words what a relay with tables (see Config) makes of the rows of table;
+// ErrLeftOut when nothing.
+func Describe(tables map[string]format.Format, table string) (format.Description, error) {
+	switch f := (Config{Tables: tables}).formatOf(table).(type) {
+	case nil:
+		return format.Description{}, ErrLeftOut
+	case format.Describer:
+		return f.Describe(), nil
+	default:
+		return format.Description{}, fmt.Errorf("%T does not say what it does", f)
+	}
+}
+
+func recordsOf(f format.Format, t *format.Table, all [][]pgoutput.Column) ([]Explained, error) {
+	prepared, err := f.Prepare(t)
+	if err != nil {
+		return nil, fmt.Errorf("table %s.%s: %w", t.Namespace, t.Name, err)
 	}
 	list := make([]Explained, len(all))
 	for i, columns := range all {
@@ -94,17 +132,25 @@ func Explain(ctx context.Context, pool *pgxpool.Pool, tables map[string]format.F
 }
 
 func (s *store) explainedRows(ctx context.Context, table string, f format.Format, of RowOf) (pgx.Rows, error) {
-	statement, argument := sql.RelayExplainJSON, any(of.JSON)
-	if of.JSON == nil {
-		id := "id"
-		if router, ok := f.(eventrouter.Config); ok && router.EventID != "" {
-			id = router.EventID
-		}
-		statement = strings.ReplaceAll(sql.RelayExplainRow, "o.id::", "o."+pgx.Identifier{id}.Sanitize()+"::")
-		argument = of.ID
+	id := "id"
+	switch f := f.(type) {
+	case eventrouter.Config:
+		id = cmp.Or(f.EventID, id)
+	case format.DeadLetter:
+		id = "dead_letter_id"
 	}
-	// As pgoutput sends them.
-	return s.pool.Query(ctx, on(statement, table), pgx.QueryResultFormats{pgx.BinaryFormatCode}, argument)
+	var statement string
+	arguments := []any{pgx.QueryResultFormats{pgx.BinaryFormatCode}} // as pgoutput sends them
+	switch {
+	case of.JSON != nil:
+		statement, arguments = sql.RelayExplainJSON, append(arguments, of.JSON)
+	case of.ID != "":
+		statement, arguments = sql.RelayExplainRow, append(arguments, of.ID)
+	default:
+		statement = sql.RelayExplainLast
+	}
+	statement = strings.ReplaceAll(statement, "o.id", "o."+pgx.Identifier{id}.Sanitize())
+	return s.pool.Query(ctx, on(statement, table), arguments...)
 }
 
 func columnsOf(values [][]byte) []pgoutput.Column {

@@ -76,6 +76,15 @@ func (s *session) awaitHeld(held *HeldError) {
 	})
 }
 
+// heldTopics are the first of those that rows wait for. Nobody changes the list.
+func (s *session) heldTopics() []string {
+	if s.machine.Held() == 0 {
+		return nil
+	}
+	names := slices.Sorted(maps.Keys(s.held.topics))
+	return names[:min(len(names), 20)]
+}
+
 // heldWhy tells what waits, and for what; empty when nothing does.
 func (s *session) heldWhy() string {
 	n := s.machine.Held()

@@ -60,6 +60,7 @@ type KafkaSink struct {
 	topics     map[string]bool // sent to
 	ailing     map[string]error
 	held       map[string]error // topics that take nothing, see HeldError
+	beats      *kgo.Client      // for heartbeats; made by the first
 }
 
 // batchDefault is kgo's default, a little below the broker's 1 MiB.
@@ -343,11 +344,13 @@ func (k *KafkaSink) Diagnose(ctx context.Context) error {
 // Close implements Sink.
 func (k *KafkaSink) Close(context.Context) error {
 	k.mu.Lock()
-	client := k.client
-	k.client = nil
+	client, beats := k.client, k.beats
+	k.client, k.beats = nil, nil
 	k.mu.Unlock()
-	if client != nil {
-		client.Close()
+	for _, c := range []*kgo.Client{client, beats} {
+		if c != nil {
+			c.Close()
+		}
 	}
 	k.drivers.Wait()
 	return nil

@@ -22,6 +22,7 @@ type metrics struct {
 	held           prometheus.Gauge
 	progressWrites *prometheus.CounterVec
 	rowsDeleted    *prometheus.CounterVec
+	heartbeats     *prometheus.CounterVec
 
 	// What the server told, without labels: there is no series while nothing is known.
 	rowsParked, oldestTransaction                       *prometheus.GaugeVec
@@ -69,6 +70,7 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 		held:           gauge("gapless_relay_held_records", "Rows that wait for a topic which takes nothing."),
 		progressWrites: counters("gapless_relay_progress_writes_total", "Writes of the progress record, by result: stored, failed.", "result"),
 		rowsDeleted:    counters("gapless_relay_rows_deleted_total", "Relayed rows deleted from tables of one's own.", "table"),
+		heartbeats:     counters("gapless_relay_heartbeats_total", "Heartbeats, by result: sent, failed.", "result"),
 		partitionsDropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "gapless_relay_partitions_dropped_total", Help: "Partitions of the outbox dropped after all of their rows were relayed.", ConstLabels: labels,
 		}),
@@ -86,7 +88,7 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.events, m.publish, m.commitToAck, m.reconnects, m.lag, m.unpublished, m.queueRecords, m.queueBytes, m.leader, m.paused,
-		m.holding, m.held, m.progressWrites, m.rowsDeleted, m.partitionsDropped,
+		m.holding, m.held, m.progressWrites, m.rowsDeleted, m.heartbeats, m.partitionsDropped,
 		m.rowsParked, m.oldestTransaction, m.slotActive, m.slotRetained, m.slotSafe, m.slotStatus, m.slotUnconfirmed,
 	} {
 		if err := reg.Register(c); err != nil {

@@ -40,7 +40,11 @@ func (s *session) pause(paused bool, why string) {
 		return
 	}
 	s.paused = paused
+	if !paused && s.signals.ahead {
+		s.worker.fatal = errResumed
+	}
 	if paused {
+		s.signals.next = s.machine.Next()
 		s.r.metrics.paused.Set(1)
 		s.r.board.become(Paused, why)
 		s.r.log.Warn("paused", "by", why)

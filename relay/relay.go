@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -33,6 +34,8 @@ type Relay struct {
 	poison map[place]*format.Fault
 
 	ahead ahead
+
+	incarnation atomic.Int64 // of the newest stream; 0 before the first
 }
 
 // place is where a row was committed.
@@ -82,6 +85,9 @@ func (r *Relay) Run(ctx context.Context) (err error) {
 	watching, unwatch := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { r.watch(watching) })
+	if r.cfg.Heartbeat.Every > 0 {
+		watch.Go(func() { r.beat(watching) })
+	}
 	defer watch.Wait()
 	defer unwatch()
 
@@ -146,6 +152,9 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admit
 	case errors.Is(err, errTopicBack):
 		r.log.InfoContext(ctx, "a topic takes records again")
 		r.resetSink(ctx)
+		return 0, nil
+	case errors.Is(err, errResumed):
+		r.resetSink(ctx) // a failure of what is still in flight would be heard of by nobody
 		return 0, nil
 	case errors.Is(err, errFenced):
 		r.log.ErrorContext(ctx, "lost the slot to another relay", "error", err)

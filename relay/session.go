@@ -46,6 +46,7 @@ type table struct {
 	relation     pgoutput.Relation // a copy
 	rows         format.Rows       // nil when it is left out
 	fatalUpdates bool
+	signal       *signalColumns // of the signal table
 }
 
 // session is one stream, from START_REPLICATION to its end. All of it runs on
@@ -103,7 +104,8 @@ type session struct {
 
 	fingerprint string // of the publication, as it was found or last proven
 
-	paused bool // by an operator
+	paused  bool // by an operator, or by a signal
+	signals signals
 }
 
 // session runs one stream. opened tells that it got as far as streaming.
@@ -148,6 +150,10 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if err != nil {
 		return nil, err
 	}
+	if t := r.cfg.SignalTable; t != "" && !p.server.signals {
+		r.log.ErrorContext(ctx, "no signal can arrive, events go on", "reason", "publication "+r.cfg.Publication+" does not have the signal table",
+			"table", t, "remedy", "make the table, and ALTER PUBLICATION "+quoted(r.cfg.Publication)+" ADD TABLE "+t)
+	}
 	// A relay that was stopped, or that the network has cut off, keeps the slot until
 	// the server gives it up.
 	silence := r.cfg.DeadAfter
@@ -171,6 +177,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if position != p.position {
 		return nil, errMoved
 	}
+	r.incarnation.Store(incarnation)
 	if err := r.store.exec(ctx, sql.RelayAdopt, r.cfg.Slot); err != nil {
 		return nil, fmt.Errorf("look for rows that wait for none: %w", err)
 	}
@@ -245,7 +252,7 @@ func (s *session) turn(ctx context.Context) error {
 	s.jobs(now)
 	s.show(ctx, now)
 	due := min(s.machine.Due(now), s.want.due(s, now))
-	if s.paused || s.machine.Paused() {
+	if s.signals.pending != nil || s.paused && !s.readsAhead() || !s.paused && s.machine.Paused() {
 		// The server is not read now, but status updates still go out: that is
 		// what its timeout looks at.
 		records, _ := s.machine.InFlight()
@@ -266,12 +273,20 @@ const burst = 1024
 // the last of them.
 func (s *session) consume(ctx context.Context) (more bool, err error) {
 	for range burst {
-		if s.machine.Paused() {
+		if s.signals.pending != nil || !s.paused && s.machine.Paused() {
 			return true, nil
 		}
 		f, ok, err := s.conn.Next()
 		if err != nil || !ok {
 			return false, err
+		}
+		if s.paused {
+			if f.Data == nil {
+				s.machine.Keepalive(0, f.Reply) // what it tells of was not relayed
+			} else if err := s.readAhead(f.Data); err != nil {
+				return false, err
+			}
+			continue
 		}
 		if f.Data == nil {
 			s.machine.Keepalive(f.End, f.Reply)
@@ -291,9 +306,7 @@ func (s *session) receive(ctx context.Context, f *replication.Frame) error {
 	}
 	switch m.Kind {
 	case pgoutput.KindBegin:
-		s.place = format.Position{
-			Timeline: s.system.Timeline, Commit: core.LSN(m.Begin.CommitLSN), CommitTime: m.Begin.CommitTime,
-		}
+		s.begin(m)
 		// Both times are the server's: no clock has to agree with another.
 		s.conn.Behind(time.Duration(f.Sent-m.Begin.CommitTime) * time.Microsecond)
 		err := s.machine.Begin(s.place.Commit, s.place.CommitTime)
@@ -321,6 +334,12 @@ func (s *session) receive(ctx context.Context, f *replication.Frame) error {
 	return nil
 }
 
+func (s *session) begin(m *pgoutput.Message) {
+	s.place = format.Position{
+		Timeline: s.system.Timeline, Commit: core.LSN(m.Begin.CommitLSN), CommitTime: m.Begin.CommitTime,
+	}
+}
+
 // warnUnrouted says once a stream what would otherwise fill the log.
 func (s *session) warnUnrouted(kind string) {
 	if !s.warned[kind] {
@@ -330,6 +349,10 @@ func (s *session) warnUnrouted(kind string) {
 }
 
 func (s *session) relation(ctx context.Context, rel *pgoutput.Relation) error {
+	if s.isSignalTable(rel) {
+		s.tables[rel.ID], s.last = s.signalsOf(rel), nil
+		return nil
+	}
 	name := string(rel.Namespace) + "." + string(rel.Name)
 	t := &table{name: name, relation: rel.Clone()}
 	f := s.r.cfg.formatOf(name)
@@ -374,6 +397,10 @@ func (s *session) insert(row *pgoutput.Row) error {
 	t, err := s.table(row.RelationID)
 	if err != nil {
 		return err
+	}
+	if !skip && t.signal != nil {
+		s.place.Index = index
+		s.signal(t.signal.read(row.New, s.place))
 	}
 	if skip || t.rows == nil {
 		return nil

@@ -59,7 +59,7 @@ func (s *session) publish() {
 	}
 	s.r.board.update(func(b *Status) {
 		b.Received, b.Done, b.Stored, b.Confirmed = received, done, m.Stored().Resume, m.Confirmed()
-		b.InFlight, b.InFlightBytes, b.Held = records, bytes, m.Held()
+		b.InFlight, b.InFlightBytes, b.Held, b.HeldTopics = records, bytes, m.Held(), s.heldTopics()
 		b.Events += uint64(s.counted())
 		b.LastCommit, b.LagSeconds = s.lastCommit, seconds(lag)
 	})

@@ -135,7 +135,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 	if s.system, err = conn.Identify(ctx); err != nil {
 		return s, err
 	}
-	if s.server, err = r.store.check(ctx); err != nil {
+	if s.server, err = r.check(ctx); err != nil {
 		return s, err
 	}
 	if err := r.refuseStandby(s.server); err != nil {
@@ -164,7 +164,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		if err := r.makeSlot(ctx, s.server.PublicationTables); err != nil {
 			return s, err
 		}
-		if s.server, err = r.store.check(ctx); err != nil {
+		if s.server, err = r.check(ctx); err != nil {
 			return s, err
 		}
 	}
@@ -200,6 +200,16 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		return s, r.refuseAhead(ctx, s, record)
 	}
 	return s, r.refuseChanged(ctx, s, record)
+}
+
+// check asks the server. Of the publication's tables the signal table is told of apart:
+// its rows are no events, so none of them can be lost or be sent too late.
+func (r *Relay) check(ctx context.Context) (server, error) {
+	v, err := r.store.check(ctx)
+	if i := slices.Index(v.PublicationTables, r.cfg.SignalTable); i >= 0 {
+		v.PublicationTables, v.signals = slices.Delete(v.PublicationTables, i, i+1), true
+	}
+	return v, err
 }
 
 // makeSlot is for a first start without gapless migrate up. A row committed

@@ -34,9 +34,10 @@ type Status struct {
 
 	InFlight      int       `json:"in_flight"`
 	InFlightBytes int64     `json:"in_flight_bytes"`
-	Held          int       `json:"held"`   // rows that wait for a topic, and are read again when it is back
-	Events        uint64    `json:"events"` // acknowledged by this process
-	Parked        uint64    `json:"parked"` // parked by this process
+	Held          int       `json:"held"`                  // rows that wait for a topic, and are read again when it is back
+	HeldTopics    []string  `json:"held_topics,omitempty"` // sorted; some, where they are very many
+	Events        uint64    `json:"events"`                // acknowledged by this process
+	Parked        uint64    `json:"parked"`                // parked by this process
 	LastCommit    time.Time `json:"last_commit,omitzero"`
 	LagSeconds    float64   `json:"lag_seconds"` // since the commit of the oldest event that is not acknowledged; 0 when there is none
 	Reconnects    uint64    `json:"reconnects"`

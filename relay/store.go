@@ -123,6 +123,8 @@ type server struct {
 	PublishesInserts   bool     `db:"publishes_inserts"`
 	HasDeadLetters     bool     `db:"has_dead_letters"`
 	PublicationTables  []string `db:"tables"`
+
+	signals bool // the signal table is among them
 }
 
 func (s *store) check(ctx context.Context) (server, error) {

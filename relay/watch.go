@@ -8,13 +8,16 @@ import (
 // staleAfter is how long figures stand when no newer ones can be had.
 const staleAfter = 3 * lookEvery
 
-// watch reads the server's figures until ctx ends, in whatever state the relay is: the
+// watch reads the server's figures, and tells of this relay, until ctx ends, in whatever state the relay is: the
 // slot that nobody reads is the one to be told of, and then no relay streams.
 func (r *Relay) watch(ctx context.Context) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	open := transactions{}
-	var told time.Time
+	var newest time.Time
+	telling := time.NewTicker(tellEvery)
+	defer telling.Stop()
+	var last told
 	failing := false
 	for ctx.Err() == nil {
 		f, err := r.store.figures(ctx)
@@ -22,20 +25,29 @@ func (r *Relay) watch(ctx context.Context) {
 		switch {
 		case err == nil:
 			r.metrics.show(f, open.oldest(now, f.holding))
-			told = now
+			newest = now
 		case ctx.Err() != nil:
 			return
-		case now.Sub(told) >= staleAfter:
+		case now.Sub(newest) >= staleAfter:
 			r.metrics.forget()
 		}
 		if err != nil && !failing {
 			r.log.WarnContext(ctx, "figures of the slot cannot be read, trying again", "error", err)
 		}
 		failing = err != nil
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
-		case <-r.wake:
+		for look := false; !look; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				look = true
+			case <-r.wake:
+				look = true
+			case <-telling.C:
+				if last, err = r.tell(ctx, last); err != nil {
+					r.log.DebugContext(ctx, "status cannot be stored, trying again", "error", err)
+				}
+			}
 		}
 	}
 }

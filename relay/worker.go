@@ -115,6 +115,7 @@ const (
 	kindPark
 	kindSave
 	kindControl
+	kindSignal
 	kindProve
 	kindLook
 	kindKeep
@@ -157,6 +158,8 @@ func (s *session) ready(k kind, now time.Duration) bool {
 		return s.worker.save != nil
 	case kindControl:
 		return s.want.control(now)
+	case kindSignal:
+		return s.signals.pending != nil && (s.signals.tried == 0 || now-s.signals.tried >= signalAgain)
 	case kindProve:
 		return s.want.proof(s, now)
 	case kindLook:
@@ -180,6 +183,8 @@ func (s *session) job(k kind, now time.Duration) func(context.Context) {
 	case kindControl:
 		s.want.lastAsk = now
 		return s.control
+	case kindSignal:
+		return s.executeSignal(now)
 	case kindProve:
 		return s.prove(now)
 	case kindLook:

@@ -17,6 +17,21 @@ var RelayAttributes string
 //go:embed relay_pause.sql
 var RelayPause string
 
+// RelaySignalPause pauses the relays of a slot for a signal.
+//
+//go:embed relay_signal_pause.sql
+var RelaySignalPause string
+
+// RelaySignalResume lets the relays of a slot go on for a signal.
+//
+//go:embed relay_signal_resume.sql
+var RelaySignalResume string
+
+// RelayTell stores what a relay alone knows of its state.
+//
+//go:embed relay_tell.sql
+var RelayTell string
+
 // RelayControl reads what operators want of a slot's relays.
 //
 //go:embed relay_control.sql
@@ -177,6 +192,16 @@ var RelayDeleteRelayed string
 //
 //go:embed relay_explain_row.sql
 var RelayExplainRow string
+
+// RelayPublished lists the tables of a publication.
+//
+//go:embed relay_published.sql
+var RelayPublished string
+
+// RelayExplainLast reads the row with the highest event id.
+//
+//go:embed relay_explain_last.sql
+var RelayExplainLast string
 
 // RelayExplainJSON makes a row of a JSON object.
 //

@@ -1,5 +1,5 @@
 -- Rows of an outbox table by their event's id ($1). The relay puts the table's quoted
--- name in the place of gapless.outbox, and its column's in that of o.id.
+-- name in the place of gapless.outbox, and its own column in that of id.
 SELECT o.*
 FROM gapless.outbox AS o
 WHERE o.id::text = $1

@@ -1,12 +1,13 @@
 -- Pauses the relays of slot $1, or lets them go on ($2), with who and why, and
--- leaves an audit row. They ask about once a second. Index relay_control_pkey.
+-- leaves an audit row. Signals that the log has before this do not change it. They ask about once a second. Index relay_control_pkey.
 WITH wanted AS (
     INSERT INTO gapless.relay_control (slot, paused, reason)
     SELECT $1::text, $2::boolean, $3::text
     WHERE EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1::text)
        OR EXISTS (SELECT FROM gapless.relay_progress WHERE slot = $1::text)
     ON CONFLICT (slot) DO UPDATE
-    SET paused = EXCLUDED.paused, reason = EXCLUDED.reason, actor = session_user, changed_at = clock_timestamp()
+    SET paused = EXCLUDED.paused, reason = EXCLUDED.reason, actor = session_user, changed_at = clock_timestamp(),
+        wished_lsn = EXCLUDED.wished_lsn
     RETURNING slot
 ), noted AS (
     INSERT INTO gapless.audit (action, target, reason)

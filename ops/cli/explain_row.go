@@ -15,9 +15,12 @@ import (
 type explainCommand struct {
 	database
 	output
-	ID    string `arg:"" optional:"" help:"Id of an event that is in the table."`
+	ID    string `arg:"" optional:"" help:"Id of an event that is in the table. Without it, and without --row, the configuration is explained."`
 	Row   string `help:"A row that is not, as a JSON object by column names; - reads standard input." placeholder:"JSON"`
-	Table string `help:"Outbox table." default:"gapless.outbox" placeholder:"SCHEMA.TABLE"`
+	Table string `help:"Outbox table of the row." default:"gapless.outbox" placeholder:"SCHEMA.TABLE"`
+
+	Connector   string `help:"Explain what 'relay import' makes of this file of a Debezium connector." placeholder:"FILE"`
+	Publication string `help:"Publication whose tables are explained." default:"gapless"`
 }
 
 // explained is a record in the form of the output.
@@ -44,8 +47,12 @@ type header struct {
 func (c *explainCommand) Run(ctx context.Context, e *env) error {
 	of := relay.RowOf{ID: c.ID}
 	switch {
-	case (c.ID == "") == (c.Row == ""):
-		return usage("name an event by its id, or give a row with --row")
+	case c.ID != "" && c.Row != "":
+		return usage("name an event by its id, or give a row with --row, not both")
+	case c.Connector != "" && (c.ID != "" || c.Row != ""):
+		return usage("--connector explains a configuration: leave the row out")
+	case c.ID == "" && c.Row == "":
+		return c.config(ctx, e)
 	case c.Row == "-":
 		text, err := readAll(e.stdin, maxRow)
 		if err != nil {
@@ -122,6 +129,11 @@ func inWords(table string, from *relay.Explained) explained {
 func (x *explained) table(w io.Writer) {
 	line := func(name string, value any) { fmt.Fprintf(w, "%s\t%s\n", name, cell(fmt.Sprint(value))) }
 	line("table", x.Table)
+	x.becomes(line)
+}
+
+// becomes writes a line for each part of the record.
+func (x *explained) becomes(line func(name string, value any)) {
 	if x.Sent {
 		line("becomes", "a record")
 	} else {

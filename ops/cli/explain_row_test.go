@@ -57,7 +57,7 @@ insert into gapless.outbox (id, aggregatetype, aggregateid, type, payload, heade
 	if in.code != cli.ExitOK || !strings.Contains(in.stdout, "outbox.event.sale") || !strings.Contains(in.stdout, "no order") {
 		t.Errorf("code %d: %s%s", in.code, in.stdout, in.stderr)
 	}
-	for _, bad := range [][]string{{}, {id, "--row", "{}"}, {"--row", "[]"}, {"--row", "{"}} {
+	for _, bad := range [][]string{{id, "--row", "{}"}, {id, "--connector", "f"}, {"--row", "[]"}, {"--row", "{"}} {
 		if r := explain(bad...); r.code != cli.ExitUsage {
 			t.Errorf("%q: code %d: %s", bad, r.code, r.stderr)
 		}

@@ -66,6 +66,9 @@ type RelayFile struct {
 	Publication  string      `yaml:"publication,omitempty"`
 	Tables       []TableFile `yaml:"tables,omitempty"`
 
+	// SignalTable is no table of events: it must not be among Tables.
+	SignalTable     string            `yaml:"signal_table,omitempty"`
+	Heartbeat       *HeartbeatFile    `yaml:"heartbeat,omitempty"`
 	OnFault         map[string]string `yaml:"on_fault,omitempty"`  // reason: block-key, skip or halt
 	Retention       *age              `yaml:"retention,omitempty"` // of gapless.outbox: 7d, 0 keeps all
 	MetricsDebezium string            `yaml:"metrics_debezium,omitempty"`
@@ -147,7 +150,7 @@ func (e *env) relay() (*RelayFile, error) {
 // tables maps the relayed tables to their formats; nil means the relay's
 // defaults.
 func (r *RelayFile) tables() (map[string]format.Format, error) {
-	if len(r.Tables) == 0 {
+	if len(r.Tables) == 0 && r.SignalTable == "" {
 		return nil, nil
 	}
 	tables := map[string]format.Format{}
@@ -167,6 +170,12 @@ func (r *RelayFile) tables() (map[string]format.Format, error) {
 			return nil, fmt.Errorf("tables[%d].%w", i, err)
 		}
 		tables[t.Table] = f
+	}
+	if s := r.SignalTable; s != "" {
+		if _, twice := tables[s]; twice {
+			return nil, fmt.Errorf("signal_table: %s is among the tables of events too", s)
+		}
+		tables[s] = nil
 	}
 	return tables, nil
 }

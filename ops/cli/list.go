@@ -48,6 +48,14 @@ func (a *age) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// String is in the form that UnmarshalText takes.
+func (a age) String() string {
+	if days := a.Duration / (24 * time.Hour); days > 0 && a.Duration%(24*time.Hour) == 0 {
+		return fmt.Sprintf("%dd", days)
+	}
+	return a.Duration.String()
+}
+
 // since is a moment, given as such or as a distance from now.
 type since struct{ time.Time }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"text/tabwriter"
+	"time"
 
 	"github.com/gapless/gapless/ops/inspect"
 )
@@ -23,7 +24,8 @@ type relayCommands struct {
 type relayStatus struct {
 	database
 	output
-	Slot string `help:"Only this slot." placeholder:"NAME"`
+	Slot   string        `help:"Only this slot." placeholder:"NAME"`
+	Sample time.Duration `help:"Between two looks, to tell how fast WAL grows; 0 takes one look." default:"1s"`
 }
 
 func (c *relayStatus) Run(ctx context.Context, e *env) error {
@@ -32,7 +34,7 @@ func (c *relayStatus) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	defer pool.Close()
-	relays, err := inspect.Relays(ctx, pool, c.Slot)
+	relays, err := inspect.MeasuredRelays(ctx, pool, c.Slot, c.Sample)
 	if err != nil {
 		return err
 	}

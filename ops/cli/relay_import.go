@@ -22,47 +22,39 @@ type relayImport struct {
 // Run prints a file for --config. What was not taken goes to its comments, so that
 // it stays with the file; what cannot be taken is an error for each option.
 func (c *relayImport) Run(_ context.Context, e *env) error {
-	text, err := c.read(e)
+	text, err := readText(c.File, e)
 	if err != nil {
 		return usageError{err}
 	}
-	plan, err := debezium.Import(text)
+	file, notes, err := importedFile(c.File, text)
 	if err != nil {
-		var all interface{ Unwrap() []error }
-		n := 1
-		if errors.As(err, &all) {
-			n = len(all.Unwrap())
-		}
-		return usageError{fmt.Errorf("%s: %d options cannot be taken over:\n%w", c.File, n, err)}
+		return err
 	}
+	own := &file.Relays[0]
 	if c.TopicPrefix != "" {
-		plan.Router.TopicPrefix = c.TopicPrefix
+		for i := range own.Tables {
+			t := &own.Tables[i]
+			if t.Format == "none" {
+				continue
+			}
+			if t.Route == nil {
+				t.Route = &RouteFile{}
+			}
+			t.Route.TopicPrefix = c.TopicPrefix
+		}
+		if h := own.Heartbeat; h != nil { // not into the connector's own topic
+			h.Topic = c.TopicPrefix + h.topic(own.Tables[0].ServerName)
+		}
 	}
 	if c.Slot != "" {
-		plan.Slot = c.Slot
-	}
-	file := File{
-		Version: 1,
-		Kafka:   KafkaFile{Brokers: plan.Brokers},
-		Relays:  []RelayFile{{Name: plan.Name, DatabaseURL: plan.DatabaseURL, Slot: plan.Slot, Publication: plan.Publication}},
-	}
-	for _, t := range plan.Tables {
-		file.Relays[0].Tables = append(file.Relays[0].Tables, tableFile(t, plan.Router))
-	}
-	if len(plan.Messages) == 0 {
-		file.Relays[0].Tables = append(file.Relays[0].Tables, TableFile{Messages: "outbox", Format: "none"}) // which are sent by default
-	}
-	for _, prefix := range plan.Messages {
-		t := tableFile("", plan.Router)
-		t.Messages = prefix
-		file.Relays[0].Tables = append(file.Relays[0].Tables, t)
+		own.Slot = c.Slot
 	}
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "# For gapless relay --config, made of %s.\n", c.File)
-	if len(plan.Brokers) == 0 {
+	if len(file.Kafka.Brokers) == 0 {
 		fmt.Fprintln(&out, "# The brokers are the worker's: name them here, by --brokers or by GAPLESS_BROKERS.")
 	}
-	for _, n := range plan.Notes {
+	for _, n := range notes {
 		fmt.Fprintf(&out, "# %s.\n", n)
 	}
 	y := yaml.NewEncoder(&out)
@@ -74,14 +66,45 @@ func (c *relayImport) Run(_ context.Context, e *env) error {
 	return err
 }
 
+// importedFile makes a configuration of a connector's, with a note for each option that
+// was not taken. name is for the error, which has a line for each that cannot be.
+func importedFile(name string, text []byte) (File, []string, error) {
+	plan, err := debezium.Import(text)
+	if err != nil {
+		var all interface{ Unwrap() []error }
+		n := 1
+		if errors.As(err, &all) {
+			n = len(all.Unwrap())
+		}
+		return File{}, nil, usageError{fmt.Errorf("%s: %d options cannot be taken over:\n%w", name, n, err)}
+	}
+	own := RelayFile{Name: plan.Name, DatabaseURL: plan.DatabaseURL, Slot: plan.Slot, Publication: plan.Publication, SignalTable: plan.SignalTable}
+	if h := plan.Heartbeat; h.Every > 0 {
+		own.Heartbeat = &HeartbeatFile{Interval: h.Every.String(), Prefix: h.Prefix, Topic: h.Topic}
+	}
+	for _, t := range plan.Tables {
+		own.Tables = append(own.Tables, tableFile(t, plan.Router))
+	}
+	if len(plan.Messages) == 0 {
+		own.Tables = append(own.Tables, TableFile{Messages: "outbox", Format: "none"}) // which are sent by default
+	}
+	for _, prefix := range plan.Messages {
+		t := tableFile("", plan.Router)
+		t.Messages = prefix
+		own.Tables = append(own.Tables, t)
+	}
+	return File{Version: 1, Kafka: KafkaFile{Brokers: plan.Brokers}, Relays: []RelayFile{own}}, plan.Notes, nil
+}
+
 // maxConfig bounds what is read as a configuration.
 const maxConfig = 1 << 20
 
-func (c *relayImport) read(e *env) ([]byte, error) {
-	if c.File == "-" {
+// readText reads a configuration; - is standard input.
+func readText(path string, e *env) ([]byte, error) {
+	if path == "-" {
 		return readAll(e.stdin, maxConfig)
 	}
-	f, err := os.Open(c.File)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,10 @@ type relayRun struct {
 
 	DebeziumOffsets string `help:"Take the slot over where Debezium is, by Connect's topic of offsets or the file of a standalone worker or Debezium Server. For the first start: later the relay has a record of its own." placeholder:"TOPIC|FILE"`
 
+	heartbeat
+
+	SignalTable string `help:"Table of the publication by which others signal to the relay, in Debezium's form: id, type, data." placeholder:"SCHEMA.TABLE"`
+
 	MetricsDebezium string `help:"Show metrics under Debezium's names too, with this connector's name (topic.prefix)." placeholder:"NAME"`
 
 	Retention age `help:"Drop daily partitions of gapless.outbox that are this old (7d, 36h) and relayed; 0 keeps all." default:"0"`
@@ -79,6 +83,10 @@ func (c *relayRun) relays(e *env, registry prometheus.Registerer) (relays, error
 	for i := range e.file.Relays {
 		file := &e.file.Relays[i]
 		own := c.with(file)
+		var err error
+		if own.heartbeat, err = c.heartbeat.with(file.Heartbeat); err != nil {
+			return nil, usage("relay %s: %w", file.Name, err)
+		}
 		one, err := own.relay(file, e.log.With("relay", file.Name), prometheus.WrapRegistererWith(prometheus.Labels{"relay": file.Name}, registry))
 		if err != nil {
 			return nil, usage("relay %s: %w", file.Name, err)
@@ -103,6 +111,7 @@ func (c *relayRun) with(file *RelayFile) *relayRun {
 	own.Slot = cmp.Or(file.Slot, c.Slot)
 	own.Publication = cmp.Or(file.Publication, c.Publication)
 	own.MetricsDebezium = file.MetricsDebezium
+	own.SignalTable = cmp.Or(file.SignalTable, c.SignalTable)
 	own.DebeziumOffsets = cmp.Or(file.DebeziumOffsets, c.DebeziumOffsets)
 	if file.OnFault != nil {
 		own.OnFault = file.OnFault
@@ -142,6 +151,10 @@ func (c *relayRun) relay(file *RelayFile, log *slog.Logger, registry prometheus.
 	if err != nil {
 		return nil, err
 	}
+	beats, err := c.heartbeat.config(file)
+	if err != nil {
+		return nil, err
+	}
 	onFault := map[string]relay.Policy{}
 	for reason, policy := range c.OnFault {
 		onFault[reason] = relay.Policy(policy)
@@ -156,7 +169,7 @@ func (c *relayRun) relay(file *RelayFile, log *slog.Logger, registry prometheus.
 	}
 	r, err := relay.New(relay.Config{
 		DatabaseURL: url, BeforeConnect: pgconnect.Fresh(c.url), Slot: c.Slot, CreateSlot: c.CreateSlot, Publication: c.Publication, Tables: tables, Messages: messages, OnFault: onFault, Sink: sink, TakeOver: takeOver,
-		Retention: relay.Retention{Outbox: c.Retention.Duration, Tables: file.retentions()}, Logger: log, Registerer: registry,
+		Retention: relay.Retention{Outbox: c.Retention.Duration, Tables: file.retentions()}, Heartbeat: beats, SignalTable: c.SignalTable, Logger: log, Registerer: registry,
 	})
 	if err != nil {
 		return nil, usageError{err}

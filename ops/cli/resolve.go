@@ -118,6 +118,11 @@ func (r *resolver) fromFile(flag string) any {
 		v = one.MetricsDebezium
 	case "debezium-offsets":
 		v = one.DebeziumOffsets
+	case "signal-table":
+		v = one.SignalTable
+	}
+	if h := one.Heartbeat; h != nil {
+		v = cmp.Or(v, map[string]string{"heartbeat-interval": h.Interval, "heartbeat-prefix": h.Prefix, "heartbeat-topic": h.Topic}[flag])
 	}
 	if tls := kafka.TLS; tls != nil {
 		v = cmp.Or(v, map[string]string{

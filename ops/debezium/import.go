@@ -10,7 +10,9 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/magiconair/properties"
 
@@ -28,7 +30,16 @@ type Plan struct {
 	Messages    []string // prefixes of logical messages
 	Brokers     []string // where the file names them
 	Router      eventrouter.Config
+	Heartbeat   Heartbeat
+	SignalTable string   // schema.table; "" is none
 	Notes       []string // one for each option that was noted
+}
+
+// Heartbeat is what the connector sends beside the events.
+type Heartbeat struct {
+	Every  time.Duration // 0: none
+	Prefix string        // of its topic; "" is Debezium's default
+	Topic  string        // whole; "" is the prefix, a dot and topic.prefix
 }
 
 // Import reads a configuration. The error joins one line for each refusal.
@@ -49,6 +60,8 @@ func Import(text []byte) (Plan, error) {
 		i.refuse("plugin.name", v, "the relay reads pgoutput; a slot of another plugin cannot be taken over, so make a new one with pgoutput")
 	}
 	i.tables()
+	i.heartbeat()
+	i.signals()
 	for _, c := range []string{"key.converter", "value.converter"} {
 		if i.options[c] == "" {
 			i.refuse(c, "", "is not in the file; it is the worker's then, so write the worker's here, with the options that begin with it")
@@ -60,6 +73,11 @@ func Import(text []byte) (Plan, error) {
 		i.faults = append(i.faults, err)
 	}
 	i.messages(rest)
+	if i.plan.Heartbeat.Every > 0 && err == nil {
+		if _, _, err := i.plan.Router.Heartbeat(time.Time{}); err != nil {
+			i.refuse("heartbeat.interval.ms", fmt.Sprint(i.plan.Heartbeat.Every.Milliseconds()), err.Error())
+		}
+	}
 	i.others(rest)
 	return i.plan, errors.Join(i.faults...)
 }
@@ -263,6 +281,52 @@ func (i *importer) messages(rest map[string]string) {
 }
 
 var plainPrefix = regexp.MustCompile(`^[\w$:/-]+$`)
+
+// heartbeat takes what there is of heartbeats. The relay's slot needs none.
+func (i *importer) heartbeat() {
+	every := i.taken("heartbeat.interval.ms", "0")
+	ms, err := strconv.ParseInt(every, 10, 32)
+	if err != nil || ms < 0 {
+		i.refuse("heartbeat.interval.ms", every, "is no number of milliseconds")
+	}
+	h := &i.plan.Heartbeat
+	h.Every = time.Duration(ms) * time.Millisecond
+	h.Prefix, h.Topic = i.take("topic.heartbeat.prefix"), i.take("topic.heartbeat.name")
+	if older := i.take("heartbeat.topics.prefix"); older != "" {
+		if h.Every > 0 && h.Prefix == "" && h.Topic == "" {
+			i.refuse("heartbeat.topics.prefix", older, "is a name of before topic.heartbeat.prefix, which Debezium 3 does not read; say topic.heartbeat.prefix, with the prefix that is in use")
+		} else {
+			i.note("heartbeat.topics.prefix", "has no effect here, and none in Debezium 3")
+		}
+	}
+	if i.take("heartbeat.action.query") != "" {
+		i.note("heartbeat.action.query", "is not run: the slot moves by keepalives. If somebody reads what it writes, have it run by a job of your own")
+	}
+	if h.Every == 0 && (h.Prefix != "" || h.Topic != "") {
+		i.note("topic.heartbeat.prefix", "heartbeat.interval.ms is 0, so there are no heartbeats")
+	}
+}
+
+// signals takes the signal table, which is the one channel there is.
+func (i *importer) signals() {
+	channels := i.taken("signal.enabled.channels", "source")
+	for c := range strings.SplitSeq(channels, ",") {
+		if c = strings.TrimSpace(c); c != "" && c != "source" {
+			i.refuse("signal.enabled.channels", channels, "signals come by the signal table alone, which is the channel source")
+			break
+		}
+	}
+	t := i.take("signal.data.collection")
+	if t != "" && !plainTable.MatchString(t) {
+		i.refuse("signal.data.collection", t, "is not schema.table")
+		return
+	}
+	i.plan.SignalTable = strings.ReplaceAll(t, `\.`, ".")
+	i.plan.Tables = slices.DeleteFunc(i.plan.Tables, func(table string) bool { return table == i.plan.SignalTable })
+	if len(i.plan.Tables) == 0 && len(i.faults) == 0 {
+		i.refuse("table.include.list", t, "names no outbox table, only the one for signals")
+	}
+}
 
 // others judges what is left.
 func (i *importer) others(rest map[string]string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -32,7 +33,8 @@ type Relay struct {
 	RetainedBytes     *int64     `json:"retained_bytes,omitempty" db:"retained_bytes"`       // WAL kept for the slot
 	UnconfirmedBytes  *int64     `json:"unconfirmed_bytes,omitempty" db:"unconfirmed_bytes"` // WAL the slot has not confirmed
 	UnrelayedBytes    *int64     `json:"unrelayed_bytes,omitempty" db:"unrelayed_bytes"`     // WAL behind the stored position
-	SafeWALSize       *int64     `json:"safe_wal_size,omitempty" db:"safe_wal_size"`         // until the slot is lost
+	SafeWALSize       *int64     `json:"safe_wal_size,omitempty" db:"safe_wal_size"`         // until the slot is lost; absent without a limit
+	UnrelayedEvents   int64      `json:"unrelayed_events" db:"unrelayed_events"`             // rows of gapless.outbox newer than the newest relayed one; 100001 stands for more
 	LagSeconds        float64    `json:"lag_seconds" db:"lag_seconds"`
 	Events            int64      `json:"events" db:"events"`
 	RelayID           string     `json:"relay_id,omitempty" db:"relay_id"`
@@ -42,6 +44,26 @@ type Relay struct {
 	Waiting           int64      `json:"waiting" db:"waiting"` // behind parked ones, on their keys
 	Paused            bool       `json:"paused" db:"paused"`
 	PausedBy          string     `json:"paused_by,omitempty" db:"paused_by"`
+
+	// WaitsFor is what the relay says that it waits for; empty when it does not, or does
+	// not run.
+	WaitsFor   string     `json:"waits_for,omitempty" db:"-"`
+	Held       int64      `json:"held" db:"held"` // rows that wait for the topics
+	HeldTopics []string   `json:"held_topics" db:"held_topics"`
+	Runs       bool       `json:"runs" db:"runs"` // a relay of the slot is connected
+	ToldState  string     `json:"-" db:"told_state"`
+	ToldReason string     `json:"-" db:"told_reason"`
+	ToldAt     *time.Time `json:"-" db:"told_at"`
+
+	// WALRate is how fast the server writes WAL, in bytes a second, and FullIn after how
+	// many seconds at this rate the slot is beyond max_slot_wal_keep_size, if the relay
+	// lets go of nothing meanwhile. Both are absent after one look; FullIn also without a
+	// limit, or when nothing is written.
+	WALRate *float64 `json:"wal_bytes_per_second,omitempty" db:"-"`
+	FullIn  *float64 `json:"full_in_seconds,omitempty" db:"-"`
+
+	WALBytes int64   `json:"-" db:"wal_bytes"`
+	LookedAt float64 `json:"-" db:"looked_at"`
 }
 
 // Relays lists the relays of this database: slots of pgoutput, and stored
@@ -49,9 +71,48 @@ type Relay struct {
 func Relays(ctx context.Context, db DB, slot string) ([]Relay, error) {
 	relays, err := list[Relay](ctx, db, "relays", sql.OpsRelays, pgx.StrictNamedArgs{"slot": slot})
 	for i := range relays {
-		relays[i].State, relays[i].Advice, relays[i].SQL = relays[i].judge()
+		r := &relays[i]
+		if !r.Runs { // what it told is of long ago
+			r.ToldState, r.ToldReason, r.Held, r.HeldTopics = "", "", 0, []string{}
+		}
+		if r.ToldState != string(relay.Paused) { // PausedBy says it
+			r.WaitsFor = r.ToldReason
+		}
+		r.State, r.Advice, r.SQL = r.judge()
 	}
 	return relays, err
+}
+
+// MeasuredRelays takes two looks, some time apart, and tells besides how fast WAL grows.
+// Without a time between it is Relays.
+func MeasuredRelays(ctx context.Context, db DB, slot string, between time.Duration) ([]Relay, error) {
+	first, err := Relays(ctx, db, slot)
+	if err != nil || len(first) == 0 || between <= 0 {
+		return first, err
+	}
+	select {
+	case <-time.After(between):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	relays, err := Relays(ctx, db, slot)
+	for i := range relays {
+		relays[i].measure(first[0].WALBytes, first[0].LookedAt)
+	}
+	return relays, err
+}
+
+// measure compares with an earlier look.
+func (r *Relay) measure(walBytes int64, at float64) {
+	if r.LookedAt <= at {
+		return
+	}
+	rate := float64(r.WALBytes-walBytes) / (r.LookedAt - at)
+	r.WALRate = &rate
+	if r.SafeWALSize != nil && rate > 0 {
+		full := float64(max(*r.SafeWALSize, 0)) / rate
+		r.FullIn = &full
+	}
 }
 
 // lateSeconds is how old the oldest event that was not relayed may be.
@@ -64,6 +125,8 @@ func (r *Relay) judge() (state, advice string, statements []string) {
 		return refused("no slot", relay.SlotMissing(r.Slot))
 	case r.WALStatus == "lost":
 		return refused("lost", relay.SlotLost(r.Slot))
+	case !r.Active && r.Runs && r.ToldReason != "":
+		return "waiting", "a relay runs, and has not got as far as streaming", nil
 	case !r.Active && r.ResumeLSN == nil:
 		return "never run", "start 'gapless relay'", nil
 	case !r.Active:
@@ -72,8 +135,12 @@ func (r *Relay) judge() (state, advice string, statements []string) {
 		return "paused", "by " + r.PausedBy + "; 'gapless relay resume' lets it go on. WAL is kept meanwhile", nil
 	case r.WALStatus == "unreserved":
 		return "nearly lost", "the slot is beyond max_slot_wal_keep_size: let the relay catch up now, or raise it", nil
+	case r.ToldState == string(relay.Holding):
+		return "holding", "the sink does not acknowledge: nothing is lost, WAL is kept until it does", nil
+	case r.Held > 0:
+		return "streaming, with rows held", "make the topics, or grant the right to write to them: the rows follow by themselves", nil
 	case r.LagSeconds > lateSeconds:
-		return "behind", "if that does not shrink the relay holds for something, such as a topic that is not there: its log and /status of its --ops-listen say for what", nil
+		return "behind", "if that does not shrink, look into the relay's log and /status of its --ops-listen", nil
 	case r.Parked > 0:
 		return "streaming, with parked rows", "look at gapless.parked: their keys wait", nil
 	default:
@@ -108,12 +175,18 @@ func WriteRelays(w io.Writer, relays []Relay) error {
 		if r.RelayID != "" {
 			fmt.Fprintf(t, "relay\t%s\n", r.RelayID)
 		}
+		if r.WaitsFor != "" {
+			fmt.Fprintf(t, "waits for\t%s\n", oneLine(r.WaitsFor))
+		}
+		if r.Held > 0 {
+			fmt.Fprintf(t, "held\t%d rows, for %s\n", r.Held, strings.Join(r.HeldTopics, ", "))
+		}
 		fmt.Fprintf(t, "relayed up to\t%s\n", or(r.ResumeLSN))
 		fmt.Fprintf(t, "confirmed\t%s\n", or(r.ConfirmedFlushLSN))
-		fmt.Fprintf(t, "behind\t%s, %.1f s\n", bytes(r.UnrelayedBytes), r.LagSeconds)
-		fmt.Fprintf(t, "WAL kept\t%s\n", bytes(r.RetainedBytes))
-		if r.SafeWALSize != nil {
-			fmt.Fprintf(t, "lost in\t%s\n", bytes(r.SafeWALSize))
+		fmt.Fprintf(t, "behind\t%s, %s, %.1f s\n", bytes(r.UnrelayedBytes), r.eventsBehind(), r.LagSeconds)
+		fmt.Fprintf(t, "WAL kept\t%s\n", r.kept())
+		if r.WALStatus != "missing" && r.WALStatus != "lost" {
+			fmt.Fprintf(t, "full in\t%s\n", r.fullIn())
 		}
 		fmt.Fprintf(t, "events\t%d\n", r.Events)
 		fmt.Fprintf(t, "parked\t%d, and %d waiting behind them\n", r.Parked, r.Waiting)
@@ -123,6 +196,54 @@ func WriteRelays(w io.Writer, relays []Relay) error {
 	}
 	return nil
 }
+
+// mostEvents is where the counting of rows ends.
+const mostEvents = 100_000
+
+func (r *Relay) eventsBehind() string {
+	if r.UnrelayedEvents > mostEvents {
+		return fmt.Sprintf("more than %d events of the outbox", mostEvents)
+	}
+	return fmt.Sprintf("%d events of the outbox", r.UnrelayedEvents)
+}
+
+func (r *Relay) kept() string {
+	if r.WALRate == nil {
+		return bytes(r.RetainedBytes)
+	}
+	return fmt.Sprintf("%s; the server writes %s a second", bytes(r.RetainedBytes), Size(int64(*r.WALRate)))
+}
+
+// fullIn says when the slot is lost, should the relay let go of nothing.
+func (r *Relay) fullIn() string {
+	switch {
+	case r.SafeWALSize == nil:
+		return "unlimited: max_slot_wal_keep_size is -1, and the server's disk is the limit"
+	case r.FullIn == nil:
+		return "no time that is in sight; " + bytes(r.SafeWALSize) + " are left of max_slot_wal_keep_size"
+	}
+	return fmt.Sprintf("%s, if nothing more is confirmed: %s are left of max_slot_wal_keep_size", roughly(*r.FullIn), bytes(r.SafeWALSize))
+}
+
+// roughly is a duration in its two largest units.
+func roughly(seconds float64) string {
+	const day = 24 * time.Hour
+	if seconds >= 1000*day.Seconds() {
+		return "more than 1000 days"
+	}
+	switch d := time.Duration(seconds * float64(time.Second)); {
+	case d >= day:
+		return fmt.Sprintf("%d d %d h", d/day, d%day/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%d min %d s", d/time.Minute, d%time.Minute/time.Second)
+	default:
+		return fmt.Sprintf("%d s", d/time.Second)
+	}
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 func or(s *string) string {
 	if s == nil {

@@ -108,6 +108,9 @@ func (m *Machine) Change() (index int64, skip bool, err error) {
 	return index, m.isAhead(Point{m.commit, index}), nil
 }
 
+// Next is the index of the open transaction's next change.
+func (m *Machine) Next() int64 { return m.index }
+
 // isAhead tells whether an earlier stream saw the change acknowledged, and then
 // counts it as such.
 func (m *Machine) isAhead(p Point) bool {

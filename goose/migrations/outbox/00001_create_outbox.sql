@@ -193,10 +193,28 @@ CREATE TABLE gapless.relay_control (
     paused     boolean NOT NULL,
     reason     text NOT NULL,
     actor      text NOT NULL DEFAULT session_user,
-    changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    wished_lsn pg_lsn NOT NULL DEFAULT pg_current_wal_insert_lsn(), -- where in the log that was: a signal of before does not end a pause
+    -- The last signal that was executed. It is read again after a restart.
+    signal_system_id text,
+    signal_lsn       pg_lsn,
+    signal_index     bigint
 );
 
 COMMENT ON TABLE gapless.relay_control IS 'What an operator wants of the relays of a slot: paused ones send nothing and keep the slot.';
+
+-- What the relay that has a slot alone knows, for 'gapless relay status'. Written when it
+-- changes, at most once a second.
+CREATE TABLE gapless.relay_status (
+    slot        text CONSTRAINT relay_status_pkey PRIMARY KEY,
+    state       text NOT NULL,
+    reason      text NOT NULL,
+    held        bigint NOT NULL, -- rows that wait for a topic which takes nothing
+    held_topics text[] NOT NULL,
+    told_at     timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 50);
+
+COMMENT ON TABLE gapless.relay_status IS 'What the relay of each slot last told of itself: its state, why, and the rows that wait for topics.';
 
 -- Since when rows of a table of one's own are relayed for certain: of what was written
 -- before that, retention leaves all.
@@ -460,10 +478,10 @@ COMMENT ON TABLE gapless.relay_replay IS 'Replays of outbox rows, and how far ea
 
 SELECT gapless.grant_if_role('SELECT, INSERT', 'TABLE gapless.outbox', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_consumer']) AS r;
-SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.relay_control, gapless.relay_table, gapless.relay_request, gapless.relay_replay, gapless.parked', r)
+SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.relay_control, gapless.relay_status, gapless.relay_table, gapless.relay_request, gapless.relay_replay, gapless.parked', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_relay', 'gapless_consumer', 'gapless_readonly']) AS r;
 SELECT gapless.grant_if_role('DELETE', 'TABLE gapless.relay_table', 'gapless_relay');
-SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_table, gapless.relay_progress, gapless.relay_control, gapless.relay_request, gapless.relay_replay, gapless.parked', 'gapless_relay');
+SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_table, gapless.relay_progress, gapless.relay_control, gapless.relay_status, gapless.relay_request, gapless.relay_replay, gapless.parked', 'gapless_relay');
 SELECT gapless.grant_if_role('EXECUTE', f, r)
 FROM unnest(ARRAY['FUNCTION gapless.relay_proven()', 'FUNCTION gapless.outbox_unproven(regclass, timestamptz)', 'FUNCTION gapless.outbox_retire(interval)', 'FUNCTION gapless.outbox_drop_retired()']) AS f,
      unnest(ARRAY['gapless_owner', 'gapless_relay']) AS r;
@@ -477,6 +495,7 @@ DROP TABLE gapless.parked;
 DROP TABLE gapless.relay_replay;
 DROP TABLE gapless.relay_request;
 DROP TABLE gapless.relay_table;
+DROP TABLE gapless.relay_status;
 DROP TABLE gapless.relay_control;
 DROP TABLE gapless.relay_progress;
 DROP FUNCTION gapless.append(text, text, text, jsonb, bigint, jsonb, uuid);

@@ -1,0 +1,60 @@
+//go:build unix
+
+package golden
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// CaptureHeartbeats runs the connectors and returns them with the first heartbeat of each.
+func (r Rig) CaptureHeartbeats(ctx context.Context, cases []Case) ([]Case, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.Brokers...))
+	if err != nil {
+		return nil, fmt.Errorf("make kafka client: %w", err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	if err := remove(ctx, admin, cases); err != nil {
+		return nil, err
+	}
+	cases = slices.Clone(cases)
+	for i := range cases {
+		if err := r.firstHeartbeat(ctx, admin, &cases[i]); err != nil {
+			return nil, fmt.Errorf("case %s: %w", cases[i].Name, err)
+		}
+	}
+	return cases, nil
+}
+
+func (r Rig) firstHeartbeat(ctx context.Context, admin *kadm.Client, c *Case) error {
+	if err := r.start(ctx, c); err != nil {
+		return err
+	}
+	err := eventually(ctx, func() error {
+		counts, err := r.counts(ctx, admin, []Case{*c})
+		if err == nil && (counts == nil || counts[0] == 0) {
+			err = errors.New("no heartbeat yet")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.judge(ctx, c); err != nil {
+		return err
+	}
+	topics, err := topicsOf(ctx, admin, []Case{*c})
+	if err != nil {
+		return err
+	}
+	c.Records, err = ReadTopics(ctx, r.Brokers, slices.Sorted(maps.Keys(topics)))
+	c.Records = c.Records[:min(1, len(c.Records))]
+	return err
+}

@@ -1,0 +1,185 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/pgoutput"
+	"github.com/gapless/gapless/sql"
+)
+
+// Signals are rows that somebody inserts into Config.SignalTable, in the form that
+// Debezium gives it: id, type, data (a JSON object, or nothing). They come by the log, so
+// each stands between the events that were committed before and after it, and one that
+// was rolled back does nothing.
+//
+//	log     writes data's "message" into the log, with the position for {}
+//	pause   as 'relay pause', at this place: nothing behind it is sent. Once: after a
+//	        restart that reads it again, what operators have decided since stands
+//	resume  as 'relay resume'. It ends a pause that was made before it, by a signal or by
+//	        an operator, and does nothing to a later one
+//
+// The snapshot signals are refused, and what else there is (an unknown type, data that is
+// no JSON object, a table without these columns) is passed over; each with a warning. No
+// signal ends the stream.
+//
+// A pause must not keep its own end from being read. So a relay that is paused, and has a
+// signal table, reads on, without sending, and without moving its position or its slot:
+// it takes notice of a resume alone. When it goes on, a new stream begins at the position
+// and reads again what was passed.
+
+// errResumed ends a stream that has read on while it was paused.
+var errResumed = errors.New("resumed")
+
+// signal is one row of the table.
+type signal struct {
+	id, kind string
+	data     []byte // nil: none
+	at       format.Position
+}
+
+// signalColumns are the places of id, type and data in the table.
+type signalColumns [3]int
+
+// signalTable finds the columns; nil when one is missing.
+func signalTable(rel *pgoutput.Relation) *signalColumns {
+	at := signalColumns{-1, -1, -1}
+	for i, c := range rel.Columns {
+		for j, name := range []string{"id", "type", "data"} {
+			if string(c.Name) == name {
+				at[j] = i
+			}
+		}
+	}
+	for _, i := range at {
+		if i < 0 {
+			return nil
+		}
+	}
+	return &at
+}
+
+func (c *signalColumns) read(row []pgoutput.Column, at format.Position) signal {
+	value := func(i int) []byte {
+		if i >= len(row) {
+			return nil
+		}
+		return row[i].Value
+	}
+	return signal{string(value(c[0])), string(value(c[1])), bytes.Clone(value(c[2])), at}
+}
+
+// signals is a session's part of them.
+type signals struct {
+	pending *signal       // not executed yet: nothing is read before it is
+	tried   time.Duration // when it last was
+	next    int64         // index of the next change, while the stream reads on paused
+	ahead   bool          // it has
+}
+
+const (
+	snapshotRemedy = "this relay takes no snapshots by signal: send rows again with 'gapless relay replay'"
+	signalAgain    = time.Second // after a failure
+)
+
+// signal takes notice of a signal in its place.
+func (s *session) signal(v signal) {
+	log := s.r.log.With("id", v.id, "type", v.kind, "position", v.at.String())
+	var data struct{ Message string }
+	if len(v.data) > 0 && json.Unmarshal(v.data, &data) != nil {
+		log.Warn("signal passed over: its data is no JSON object of the form that its type has")
+		return
+	}
+	switch v.kind {
+	case "log":
+		log.Info("signal", "message", strings.ReplaceAll(data.Message, "{}", v.at.String()))
+	case "pause", "resume":
+		s.signals.pending, s.signals.tried = &v, 0
+	case "execute-snapshot", "stop-snapshot", "pause-snapshot", "resume-snapshot":
+		log.Warn("signal refused", "remedy", snapshotRemedy)
+	case "snapshot-window-open", "snapshot-window-close":
+		log.Debug("signal passed over: it is Debezium's note to itself")
+	default:
+		log.Warn("signal passed over: known are log, pause and resume")
+	}
+}
+
+// readsAhead tells that the stream is paused and reads on for the signal that ends it.
+func (s *session) readsAhead() bool { return s.paused && s.r.cfg.SignalTable != "" }
+
+// readAhead takes notice of a resume alone. The machine hears of nothing, so that the
+// position stays.
+func (s *session) readAhead(f []byte) error {
+	m := &s.message
+	if err := pgoutput.Decode(f, m); err != nil {
+		return err
+	}
+	s.signals.ahead = true
+	switch m.Kind {
+	case pgoutput.KindBegin:
+		s.begin(m)
+		s.signals.next = 0
+	case pgoutput.KindRelation:
+		if s.isSignalTable(&m.Relation) {
+			s.tables[m.Relation.ID] = s.signalsOf(&m.Relation)
+		}
+	case pgoutput.KindInsert:
+		if t := s.tables[m.Row.RelationID]; t != nil && t.signal != nil {
+			s.place.Index = s.signals.next
+			if v := t.signal.read(m.Row.New, s.place); v.kind == "resume" {
+				s.signal(v)
+			}
+		}
+	}
+	if m.Kind.IsChange() && (m.Kind != pgoutput.KindMessage || m.Logical.Transactional) {
+		s.signals.next++
+	}
+	return nil
+}
+
+func (s *session) isSignalTable(rel *pgoutput.Relation) bool {
+	return s.r.cfg.SignalTable == string(rel.Namespace)+"."+string(rel.Name)
+}
+
+// signalsOf is the signal table as its newest Relation has it.
+func (s *session) signalsOf(rel *pgoutput.Relation) *table {
+	t := &table{name: s.r.cfg.SignalTable, signal: signalTable(rel)}
+	if t.signal == nil {
+		s.r.log.Error("signals are passed over: the signal table has no columns id, type and data", "table", t.name)
+	}
+	return t
+}
+
+// executeSignal has a pause or a resume done in the database, and then what is wished
+// there: it may have been executed before, or be older than what an operator wants.
+func (s *session) executeSignal(now time.Duration) func(context.Context) {
+	v := s.signals.pending
+	s.signals.tried = now
+	statement := sql.RelaySignalPause
+	if v.kind == "resume" {
+		statement = sql.RelaySignalResume
+	}
+	return func(ctx context.Context) {
+		reason := fmt.Sprintf("signal %s at %s", v.id, v.at)
+		err := s.r.store.exec(ctx, statement, s.r.cfg.Slot, s.system.ID, v.at.Commit.String(), v.at.Index, reason)
+		var w wish
+		if err == nil {
+			w, err = s.r.store.control(ctx)
+		}
+		s.inbox.result(func() {
+			s.worker.busy = false
+			if err != nil {
+				s.failed(fmt.Errorf("execute signal %q: %w", v.id, err))
+				return
+			}
+			s.signals.pending = nil
+			s.obey(w)
+		})
+	}
+}

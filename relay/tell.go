@@ -1,0 +1,44 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gapless/gapless/sql"
+)
+
+// tellEvery is how often a relay looks whether others are to be told something new.
+const tellEvery = time.Second
+
+// told is what a relay lets others know through the database of what it alone knows.
+type told struct {
+	incarnation int64
+	state       State
+	reason      string
+	held        int
+	topics      []string
+}
+
+func (t told) same(o told) bool {
+	return t.incarnation == o.incarnation && t.state == o.state && t.reason == o.reason && t.held == o.held && slices.Equal(t.topics, o.topics)
+}
+
+// tell stores what is new since last and returns what is stored. A relay that has not had
+// the slot, or has lost it since, stores nothing.
+func (r *Relay) tell(ctx context.Context, last told) (told, error) {
+	s := r.Status()
+	now := told{r.incarnation.Load(), s.State, s.Reason, s.Held, s.HeldTopics}
+	if now.incarnation == 0 || s.State == Standby || now.same(last) {
+		return last, nil
+	}
+	topics := now.topics
+	if topics == nil {
+		topics = []string{} // not null
+	}
+	if err := r.store.exec(ctx, sql.RelayTell, r.cfg.Slot, now.incarnation, string(now.state), now.reason, now.held, topics); err != nil {
+		return last, fmt.Errorf("store status: %w", err)
+	}
+	return now, nil
+}
