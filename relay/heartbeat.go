@@ -39,22 +39,21 @@ func (h Heartbeat) validate(sink Sink) error {
 		return nil
 	}
 	var faults []error
-	fault := func(err error) {
-		if err != nil {
-			faults = append(faults, fmt.Errorf("Heartbeat: %w", err))
-		}
-	}
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if h.Every < 0 {
-		fault(fmt.Errorf("Every %s is negative", h.Every))
+		fault("Heartbeat.Every %s is negative", h.Every)
 	}
 	if h.As.ServerName == "" {
-		fault(errors.New("As.ServerName is empty: it is the key"))
+		fault("Heartbeat.As.ServerName is empty: it is the key")
 	}
-	fault(format.CheckTopic(h.Topic))
-	_, _, err := h.As.Heartbeat(time.Time{})
-	fault(err)
+	if err := format.CheckTopic(h.Topic); err != nil {
+		fault("Heartbeat.Topic: %w", err)
+	}
+	if _, _, err := h.As.Heartbeat(time.Time{}); err != nil {
+		fault("Heartbeat.As: %w", err)
+	}
 	if _, ok := sink.(Beater); !ok && sink != nil {
-		fault(fmt.Errorf("%T sends none", sink))
+		fault("Heartbeat: %T sends none", sink)
 	}
 	return errors.Join(faults...)
 }

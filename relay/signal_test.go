@@ -122,13 +122,9 @@ func TestResumeOfBeforeThePause(t *testing.T) {
 // once, in order, also when the relay is another by then.
 func TestPausedRelayReadsAheadAndMovesNothing(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
-	s.exec(t, "create table debezium_signal (id varchar(42) primary key, type varchar(32) not null, data varchar(2048))")
-	s.exec(t, "alter publication gapless add table debezium_signal")
-	s.exec(t, "create table other (v text)")
 	var sink memory
-	cfg := s.config(&sink)
-	cfg.SignalTable = signalTable
+	s, cfg, _ := signalled(t, &sink)
+	s.exec(t, "create table other (v text)")
 	r := run(t, cfg)
 	s.append(t, "k", "1")
 	s.stored(t, r, 1)

@@ -43,15 +43,11 @@ const wave = 16
 // Capture runs all cases and returns them with their records. It takes about as many
 // seconds as there are cases, divided by two.
 func (r Rig) Capture(ctx context.Context, cases []Case) ([]Case, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(r.Brokers...))
+	admin, err := r.begin(ctx, cases)
 	if err != nil {
-		return nil, fmt.Errorf("make kafka client: %w", err)
-	}
-	defer client.Close()
-	admin := kadm.NewClient(client)
-	if err := remove(ctx, admin, cases); err != nil {
 		return nil, err
 	}
+	defer admin.Close()
 	cases = slices.Clone(cases)
 	// A connector without a filter gets the messages of all, so those with are apart.
 	first := slices.IndexFunc(cases, func(c Case) bool { return c.Prefix() != "" })
@@ -66,6 +62,20 @@ func (r Rig) Capture(ctx context.Context, cases []Case) ([]Case, error) {
 		}
 	}
 	return cases, collect(ctx, r.Brokers, admin, cases)
+}
+
+// begin removes what an earlier capture has left. Close what it returns.
+func (r Rig) begin(ctx context.Context, cases []Case) (*kadm.Client, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.Brokers...))
+	if err != nil {
+		return nil, fmt.Errorf("make kafka client: %w", err)
+	}
+	admin := kadm.NewClient(client)
+	if err := remove(ctx, admin, cases); err != nil {
+		admin.Close()
+		return nil, err
+	}
+	return admin, nil
 }
 
 func (r Rig) wave(ctx context.Context, admin *kadm.Client, cases []Case) error {

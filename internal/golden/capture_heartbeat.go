@@ -10,20 +10,15 @@ import (
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // CaptureHeartbeats runs the connectors and returns them with the first heartbeat of each.
 func (r Rig) CaptureHeartbeats(ctx context.Context, cases []Case) ([]Case, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(r.Brokers...))
+	admin, err := r.begin(ctx, cases)
 	if err != nil {
-		return nil, fmt.Errorf("make kafka client: %w", err)
-	}
-	defer client.Close()
-	admin := kadm.NewClient(client)
-	if err := remove(ctx, admin, cases); err != nil {
 		return nil, err
 	}
+	defer admin.Close()
 	cases = slices.Clone(cases)
 	for i := range cases {
 		if err := r.firstHeartbeat(ctx, admin, &cases[i]); err != nil {

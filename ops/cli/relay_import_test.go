@@ -136,8 +136,10 @@ func TestImportRefusesByName(t *testing.T) {
 		"decoded otherwise": {decoding(map[string]string{"message.prefix.include.list": "outbox", "transforms.decode.field.name.adjustment.mode": "avro", "transforms.decode.nope": "1"}), []string{"transforms.decode.field.name.adjustment.mode", "transforms.decode.nope"}},
 		"no interval":       {map[string]string{"heartbeat.interval.ms": "soon"}, []string{"heartbeat.interval.ms", "soon"}},
 		"older prefix":      {map[string]string{"heartbeat.interval.ms": "10", "heartbeat.topics.prefix": "beats"}, []string{"heartbeat.topics.prefix", "topic.heartbeat.prefix"}},
-		"no heartbeat": {map[string]string{"heartbeat.interval.ms": "10", "value.converter": "io.debezium.converters.BinaryDataConverter"},
-			[]string{"heartbeat.interval.ms", "value of a heartbeat"}},
+		"no heartbeat": {
+			map[string]string{"heartbeat.interval.ms": "10", "value.converter": "io.debezium.converters.BinaryDataConverter"},
+			[]string{"heartbeat.interval.ms", "value of a heartbeat"},
+		},
 		"another channel":  {map[string]string{"signal.enabled.channels": "source,kafka", "signal.data.collection": "public.signal"}, []string{"signal.enabled.channels", "kafka"}},
 		"signals, pattern": {map[string]string{"signal.data.collection": "public.sig.*"}, []string{"signal.data.collection", "schema.table"}},
 		"not a boolean":    {map[string]string{"transforms.outbox.table.expand.json.payload": "maybe"}, []string{"table.expand.json.payload", "maybe"}},

@@ -75,7 +75,7 @@ func Import(text []byte) (Plan, error) {
 	i.messages(rest)
 	if i.plan.Heartbeat.Every > 0 && err == nil {
 		if _, _, err := i.plan.Router.Heartbeat(time.Time{}); err != nil {
-			i.refuse("heartbeat.interval.ms", fmt.Sprint(i.plan.Heartbeat.Every.Milliseconds()), err.Error())
+			i.refuse("heartbeat.interval.ms", strconv.FormatInt(i.plan.Heartbeat.Every.Milliseconds(), 10), err.Error())
 		}
 	}
 	i.others(rest)
