@@ -62,9 +62,12 @@ func TestSignalsStandAmongTheEvents(t *testing.T) {
 	s.together(t, signalRow("r2", "resume", ""))
 	want(t, &sink, "1", "2", "3", "4", "5")
 	r.become(relay.Streaming)
-	s.stored(t, r, 5)
-	if n := s.rows(t, "gapless.audit"); n != 4 {
-		t.Errorf("%d rows of audit, want 4", n)
+	s.together(t, event("6"), signalRow("p3", "pause", ""), signalRow("r3", "resume", ""), event("7"))
+	want(t, &sink, "1", "2", "3", "4", "5", "6", "7")
+	r.become(relay.Streaming)
+	s.stored(t, r, 7)
+	if n := s.count(t, "select count(*) from gapless.audit"); n != 6 {
+		t.Errorf("%d rows of audit, want 6", n)
 	}
 }
 
@@ -89,7 +92,7 @@ func TestSignalIsExecutedOnce(t *testing.T) {
 	if st := r.Status(); st.State != relay.Streaming {
 		t.Errorf("%+v", st)
 	}
-	if n := s.rows(t, "gapless.audit"); n != 2 {
+	if n := s.count(t, "select count(*) from gapless.audit"); n != 2 {
 		t.Errorf("%d rows of audit, want 2: %s", n, log)
 	}
 }
@@ -130,9 +133,7 @@ func TestPausedRelayReadsAheadAndMovesNothing(t *testing.T) {
 	s.stored(t, r, 1)
 	s.pause(t, true)
 	r.become(relay.Paused)
-	position := "select resume_lsn::text from gapless.relay_progress where slot = '" + s.slot + "'"
-	confirmed := "select confirmed_flush_lsn::text from pg_replication_slots where slot_name = '" + s.slot + "'"
-	before := s.text(t, position) + s.text(t, confirmed)
+	before := s.text(t, "select pg_current_wal_insert_lsn()::text")
 	values := []string{"1"}
 	for i := range 500 {
 		values = append(values, fmt.Sprint("v", i))
@@ -148,8 +149,9 @@ func TestPausedRelayReadsAheadAndMovesNothing(t *testing.T) {
 		}
 		return err
 	})
-	if got := s.text(t, position) + s.text(t, confirmed); got != before || len(sink.records()) != 1 {
-		t.Errorf("moved from %s to %s, %d records", before, got, len(sink.records()))
+	if n := s.count(t, "select count(*) from gapless.relay_progress p join pg_replication_slots s on s.slot_name = p.slot where p.slot = '"+s.slot+
+		"' and (p.resume_lsn > '"+before+"' or s.confirmed_flush_lsn > '"+before+"')"); n != 0 || len(sink.records()) != 1 {
+		t.Errorf("moved past %s, %d records", before, len(sink.records()))
 	}
 	r.stop()
 	r = run(t, cfg)
@@ -190,7 +192,7 @@ func TestSignalsThatAreNone(t *testing.T) {
 	if !strings.Contains(text, "gapless relay replay") || !strings.Contains(text, `message="here is 1/0/`) || strings.Contains(text, "rolled-back") || strings.Contains(text, "id=f") {
 		t.Error(text)
 	}
-	if n := s.rows(t, "gapless.audit"); n != 0 {
+	if n := s.count(t, "select count(*) from gapless.audit"); n != 0 {
 		t.Errorf("%d rows of audit", n)
 	}
 }
@@ -256,4 +258,12 @@ func (s *setup) text(t *testing.T, query string) (text string) {
 		t.Fatal(err)
 	}
 	return text
+}
+
+func (s *setup) count(t *testing.T, query string) (n int) {
+	t.Helper()
+	if err := s.pool.QueryRow(t.Context(), query).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

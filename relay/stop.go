@@ -55,6 +55,9 @@ func (s *session) salvage(ctx context.Context, cause error) {
 	defer cancel()
 	s.machine.Finish()
 	s.redrive.asked = false
+	if errors.Is(cause, errResumed) {
+		s.worker.fatal = nil // nothing is wrong: what is stored now is not sent again
+	}
 	var sink *sinkError
 	sinkBroke := errors.As(cause, &sink)
 	for ctx.Err() == nil {
