@@ -72,6 +72,28 @@ func TestKilledAfterPark(t *testing.T) {
 	}
 }
 
+// A pause is executed, then the relay is killed, and an operator ends the pause: the
+// signal that is read again does not bring it back.
+func TestKilledAfterSignal(t *testing.T) {
+	t.Parallel()
+	c := newCrashes(t)
+	c.makeSignalTable(t)
+	row := func(value string) string {
+		return fmt.Sprintf("insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ('%s', 'k', 'T', '%s')", c.aggregate, value)
+	}
+	p := c.start("GAPLESS_CRASH=relay.after_signal:1", "SIGNAL_TABLE="+signalTable)
+	c.together(t, row("1"), signalRow("p", "pause", ""), row("2"))
+	if !p.killed(t) || !strings.Contains(p.stderr.String(), "crashpoint relay.after_signal\n") {
+		t.Fatalf("did not fire:\n%s", p.stderr)
+	}
+	if n := c.count(t, "select count(*) from gapless.relay_control where paused"); n != 1 {
+		t.Errorf("%d pauses", n)
+	}
+	c.setup.pause(t, false)
+	c.start("SIGNAL_TABLE=" + signalTable)
+	c.judge(2)
+}
+
 // Redriven and acknowledged, then killed before that is written down: the row comes
 // again, and only then what waits behind it.
 func TestKilledAfterResend(t *testing.T) {

@@ -74,6 +74,7 @@
 //	sink has it, not stored         sent again: repeats
 //	stored, slot not told           skipped: the start is above the slot's position
 //	row parked, not stored          parked again: found by its position, no second row
+//	signal executed, not passed     passed over: it was noted in the same statement
 //	parked row sent, not settled    sent again, before what waits behind it
 //	in mid transaction              the first partial_index changes are skipped
 //	answer to a write of progress   the write is made again, it is idempotent
@@ -149,5 +150,5 @@
 //
 // relay.after_connect, relay.after_begin, relay.after_track, relay.after_send,
 // relay.after_commit, relay.after_ack, relay.after_store, relay.after_confirm,
-// relay.after_park, relay.after_resend, relay.stopping.
+// relay.after_park, relay.after_resend, relay.after_signal, relay.stopping.
 package relay

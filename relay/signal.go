@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gapless/gapless/internal/crashpoint"
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/relay/pgoutput"
 	"github.com/gapless/gapless/sql"
@@ -170,6 +171,7 @@ func (s *session) executeSignal(now time.Duration) func(context.Context) {
 		err := s.r.store.exec(ctx, statement, s.r.cfg.Slot, s.system.ID, v.at.Commit.String(), v.at.Index, reason)
 		var w wish
 		if err == nil {
+			crashpoint.Hit("relay.after_signal")
 			w, err = s.r.store.control(ctx)
 		}
 		s.inbox.result(func() {

@@ -19,13 +19,18 @@ const signalTable = "public.debezium_signal"
 func signalled(t *testing.T, sink relay.Sink) (*setup, relay.Config, *testkit.Buffer) {
 	t.Helper()
 	s := newSetup(t)
-	s.exec(t, "create table debezium_signal (id varchar(42) primary key, type varchar(32) not null, data varchar(2048))")
-	s.exec(t, "alter publication gapless add table debezium_signal")
+	s.makeSignalTable(t)
 	cfg := s.config(sink)
 	cfg.SignalTable = signalTable
 	var log testkit.Buffer
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	return s, cfg, &log
+}
+
+func (s *setup) makeSignalTable(t *testing.T) {
+	t.Helper()
+	s.exec(t, "create table debezium_signal (id varchar(42) primary key, type varchar(32) not null, data varchar(2048))")
+	s.exec(t, "alter publication gapless add table debezium_signal")
 }
 
 // event and signalRow are statements, to be put together to transactions.
@@ -160,6 +165,9 @@ func TestPausedRelayReadsAheadAndMovesNothing(t *testing.T) {
 	want(t, &sink, values...)
 	s.stored(t, r, 500)
 	r.become(relay.Streaming)
+	if n := s.count(t, "select count(*) from gapless.audit"); n != 2 { // the pause of before was over
+		t.Errorf("%d rows of audit, want 2", n)
+	}
 }
 
 // What is no signal is one warning, and events go on.
