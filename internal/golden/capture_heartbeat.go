@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"golang.org/x/sync/errgroup"
 )
 
 // CaptureHeartbeats runs the connectors and returns them with the first heartbeat of each.
@@ -20,12 +21,16 @@ func (r Rig) CaptureHeartbeats(ctx context.Context, cases []Case) ([]Case, error
 	}
 	defer admin.Close()
 	cases = slices.Clone(cases)
+	g, ctx := errgroup.WithContext(ctx)
 	for i := range cases {
-		if err := r.firstHeartbeat(ctx, admin, &cases[i]); err != nil {
-			return nil, fmt.Errorf("case %s: %w", cases[i].Name, err)
-		}
+		g.Go(func() error {
+			if err := r.firstHeartbeat(ctx, admin, &cases[i]); err != nil {
+				return fmt.Errorf("case %s: %w", cases[i].Name, err)
+			}
+			return nil
+		})
 	}
-	return cases, nil
+	return cases, g.Wait()
 }
 
 func (r Rig) firstHeartbeat(ctx context.Context, admin *kadm.Client, c *Case) error {

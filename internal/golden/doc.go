@@ -10,7 +10,8 @@
 //
 //	go test -tags jvm ./internal/golden -run TestDebeziumStillSendsThis
 //
-// and writes the file anew when GAPLESS_GOLDEN_WRITE is set.
+// and writes the file anew when GAPLESS_GOLDEN_WRITE is set. heartbeats.json has what
+// connectors send as heartbeats, captured by TestDebeziumStillBeatsLikeThis.
 //
 // # What it does not do
 //

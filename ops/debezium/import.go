@@ -294,9 +294,9 @@ func (i *importer) heartbeat() {
 	h.Prefix, h.Topic = i.take("topic.heartbeat.prefix"), i.take("topic.heartbeat.name")
 	if older := i.take("heartbeat.topics.prefix"); older != "" {
 		if h.Every > 0 && h.Prefix == "" && h.Topic == "" {
-			i.refuse("heartbeat.topics.prefix", older, "is a name of before topic.heartbeat.prefix, which Debezium 3 does not read; say topic.heartbeat.prefix, with the prefix that is in use")
+			i.refuse("heartbeat.topics.prefix", older, "is a name of before topic.heartbeat.prefix, which Debezium 3.6 does not read; say topic.heartbeat.prefix, with the prefix that is in use")
 		} else {
-			i.note("heartbeat.topics.prefix", "has no effect here, and none in Debezium 3")
+			i.note("heartbeat.topics.prefix", "has no effect here, and none in Debezium 3.6")
 		}
 	}
 	if i.take("heartbeat.action.query") != "" {
