@@ -9,7 +9,7 @@ SELECT l.slot, l.active, l.active_pid, l.wal_status, l.timeline, l.resume_lsn::t
        coalesce(l.events, 0) AS events, coalesce(l.relay_id, '') AS relay_id, l.last_commit_at, l.updated_at,
        (SELECT count(*) FROM gapless.parked AS p WHERE p.slot = l.slot AND p.status IN ('parked', 'redriving')) AS parked,
        (SELECT count(*) FROM gapless.parked AS p WHERE p.slot = l.slot AND p.status = 'waiting') AS waiting,
-       coalesce(c.paused, false) AS paused, coalesce(format('%s: %s', c.actor, c.reason), '') AS paused_by,
+       coalesce(c.paused, false) AS paused, coalesce(c.actor || ': ' || c.reason, '') AS paused_by,
        l.active OR EXISTS (SELECT FROM pg_stat_activity WHERE application_name = left('gapless relay ' || l.slot, 63)) AS runs,
        coalesce(t.state, '') AS told_state, coalesce(t.reason, '') AS told_reason, t.told_at,
        coalesce(t.held, 0) AS held, coalesce(t.held_topics, '{}') AS held_topics,

@@ -21,6 +21,7 @@ type statusOfRelay struct {
 	UnrelayedEvents int      `json:"unrelayed_events"`
 	WALRate         *float64 `json:"wal_bytes_per_second"`
 	FullIn          *float64 `json:"full_in_seconds"`
+	PausedBy        string   `json:"paused_by"`
 	SafeWALSize     *int64   `json:"safe_wal_size"`
 }
 
@@ -49,7 +50,7 @@ func TestRelayStatusTellsOfHeldRows(t *testing.T) {
 		}
 		return nil
 	})
-	if s := status("--sample", "0s"); s.WALRate != nil || s.FullIn != nil {
+	if s := status("--sample", "0s"); s.WALRate != nil || s.FullIn != nil || s.PausedBy != "" {
 		t.Errorf("a rate after one look: %+v", s)
 	}
 	kafkaserver.CreateTopic(t, brokers, "outbox.event.away", 1)
