@@ -73,7 +73,7 @@ func TestSignalsStandAmongTheEvents(t *testing.T) {
 	want(t, &sink, "1", "2", "3", "4", "5", "6", "7")
 	r.become(relay.Streaming)
 	s.stored(t, r, 7)
-	if n := s.count(t, "select count(*) from gapless.audit"); n != 6 {
+	if n := s.rows(t, "gapless.audit"); n != 6 {
 		t.Errorf("%d rows of audit, want 6", n)
 	}
 }
@@ -99,7 +99,7 @@ func TestSignalIsExecutedOnce(t *testing.T) {
 	if st := r.Status(); st.State != relay.Streaming {
 		t.Errorf("%+v", st)
 	}
-	if n := s.count(t, "select count(*) from gapless.audit"); n != 2 {
+	if n := s.rows(t, "gapless.audit"); n != 2 {
 		t.Errorf("%d rows of audit, want 2: %s", n, log)
 	}
 }
@@ -156,7 +156,7 @@ func TestPausedRelayReadsAheadAndMovesNothing(t *testing.T) {
 		}
 		return err
 	})
-	if n := s.count(t, "select count(*) from gapless.relay_progress p join pg_replication_slots s on s.slot_name = p.slot where p.slot = '"+s.slot+
+	if n := s.rows(t, "gapless.relay_progress p join pg_replication_slots s on s.slot_name = p.slot where p.slot = '"+s.slot+
 		"' and (p.resume_lsn > '"+before+"' or s.confirmed_flush_lsn > '"+before+"')"); n != 0 || len(sink.records()) != 1 {
 		t.Errorf("moved past %s, %d records", before, len(sink.records()))
 	}
@@ -167,7 +167,7 @@ func TestPausedRelayReadsAheadAndMovesNothing(t *testing.T) {
 	want(t, &sink, values...)
 	s.stored(t, r, 500)
 	r.become(relay.Streaming)
-	if n := s.count(t, "select count(*) from gapless.audit"); n != 2 { // the pause of before was over
+	if n := s.rows(t, "gapless.audit"); n != 2 { // the pause of before was over
 		t.Errorf("%d rows of audit, want 2", n)
 	}
 }
@@ -202,7 +202,7 @@ func TestSignalsThatAreNone(t *testing.T) {
 	if !strings.Contains(text, "gapless relay replay") || !strings.Contains(text, `message="here is 1/0/`) || strings.Contains(text, "rolled-back") || strings.Contains(text, "id=f") {
 		t.Error(text)
 	}
-	if n := s.count(t, "select count(*) from gapless.audit"); n != 0 {
+	if n := s.rows(t, "gapless.audit"); n != 0 {
 		t.Errorf("%d rows of audit", n)
 	}
 }
@@ -268,12 +268,4 @@ func (s *setup) text(t *testing.T, query string) (text string) {
 		t.Fatal(err)
 	}
 	return text
-}
-
-func (s *setup) count(t *testing.T, query string) (n int) {
-	t.Helper()
-	if err := s.pool.QueryRow(t.Context(), query).Scan(&n); err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

@@ -136,8 +136,8 @@ func publishedTables(ctx context.Context, pool *pgxpool.Pool, publication string
 	return names, nil
 }
 
-func (f *RelayFile) explain(ctx context.Context, tables map[string]format.Format, name string, pool *pgxpool.Pool, away string) explainedTable {
-	t := explainedTable{Table: name, Format: formatName(tables, name), OnFault: map[string]relay.Policy{}, Retention: f.retention(name)}
+func (r *RelayFile) explain(ctx context.Context, tables map[string]format.Format, name string, pool *pgxpool.Pool, away string) explainedTable {
+	t := explainedTable{Table: name, Format: formatName(tables, name), OnFault: map[string]relay.Policy{}, Retention: r.retention(name)}
 	description, err := relay.Describe(tables, name)
 	if err != nil {
 		t.ExampleOf = err.Error()
@@ -146,7 +146,7 @@ func (f *RelayFile) explain(ctx context.Context, tables map[string]format.Format
 	t.Description = description
 	for _, reason := range format.Reasons {
 		t.OnFault[reason] = relay.BlockKey
-		if policy, ok := f.OnFault[reason]; ok {
+		if policy, ok := r.OnFault[reason]; ok {
 			t.OnFault[reason] = relay.Policy(policy)
 		}
 	}
@@ -188,8 +188,8 @@ func formatName(tables map[string]format.Format, name string) string {
 	return "debezium"
 }
 
-func (f *RelayFile) retention(name string) string {
-	for _, t := range f.Tables {
+func (r *RelayFile) retention(name string) string {
+	for _, t := range r.Tables {
 		if r := t.Retention; t.Table == name && r != nil {
 			if r.After.Duration == 0 {
 				return "relayed rows are deleted"
@@ -197,8 +197,8 @@ func (f *RelayFile) retention(name string) string {
 			return fmt.Sprintf("relayed rows are deleted %s after the time in column %s", r.After.Duration, r.Column)
 		}
 	}
-	if name == "gapless.outbox" && f.Retention != nil && f.Retention.Duration > 0 {
-		return "daily partitions are dropped when they are " + f.Retention.String() + " old and relayed"
+	if name == "gapless.outbox" && r.Retention != nil && r.Retention.Duration > 0 {
+		return "daily partitions are dropped when they are " + r.Retention.String() + " old and relayed"
 	}
 	return "rows are kept"
 }

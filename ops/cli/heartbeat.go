@@ -63,14 +63,14 @@ func heartbeatTopic(prefix, serverName string) string { return prefix + "." + se
 
 // heartbeatRouter is the connector whose heartbeats are sent: the one that the tables
 // have in common.
-func (f *RelayFile) heartbeatRouter() (eventrouter.Config, error) {
-	tables, err := f.tables()
+func (r *RelayFile) heartbeatRouter() (eventrouter.Config, error) {
+	tables, err := r.tables()
 	if err != nil {
 		return eventrouter.Config{}, err
 	}
 	var common eventrouter.Config
 	first := ""
-	for _, t := range f.Tables {
+	for _, t := range r.Tables {
 		router, ok := tables[t.Table].(eventrouter.Config)
 		if !ok {
 			continue
