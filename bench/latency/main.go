@@ -27,8 +27,6 @@ import (
 	"github.com/gapless/gapless/outbox"
 )
 
-const topic = "outbox.event.order"
-
 type options struct {
 	brokers string
 	rate    int
@@ -36,6 +34,8 @@ type options struct {
 	runs    int
 	starts  int
 	binary  string
+
+	debezium bool
 }
 
 func main() {
@@ -45,6 +45,7 @@ func main() {
 	flag.DurationVar(&o.window, "for", 30*time.Second, "length of a run")
 	flag.IntVar(&o.runs, "runs", 5, "runs; medians of their quantiles are printed")
 	flag.IntVar(&o.starts, "starts", 9, "starts of the relay to measure")
+	flag.BoolVar(&o.debezium, "debezium", false, "measure Debezium on Kafka Connect, too, in turns with the relay")
 	flag.StringVar(&o.binary, "binary", "", "gapless; empty builds it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -60,10 +61,12 @@ func main() {
 type stage struct {
 	options
 	env      []string
+	url      string // of the database
 	pool     *pgxpool.Pool
 	consumer *kgo.Client
 
 	mu      sync.Mutex
+	topic   string // of the contender that runs; what comes in another counts for nothing
 	arrived map[uuid.UUID]time.Time
 	news    chan struct{} // has room for one: something arrived
 }
@@ -91,10 +94,10 @@ func run(ctx context.Context, o options) (err error) {
 			fmt.Fprintln(os.Stderr, "latency: stop Postgres:", err)
 		}
 	}()
-	b := &stage{options: o, arrived: make(map[uuid.UUID]time.Time), news: make(chan struct{}, 1)}
+	b := &stage{options: o, url: pg.SuperuserURL(), topic: relayTopic, arrived: make(map[uuid.UUID]time.Time), news: make(chan struct{}, 1)}
 	b.env = append(os.Environ(), "GAPLESS_DATABASE_URL="+pg.SuperuserURL(), "GAPLESS_BROKERS="+o.brokers,
 		"GAPLESS_LOG_LEVEL=warn", "GAPLESS_OPS_LISTEN=127.0.0.1:0")
-	for _, args := range [][]string{{"migrate", "up"}, {"topics", "apply", "--partitions", "4"}} {
+	for _, args := range [][]string{{"migrate", "up"}, {"topics", "apply", "--partitions", "4"}, {"topics", "apply", "--topic", debeziumTopic, "--partitions", "4"}} {
 		if err := bed.Command(ctx, b.env, o.binary, args...); err != nil {
 			return err
 		}
@@ -103,7 +106,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer b.pool.Close()
-	b.consumer, err = kgo.NewClient(kgo.SeedBrokers(strings.Split(o.brokers, ",")...), kgo.ConsumeTopics(topic),
+	b.consumer, err = kgo.NewClient(kgo.SeedBrokers(strings.Split(o.brokers, ",")...), kgo.ConsumeTopics(relayTopic, debeziumTopic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()), kgo.FetchMaxWait(500*time.Millisecond))
 	if err != nil {
 		return err
@@ -131,6 +134,9 @@ func (b *stage) consume(ctx context.Context) error {
 		now := time.Now()
 		b.mu.Lock()
 		for r := range fetches.RecordsAll() {
+			if r.Topic != b.topic {
+				continue
+			}
 			for _, h := range r.Headers {
 				if h.Key == "id" {
 					if id, err := uuid.ParseBytes(h.Value); err == nil {
@@ -217,34 +223,68 @@ func (b *stage) measure(ctx context.Context) error {
 		firsts = append(firsts, at.Sub(start))
 		fmt.Printf("start to first record: %s\n", at.Sub(start).Round(100*time.Microsecond))
 	}
-	p, err := b.relay()
+	contenders, err := b.contenders(ctx)
 	if err != nil {
 		return err
 	}
-	var p50, p95, p99 []time.Duration
-	for range b.runs {
-		times, err := b.run(ctx)
-		if err != nil {
-			return errors.Join(err, stop(p))
+	results := map[string]*quantiles{}
+	for i := range b.runs {
+		for j := range contenders {
+			c := contenders[(i+j)%len(contenders)] // none always goes first
+			times, err := b.turn(ctx, c)
+			if err != nil {
+				return errors.Join(err, closeAll(contenders))
+			}
+			if results[c.name] == nil {
+				results[c.name] = &quantiles{}
+			}
+			fmt.Printf("%s, commit to consumer at %d tx/s, %d events: %s\n", c.name, b.rate, len(times), results[c.name].add(times))
 		}
-		q := func(f float64) time.Duration { return times[int(f*float64(len(times)-1))] }
-		p50, p95, p99 = append(p50, q(0.5)), append(p95, q(0.95)), append(p99, q(0.99))
-		fmt.Printf("commit to consumer at %d tx/s, %d events: p50 %s  p95 %s  p99 %s  max %s\n",
-			b.rate, len(times), q(0.5), q(0.95), q(0.99), q(1))
 	}
-	if err := stop(p); err != nil {
+	if err := closeAll(contenders); err != nil {
 		return err
 	}
-	out, err := json.MarshalIndent(map[string]any{
-		"tx_per_s": b.rate, "run_s": b.window.Seconds(), "runs": b.runs,
-		"commit_to_consumer_p50_ms": ms(median(p50)), "commit_to_consumer_p95_ms": ms(median(p95)), "commit_to_consumer_p99_ms": ms(median(p99)),
-		"start_to_first_record_ms": ms(median(firsts)),
-	}, "", "  ")
+	report := map[string]any{
+		"tx_per_s": b.rate, "run_s": b.window.Seconds(), "runs": b.runs, "start_to_first_record_ms": ms(median(firsts)),
+	}
+	for name, q := range results {
+		report[name+"_commit_to_consumer_ms"] = map[string]float64{"p50": ms(median(q.p50)), "p95": ms(median(q.p95)), "p99": ms(median(q.p99))}
+	}
+	out, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
 		return err
 	}
 	fmt.Println(string(out))
 	return nil
+}
+
+// quantiles of each run.
+type quantiles struct{ p50, p95, p99 []time.Duration }
+
+func (q *quantiles) add(sorted []time.Duration) string {
+	at := func(f float64) time.Duration { return sorted[int(f*float64(len(sorted)-1))] }
+	q.p50, q.p95, q.p99 = append(q.p50, at(0.5)), append(q.p95, at(0.95)), append(q.p99, at(0.99))
+	return fmt.Sprintf("p50 %s  p95 %s  p99 %s  max %s", at(0.5), at(0.95), at(0.99), at(1))
+}
+
+// turn starts the contender, waits until it has caught up, measures, and stops it.
+func (b *stage) turn(ctx context.Context, c *contender) (times []time.Duration, err error) {
+	b.mu.Lock()
+	b.topic = c.topic
+	b.mu.Unlock()
+	stop, err := c.start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	id, _, err := b.write(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.wait(ctx, id); err != nil {
+		return nil, err
+	}
+	return b.run(ctx)
 }
 
 // run writes at the rate for the window and returns the sorted times.

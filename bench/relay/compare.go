@@ -51,10 +51,13 @@ func compare(ctx context.Context, s settings) error {
 		return err
 	}
 	defer whole.conn.Close(ctx)
-	bases := map[string][]base{"drop": {whole}, "relay": {whole}, "expand": {whole}}
+	bases := map[string][]base{"drop": {whole}, "relay": {whole}, "expand": {whole}, "debezium": {whole}}
 	contenders := []string{"drop", "relay"}
-	if s.json {
+	if s.expand {
 		contenders = append(contenders, "expand")
+	}
+	if s.debezium {
+		contenders = append(contenders, "debezium")
 	}
 	if s.databases > 1 {
 		contenders = append(contenders, "relays")
@@ -77,7 +80,7 @@ func compare(ctx context.Context, s settings) error {
 			if err != nil {
 				return fmt.Errorf("run %d of %s: %w", i+1, name, err)
 			}
-			fmt.Fprintf(os.Stderr, "run %d %-6s %8.0f events/s %6.2f µs CPU an event %4d MB\n", i+1, name,
+			fmt.Fprintf(os.Stderr, "run %d %-8s %8.0f events/s %6.2f µs CPU an event %4d MB\n", i+1, name,
 				float64(s.events)/r.elapsed.Seconds(), float64(r.cpu.Microseconds())/float64(s.events), r.rss>>20)
 			results[name] = append(results[name], r)
 		}
@@ -126,7 +129,7 @@ func backlog(ctx context.Context, b base, s settings) error {
 	insert := `insert into gapless.outbox (aggregatetype, aggregateid, aggregate_version, type, payload, headers)
 				values ('order', 'o-' || i, 1, 'OrderPlaced', convert_to(repeat('0123456789', 35), 'UTF8'),
 					'{"content-type": "application/json", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}')`
-	if s.json {
+	if s.debezium || s.expand {
 		insert = `insert into events (aggregatetype, aggregateid, type, payload)
 				values ('order', 'o-' || i, 'OrderPlaced', jsonb_build_object('order_id', i, 'customer', 'c-' || i % 1000, 'currency', 'USD',
 					'total', i * 1.25, 'express', i % 2 = 0, 'note', null, 'items', jsonb_build_array(
@@ -173,13 +176,30 @@ func one(ctx context.Context, bases []base, s settings, name string, i int) (r r
 	if err := freshTopic(ctx, s); err != nil {
 		return r, err
 	}
+	events := s.events / len(bases) * len(bases)
+	if name == "debezium" {
+		r, err = debezium(ctx, s, urls[0], slots[0])
+	} else {
+		r, err = child(ctx, name, "-url", strings.Join(urls, ","), "-slot", strings.Join(slots, ","),
+			"-brokers", s.brokers, "-events", strconv.Itoa(events), "-profile", s.profile)
+	}
+	if err != nil {
+		return r, err
+	}
+	for i, b := range bases {
+		if err := drop(ctx, b.conn, slots[i]); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+func child(ctx context.Context, name string, flags ...string) (r result, err error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return r, err
 	}
-	events := s.events / len(bases) * len(bases)
-	cmd := exec.CommandContext(ctx, exe, "-child", name, "-url", strings.Join(urls, ","), "-slot", strings.Join(slots, ","),
-		"-brokers", s.brokers, "-events", strconv.Itoa(events), "-profile", s.profile)
+	cmd := exec.CommandContext(ctx, exe, append([]string{"-child", name}, flags...)...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	began := time.Now()
 	if err := cmd.Run(); err != nil {
@@ -188,11 +208,6 @@ func one(ctx context.Context, bases []base, s settings, name string, i int) (r r
 	r.elapsed = time.Since(began)
 	r.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	r.rss = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
-	for i, b := range bases {
-		if err := drop(ctx, b.conn, slots[i]); err != nil {
-			return r, err
-		}
-	}
 	return r, nil
 }
 
@@ -236,13 +251,14 @@ func report(s settings, results map[string][]result) {
 		s.events, s.batch, s.partitions, s.runs, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	fmt.Println("| contender | events/s | CPU µs an event | peak RSS MB |")
 	fmt.Println("| --- | --- | --- | --- |")
-	for _, name := range []string{"drop", "relay", "expand", "relays"} {
+	for _, name := range []string{"drop", "relay", "expand", "relays", "debezium"} {
 		if len(results[name]) == 0 {
 			continue
 		}
 		fmt.Printf("| %s | %.0f | %.2f | %.0f |\n", map[string]string{
 			"drop": "receive and drop", "relay": "relay to Kafka", "expand": "the same, JSON expanded",
 			"relays": fmt.Sprintf("%d relays of %d databases", s.databases, s.databases),
+			"debezium": "Debezium " + kafkaserver.DebeziumVersion,
 		}[name],
 			median(results[name], func(r result) float64 { return float64(s.events) / r.elapsed.Seconds() }),
 			median(results[name], func(r result) float64 { return float64(r.cpu.Nanoseconds()) / 1000 / float64(s.events) }),

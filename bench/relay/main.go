@@ -1,13 +1,13 @@
 // Command relay measures how fast the relay drains a backlog, against the
 // ceiling: a program that receives the same stream and drops it.
 //
-//	go run ./bench/relay [-events 500000] [-batch 1] [-runs 5] [-partitions 32] [-json] [-databases 10]
+//	go run ./bench/relay [-events 500000] [-batch 1] [-runs 5] [-partitions 32] [-debezium] [-expand] [-databases 10]
 //
-// With -json the backlog is a table in Debezium's shape with jsonb payloads, and the
-// relay runs with and without the expansion of them. With -databases the same number of
-// events lies spread over so many databases as well, and as many relays in one process
-// read them. All are of one server, whose walsenders each read the WAL of all of them:
-// servers of their own would do less.
+// With -debezium or -expand the backlog is a table in Debezium's shape, with jsonb payloads
+// of about 350 bytes; Debezium itself, or the relay that expands them, is one more contender.
+// With -databases the same number of events lies spread over so many databases as well,
+// and as many relays in one process read them. All are of one server, whose walsenders each
+// read the WAL of all of them: servers of their own would do less.
 //
 // It starts a Postgres and an Apache Kafka of its own, writes the backlog once,
 // and gives each contender a copy of the one slot, so that all read the same
@@ -28,7 +28,7 @@ import (
 type settings struct {
 	events, batch, runs, partitions, databases int
 	brokers, profile                           string
-	json                                       bool
+	debezium, expand                           bool
 
 	child, url, slot string
 }
@@ -41,7 +41,8 @@ func main() {
 	flag.IntVar(&s.partitions, "partitions", 32, "partitions of the topic")
 	flag.StringVar(&s.brokers, "brokers", "", "brokers; empty: start an Apache Kafka")
 	flag.StringVar(&s.profile, "profile", "", "file for a CPU profile of the last relay run")
-	flag.BoolVar(&s.json, "json", false, "jsonb payloads, with and without expansion")
+	flag.BoolVar(&s.debezium, "debezium", false, "Debezium on Kafka Connect, too")
+	flag.BoolVar(&s.expand, "expand", false, "the relay with expansion of JSON payloads, too")
 	flag.IntVar(&s.databases, "databases", 0, "databases with a relay each; below 2: none beside the one")
 	flag.StringVar(&s.child, "child", "", "for this program's own use")
 	flag.StringVar(&s.url, "url", "", "for this program's own use")

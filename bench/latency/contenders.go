@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gapless/gapless/internal/kafkaserver"
+)
+
+const (
+	relayTopic    = "outbox.event.order"
+	debeziumTopic = "dbz.order"
+)
+
+// contender brings events from the outbox into its topic.
+type contender struct {
+	name, topic string
+	start       func(context.Context) (stop func() error, err error)
+	close       func() error
+}
+
+func closeAll(all []*contender) (err error) {
+	for _, c := range all {
+		if c.close != nil {
+			err = errors.Join(err, c.close())
+		}
+	}
+	return err
+}
+
+func (b *stage) contenders(ctx context.Context) ([]*contender, error) {
+	all := []*contender{{name: "relay", topic: relayTopic, start: func(context.Context) (func() error, error) {
+		p, err := b.relay()
+		return func() error { return stop(p) }, err
+	}}}
+	if !b.debezium {
+		return all, nil
+	}
+	c, err := b.debeziumContender(ctx)
+	return append(all, c), err
+}
+
+// debeziumContender keeps its worker, so that the JVM is warm after the first turn. Its
+// settings are for little delay: polling every 10 ms, linger 5 ms, as its users have them.
+func (b *stage) debeziumContender(ctx context.Context) (*contender, error) {
+	for _, statement := range []string{
+		"create publication dbz for table gapless.outbox with (publish = 'insert', publish_via_partition_root = true)",
+		"select pg_create_logical_replication_slot('dbz', 'pgoutput')",
+	} {
+		if _, err := b.pool.Exec(ctx, statement, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return nil, err
+		}
+	}
+	u, err := url.Parse(b.url)
+	if err != nil {
+		return nil, err
+	}
+	worker, err := kafkaserver.StartConnect(ctx, kafkaserver.ConnectConfig{
+		Brokers: strings.Split(b.brokers, ","),
+		Properties: map[string]string{
+			"connector.client.config.override.policy": "All",
+			"producer.linger.ms":                      "5", "producer.batch.size": "262144", "producer.compression.type": "lz4",
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	config := map[string]string{
+		"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "tasks.max": "1",
+		"database.hostname": u.Hostname(), "database.port": u.Port(), "database.dbname": strings.TrimPrefix(u.Path, "/"),
+		"database.user": u.User.Username(), "database.password": "none",
+		"topic.prefix": "dbz", "plugin.name": "pgoutput", "slot.name": "dbz", "publication.name": "dbz",
+		"publication.autocreate.mode": "disabled", "table.include.list": "gapless.outbox", "publish.via.partition.root": "true",
+		"tombstones.on.delete": "false", "snapshot.mode": "no_data", "skipped.operations": "u,d,t",
+		"poll.interval.ms": "10", "max.batch.size": "8192", "max.queue.size": "32768",
+		"value.converter": "io.debezium.converters.BinaryDataConverter", "value.converter.delegate.converter.type": "org.apache.kafka.connect.json.JsonConverter",
+		"transforms": "outbox", "transforms.outbox.type": "io.debezium.transforms.outbox.EventRouter",
+		"transforms.outbox.route.topic.replacement": "dbz.${routedByValue}",
+		"producer.override.linger.ms":               "5",
+	}
+	return &contender{
+		name: "debezium", topic: debeziumTopic,
+		start: func(ctx context.Context) (func() error, error) {
+			return func() error { return worker.Delete(context.WithoutCancel(ctx), "outbox") }, worker.Put(ctx, "outbox", config)
+		},
+		close: func() error { return worker.Stop(context.WithoutCancel(ctx)) },
+	}, nil
+}
