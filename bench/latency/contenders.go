@@ -69,10 +69,11 @@ func (b *stage) debeziumContender(ctx context.Context) (*contender, error) {
 	if err != nil {
 		return nil, err
 	}
+	password, _ := u.User.Password()
 	config := map[string]string{
 		"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "tasks.max": "1",
 		"database.hostname": u.Hostname(), "database.port": u.Port(), "database.dbname": strings.TrimPrefix(u.Path, "/"),
-		"database.user": u.User.Username(), "database.password": "none",
+		"database.user": u.User.Username(), "database.password": password,
 		"topic.prefix": "dbz", "plugin.name": "pgoutput", "slot.name": "dbz", "publication.name": "dbz",
 		"publication.autocreate.mode": "disabled", "table.include.list": "gapless.outbox", "publish.via.partition.root": "true",
 		"tombstones.on.delete": "false", "snapshot.mode": "no_data", "skipped.operations": "u,d,t",

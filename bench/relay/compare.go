@@ -133,7 +133,7 @@ func backlog(ctx context.Context, b base, s settings) error {
 		insert = `insert into events (aggregatetype, aggregateid, type, payload)
 				values ('order', 'o-' || i, 'OrderPlaced', jsonb_build_object('order_id', i, 'customer', 'c-' || i % 1000, 'currency', 'USD',
 					'total', i * 1.25, 'express', i % 2 = 0, 'note', null, 'items', jsonb_build_array(
-						jsonb_build_object('sku', 'A-1', 'quantity', 2, 'price', 12.5), jsonb_build_object('sku', 'B-7', 'quantity', 1, 'price', 99)),
+						jsonb_build_object('sku', 'A-1', 'quantity', 2, 'price', 12.5), jsonb_build_object('sku', 'B-7', 'quantity', 1, 'price', 99.5)),
 					'address', jsonb_build_object('line1', '1 Main St', 'city', 'San Francisco', 'postal_code', '94107', 'country', 'US')))`
 	}
 	for _, statement := range []string{

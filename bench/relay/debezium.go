@@ -59,10 +59,11 @@ func connector(database, slot string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	password, _ := u.User.Password()
 	return map[string]string{
 		"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "tasks.max": "1",
 		"database.hostname": u.Hostname(), "database.port": u.Port(), "database.dbname": strings.TrimPrefix(u.Path, "/"),
-		"database.user": u.User.Username(), "database.password": "none",
+		"database.user": u.User.Username(), "database.password": password,
 		"topic.prefix": "dbz", "plugin.name": "pgoutput", "slot.name": slot, "publication.name": "gapless",
 		"publication.autocreate.mode": "disabled", "table.include.list": "public.events",
 		"tombstones.on.delete": "false", "snapshot.mode": "no_data", "skipped.operations": "u,d,t",
