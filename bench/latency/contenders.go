@@ -4,16 +4,21 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"os"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gapless/gapless/internal/kafkaserver"
+	"github.com/gapless/gapless/internal/process"
 )
 
 const (
 	relayTopic    = "outbox.event.order"
 	debeziumTopic = "dbz.order"
+	replayTopic   = "replayed"
+	pastTopic     = "outbox.event.past"
 )
 
 // contender brings events from the outbox into its topic.
@@ -37,11 +42,67 @@ func (b *stage) contenders(ctx context.Context) ([]*contender, error) {
 		p, err := b.relay()
 		return func() error { return stop(p) }, err
 	}}}
+	if b.replay {
+		c, err := b.replayContender(ctx)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, c)
+	}
 	if !b.debezium {
 		return all, nil
 	}
 	c, err := b.debeziumContender(ctx)
 	return append(all, c), err
+}
+
+// replayRows are enough for a window at the replay's default rate.
+const replayRows = 200_000
+
+// replayContender is the relay while a replay sends old rows to a topic of its own, at the
+// rate that it has when nobody says another.
+func (b *stage) replayContender(ctx context.Context) (*contender, error) {
+	_, err := b.pool.Exec(ctx, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload, headers)
+		select 'past', 'p-' || i % 1000, 'OrderPlaced', $1, '{"content-type": "application/json"}' from generate_series(1, $2::int) i`, payload, replayRows)
+	if err != nil {
+		return nil, err
+	}
+	return &contender{
+		name: "relay beside a replay", topic: relayTopic,
+		start: func(ctx context.Context) (func() error, error) {
+			p, err := b.relay()
+			if err != nil {
+				return nil, err
+			}
+			if err := b.caughtUp(ctx); err != nil {
+				return nil, errors.Join(err, stop(p))
+			}
+			old, err := process.Start(process.Command{
+				Path: b.binary, Args: []string{"relay", "replay", "--aggregate", "past", "--topic", replayTopic, "--no-dry-run", "--reason", "a measurement"},
+				Env: b.env, Output: os.Stderr,
+			})
+			return func() error {
+				select {
+				case <-old.Done():
+					return errors.Join(errors.New("the replay has ended before the window"), old.Err(), stop(p))
+				default:
+				}
+				err := old.Signal(syscall.SIGTERM)
+				<-old.Done() // exit code 1: it was interrupted
+				return errors.Join(err, stop(p))
+			}, err
+		},
+	}, nil
+}
+
+// caughtUp waits until an event that is written now has come.
+func (b *stage) caughtUp(ctx context.Context) error {
+	id, _, err := b.write(ctx, 0)
+	if err != nil {
+		return err
+	}
+	_, err = b.wait(ctx, id)
+	return err
 }
 
 // debeziumContender keeps its worker, so that the JVM is warm after the first turn. Its

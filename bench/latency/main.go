@@ -35,7 +35,7 @@ type options struct {
 	starts  int
 	binary  string
 
-	debezium bool
+	debezium, replay bool
 }
 
 func main() {
@@ -46,6 +46,7 @@ func main() {
 	flag.IntVar(&o.runs, "runs", 5, "runs; medians of their quantiles are printed")
 	flag.IntVar(&o.starts, "starts", 9, "starts of the relay to measure")
 	flag.BoolVar(&o.debezium, "debezium", false, "measure Debezium on Kafka Connect, too, in turns with the relay")
+	flag.BoolVar(&o.replay, "replay", false, "measure the relay beside a replay at its default rate, too")
 	flag.StringVar(&o.binary, "binary", "", "gapless; empty builds it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -97,7 +98,7 @@ func run(ctx context.Context, o options) (err error) {
 	b := &stage{options: o, url: pg.SuperuserURL(), topic: relayTopic, arrived: make(map[uuid.UUID]time.Time), news: make(chan struct{}, 1)}
 	b.env = append(os.Environ(), "GAPLESS_DATABASE_URL="+pg.SuperuserURL(), "GAPLESS_BROKERS="+o.brokers,
 		"GAPLESS_LOG_LEVEL=warn", "GAPLESS_OPS_LISTEN=127.0.0.1:0")
-	for _, args := range [][]string{{"migrate", "up"}, {"topics", "apply", "--partitions", "4"}, {"topics", "apply", "--topic", debeziumTopic, "--partitions", "4"}} {
+	for _, args := range [][]string{{"migrate", "up"}, {"topics", "apply", "--partitions", "4"}, {"topics", "apply", "--topic", debeziumTopic + "," + replayTopic + "," + pastTopic, "--partitions", "4"}} {
 		if err := bed.Command(ctx, b.env, o.binary, args...); err != nil {
 			return err
 		}
@@ -277,11 +278,7 @@ func (b *stage) turn(ctx context.Context, c *contender) (times []time.Duration, 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	id, _, err := b.write(ctx, 0)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := b.wait(ctx, id); err != nil {
+	if err := b.caughtUp(ctx); err != nil {
 		return nil, err
 	}
 	return b.run(ctx)
