@@ -36,6 +36,7 @@ type options struct {
 	binary  string
 
 	debezium, replay bool
+	out              string
 }
 
 func main() {
@@ -46,6 +47,7 @@ func main() {
 	flag.IntVar(&o.runs, "runs", 5, "runs; medians of their quantiles are printed")
 	flag.IntVar(&o.starts, "starts", 9, "starts of the relay to measure")
 	flag.BoolVar(&o.debezium, "debezium", false, "measure Debezium on Kafka Connect, too, in turns with the relay")
+	flag.StringVar(&o.out, "out", "", "file for the medians as JSON")
 	flag.BoolVar(&o.replay, "replay", false, "measure the relay beside a replay at its default rate, too")
 	flag.StringVar(&o.binary, "binary", "", "gapless; empty builds it")
 	flag.Parse()
@@ -256,7 +258,10 @@ func (b *stage) measure(ctx context.Context) error {
 		return err
 	}
 	fmt.Println(string(out))
-	return nil
+	if b.out == "" {
+		return nil
+	}
+	return os.WriteFile(b.out, append(out, '\n'), 0o600)
 }
 
 // quantiles of each run.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"os"
@@ -85,8 +86,7 @@ func compare(ctx context.Context, s settings) error {
 			results[name] = append(results[name], r)
 		}
 	}
-	report(s, results)
-	return nil
+	return report(s, results)
 }
 
 func farewell(ctx context.Context, name string, stop func(context.Context) error) {
@@ -246,24 +246,50 @@ func freshTopic(ctx context.Context, s settings) error {
 	}
 }
 
-func report(s settings, results map[string][]result) {
+// Summary is what -out writes.
+type Summary struct {
+	Events, Batch, Partitions, Runs int
+	Contenders                      []Contender
+}
+
+// Contender has the medians of its runs.
+type Contender struct {
+	Name           string
+	EventsPerS     float64
+	CPUMicrosEvent float64
+	PeakMB         float64
+}
+
+func report(s settings, results map[string][]result) error {
+	sum := Summary{s.events, s.batch, s.partitions, s.runs, nil}
+	for _, c := range []struct{ key, name string }{
+		{"drop", "receive and drop"}, {"relay", "relay to Kafka"}, {"expand", "relay, JSON expanded"},
+		{"relays", fmt.Sprintf("%d relays of %d databases", s.databases, s.databases)}, {"debezium", "Debezium " + kafkaserver.DebeziumVersion},
+	} {
+		if rs := results[c.key]; len(rs) > 0 {
+			sum.Contenders = append(sum.Contenders, Contender{
+				Name:           c.name,
+				EventsPerS:     median(rs, func(r result) float64 { return float64(s.events) / r.elapsed.Seconds() }),
+				CPUMicrosEvent: median(rs, func(r result) float64 { return float64(r.cpu.Nanoseconds()) / 1000 / float64(s.events) }),
+				PeakMB:         median(rs, func(r result) float64 { return float64(r.rss) / (1 << 20) }),
+			})
+		}
+	}
 	fmt.Printf("%d events in transactions of %d, %d partitions, medians of %d; %s/%s, %d CPUs, %s\n\n",
 		s.events, s.batch, s.partitions, s.runs, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	fmt.Println("| contender | events/s | CPU µs an event | peak RSS MB |")
 	fmt.Println("| --- | --- | --- | --- |")
-	for _, name := range []string{"drop", "relay", "expand", "relays", "debezium"} {
-		if len(results[name]) == 0 {
-			continue
-		}
-		fmt.Printf("| %s | %.0f | %.2f | %.0f |\n", map[string]string{
-			"drop": "receive and drop", "relay": "relay to Kafka", "expand": "the same, JSON expanded",
-			"relays": fmt.Sprintf("%d relays of %d databases", s.databases, s.databases),
-			"debezium": "Debezium " + kafkaserver.DebeziumVersion,
-		}[name],
-			median(results[name], func(r result) float64 { return float64(s.events) / r.elapsed.Seconds() }),
-			median(results[name], func(r result) float64 { return float64(r.cpu.Nanoseconds()) / 1000 / float64(s.events) }),
-			median(results[name], func(r result) float64 { return float64(r.rss) / (1 << 20) }))
+	for _, c := range sum.Contenders {
+		fmt.Printf("| %s | %.0f | %.2f | %.0f |\n", c.Name, c.EventsPerS, c.CPUMicrosEvent, c.PeakMB)
 	}
+	if s.out == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(sum, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.out, append(text, '\n'), 0o600)
 }
 
 func median(rs []result, of func(result) float64) float64 {

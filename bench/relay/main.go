@@ -27,7 +27,7 @@ import (
 
 type settings struct {
 	events, batch, runs, partitions, databases int
-	brokers, profile                           string
+	brokers, profile, out                      string
 	debezium, expand                           bool
 
 	child, url, slot string
@@ -44,6 +44,7 @@ func main() {
 	flag.BoolVar(&s.debezium, "debezium", false, "Debezium on Kafka Connect, too")
 	flag.BoolVar(&s.expand, "expand", false, "the relay with expansion of JSON payloads, too")
 	flag.IntVar(&s.databases, "databases", 0, "databases with a relay each; below 2: none beside the one")
+	flag.StringVar(&s.out, "out", "", "file for the medians as JSON")
 	flag.StringVar(&s.child, "child", "", "for this program's own use")
 	flag.StringVar(&s.url, "url", "", "for this program's own use")
 	flag.StringVar(&s.slot, "slot", "", "for this program's own use")
