@@ -263,8 +263,11 @@ type Contender struct {
 func report(s settings, results map[string][]result) error {
 	sum := Summary{s.events, s.batch, s.partitions, s.runs, nil}
 	for _, c := range []struct{ key, name string }{
-		{"drop", "receive and drop"}, {"relay", "relay to Kafka"}, {"expand", "relay, JSON expanded"},
-		{"relays", fmt.Sprintf("%d relays of %d databases", s.databases, s.databases)}, {"debezium", "Debezium " + kafkaserver.DebeziumVersion},
+		{"drop", "receive and drop"},
+		{"relay", "relay to Kafka"},
+		{"expand", "relay, JSON expanded"},
+		{"relays", fmt.Sprintf("%d relays of %d databases", s.databases, s.databases)},
+		{"debezium", "Debezium " + kafkaserver.DebeziumVersion},
 	} {
 		if rs := results[c.key]; len(rs) > 0 {
 			sum.Contenders = append(sum.Contenders, Contender{
