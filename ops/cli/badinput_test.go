@@ -213,7 +213,7 @@ func TestAServerThatCannotDecode(t *testing.T) {
 	}
 	run(t, nil, "migrate", "up", "--no-slot", "--database-url", u).succeeds(t)
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
-	start(t, nil, "relay", "--create-topics", "--database-url", u, "--brokers", brokers, "--ops-listen", freeAddr(t)).
+	start(t, nil, "relay", "--create-topics", "--database-url", u, "--brokers", brokers, "--ops-listen", "127.0.0.1:0").
 		ended(t).failsWith(t, cli.ExitRefused, "wal_level is replica", "logical")
 }
 
@@ -239,7 +239,7 @@ func TestRelayRefusals(t *testing.T) {
 			if _, err := db.Pool(t).Exec(t.Context(), c.spoil); err != nil {
 				t.Fatal(err)
 			}
-			start(t, nil, "relay", "--create-topics", "--database-url", db.URL, "--brokers", brokers, "--slot", slot, "--ops-listen", freeAddr(t)).
+			start(t, nil, "relay", "--create-topics", "--database-url", db.URL, "--brokers", brokers, "--slot", slot, "--ops-listen", "127.0.0.1:0").
 				ended(t).failsWith(t, cli.ExitRefused, append(c.texts, "refused")...)
 		})
 	}
@@ -257,7 +257,7 @@ func TestARefusalIsSaidOnce(t *testing.T) {
 	}
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
 	args := []string{"relay", "--create-topics", "--database-url", db.URL, "--brokers", brokers, "--slot", slot}
-	r := start(t, nil, append(args, "--ops-listen", freeAddr(t))...).ended(t)
+	r := start(t, nil, append(args, "--ops-listen", "127.0.0.1:0")...).ended(t)
 	r.failsWith(t, cli.ExitRefused, "does not exist")
 	if n := strings.Count(r.stderr, "does not exist"); n != 1 {
 		t.Errorf("said %d times: %s", n, r.stderr)
@@ -275,7 +275,7 @@ func TestARefusalIsSaidOnce(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), "drop publication gapless"); err != nil {
 		t.Fatal(err)
 	}
-	r = start(t, nil, append(args, "--log-format", "json", "--ops-listen", freeAddr(t))...).ended(t)
+	r = start(t, nil, append(args, "--log-format", "json", "--ops-listen", "127.0.0.1:0")...).ended(t)
 	var record struct {
 		Msg, What, Remedy string
 		SQL               []string
@@ -293,7 +293,7 @@ func TestARefusalIsSaidOnce(t *testing.T) {
 func TestAnUnmigratedDatabaseIsSentToMigrate(t *testing.T) {
 	t.Parallel()
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
-	r := start(t, nil, "relay", "--database-url", pgtest.NewEmptyDB(t).URL, "--brokers", brokers, "--ops-listen", freeAddr(t)).ended(t)
+	r := start(t, nil, "relay", "--database-url", pgtest.NewEmptyDB(t).URL, "--brokers", brokers, "--ops-listen", "127.0.0.1:0").ended(t)
 	r.failsWith(t, cli.ExitRefused, "no schema of Gapless", "gapless migrate up")
 	if strings.Contains(r.stderr, "SELECT") {
 		t.Errorf("SQL for a database in which nothing is: %s", r.stderr)
@@ -306,7 +306,7 @@ func TestAMistypedSlotMakesNone(t *testing.T) {
 	db := pgtest.NewDB(t)
 	slot := db.Slot(t, "cli")
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
-	start(t, nil, "relay", "--create-topics", "--database-url", db.URL, "--brokers", brokers, "--slot", slot+"x", "--ops-listen", freeAddr(t)).
+	start(t, nil, "relay", "--create-topics", "--database-url", db.URL, "--brokers", brokers, "--slot", slot+"x", "--ops-listen", "127.0.0.1:0").
 		ended(t).failsWith(t, cli.ExitRefused, slot, "--slot", "--create-slot")
 }
 
@@ -345,8 +345,8 @@ func TestPortInUse(t *testing.T) {
 	taken := listen(t).Addr().String()
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
 	for _, args := range [][]string{
-		{"api", "--listen", taken, "--ops-listen", freeAddr(t)},
-		{"api", "--listen", freeAddr(t), "--ops-listen", taken},
+		{"api", "--listen", taken, "--ops-listen", "127.0.0.1:0"},
+		{"api", "--listen", "127.0.0.1:0", "--ops-listen", taken},
 		{"relay", "--brokers", brokers, "--ops-listen", taken},
 		{"consume", "--brokers", brokers, "--ops-listen", taken},
 	} {
@@ -416,7 +416,7 @@ func TestServerVersion(t *testing.T) {
 func TestMissingContractsAreNamed(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewDB(t)
-	run(t, nil, "api", "--encoding=protobuf", "--database-url", db.URL, "--listen", freeAddr(t), "--ops-listen", freeAddr(t)).
+	run(t, nil, "api", "--encoding=protobuf", "--database-url", db.URL, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0").
 		failsWith(t, cli.ExitFailed, "schema register")
 }
 

@@ -89,7 +89,7 @@ func TestRelaySendsImportedHeartbeats(t *testing.T) {
 		"heartbeat.interval.ms": "50", "publication.name": "gapless", "slot.name": slot,
 		"value.converter": "org.apache.kafka.connect.json.JsonConverter",
 	})
-	relay := start(t, nil, "relay", "--create-topics", "--config", path, "--database-url", db.URL, "--brokers", strings.Join(brokers, ","), "--ops-listen", freeAddr(t))
+	relay := start(t, nil, "relay", "--create-topics", "--config", path, "--database-url", db.URL, "--brokers", strings.Join(brokers, ","), "--ops-listen", "127.0.0.1:0")
 	client := kafkaserver.Client(t, brokers, kgo.ConsumeTopics("__debezium-heartbeat.dbz"))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

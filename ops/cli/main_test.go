@@ -5,6 +5,7 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -171,12 +173,26 @@ func child(t *testing.T, env []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// lastPort counts below the ports that systems give away by themselves: one of those
+// would be somebody's connection before it is listened on.
+var lastPort atomic.Int64
+
+func init() { lastPort.Store(20_000 + int64(os.Getpid()%100)*100) }
+
 // freeAddr is an address that nobody listens on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l := listen(t)
-	defer l.Close()
-	return l.Addr().String()
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", lastPort.Add(1))
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
+		if err != nil {
+			continue
+		}
+		l.Close()
+		return address
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 func listen(t *testing.T) net.Listener {

@@ -60,7 +60,7 @@ func TestReadmeDemo(t *testing.T) {
 	block := blocks(document(t, "README.md"), "sh")[0]
 	block = replaced(t, block, `(?m)^go test \./\.\.\..*$`, "") // this is it
 	block = replaced(t, block, `go run \. demo --orders 200 `, "gapless demo --orders 24 ")
-	cmd := shell(t, []string{"GAPLESS_LISTEN=" + freeAddr(t), "GAPLESS_OPS_LISTEN=" + freeAddr(t)}, block)
+	cmd := shell(t, []string{"GAPLESS_LISTEN=" + freeAddr(t), "GAPLESS_OPS_LISTEN=127.0.0.1:0"}, block)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "every invariant holds") {
 		t.Fatalf("%v: %s", err, out)

@@ -65,8 +65,8 @@ func TestRelayPage(t *testing.T) {
 	}
 	statements(t, pool, statement[2])
 	kafkaserver.CreateTopic(t, cluster.ListenAddrs(), "shop.order", 1)
-	first := start(t, nil, "relay", "--config", file, "--ops-listen", freeAddr(t))
-	second := start(t, nil, "relay", "--config", file, "--ops-listen", freeAddr(t))
+	first := start(t, nil, "relay", "--config", file, "--ops-listen", "127.0.0.1:0")
+	second := start(t, nil, "relay", "--config", file, "--ops-listen", "127.0.0.1:0")
 	testkit.Eventually(t, 30*time.Second, func() error {
 		if n := count(t, pool, "select count(*) from gapless.relay_table"); n != 1 {
 			return errors.New("retention has not begun")

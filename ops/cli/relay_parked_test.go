@@ -47,7 +47,7 @@ func TestRedriveAndDiscard(t *testing.T) {
 	limit("20000")
 	slot := db.Slot(t, "parked")
 	relay := func() *service {
-		return start(t, nil, "relay", "--slot", slot, "--database-url", db.URL, "--brokers", brokers, "--ops-listen", freeAddr(t))
+		return start(t, nil, "relay", "--slot", slot, "--database-url", db.URL, "--brokers", brokers, "--ops-listen", "127.0.0.1:0")
 	}
 	s := relay()
 	const insert = `insert into gapless.outbox (aggregatetype, aggregateid, type, payload)
@@ -119,7 +119,7 @@ func TestRedriveAndDiscard(t *testing.T) {
 	if err := os.WriteFile(file, []byte("version: 1\nrelays:\n- slot: "+slot+"\n  on_fault: {too_large: skip, refused: halt}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s = start(t, nil, "relay", "--config", file, "--database-url", db.URL, "--brokers", brokers, "--ops-listen", freeAddr(t))
+	s = start(t, nil, "relay", "--config", file, "--database-url", db.URL, "--brokers", brokers, "--ops-listen", "127.0.0.1:0")
 	if _, err := pool.Exec(t.Context(), insert, "c", []int{70000, 4}); err != nil {
 		t.Fatal(err)
 	}

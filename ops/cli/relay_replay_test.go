@@ -27,7 +27,7 @@ func TestReplay(t *testing.T) {
 	brokers := strings.Join(cluster.ListenAddrs(), ",")
 	run(t, nil, "topics", "apply", "--partitions", "1", "--brokers", brokers).succeeds(t)
 	slot := db.Slot(t, "replay")
-	s := start(t, nil, "relay", "--slot", slot, "--database-url", db.URL, "--brokers", brokers, "--ops-listen", freeAddr(t))
+	s := start(t, nil, "relay", "--slot", slot, "--database-url", db.URL, "--brokers", brokers, "--ops-listen", "127.0.0.1:0")
 	if _, err := pool.Exec(t.Context(), `insert into gapless.outbox (aggregatetype, aggregateid, type, payload)
 		select 'order', 'k' || i % 2, 'T', convert_to(i::text, 'UTF8') from generate_series(1, 40) i`); err != nil {
 		t.Fatal(err)

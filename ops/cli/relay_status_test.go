@@ -33,7 +33,7 @@ func TestRelayStatusTellsOfHeldRows(t *testing.T) {
 	slot := db.Slot(t, "status")
 	brokers := kafkaserver.Fake(t).ListenAddrs()
 	kafkaserver.CreateTopic(t, brokers, "outbox.event.near", 1)
-	relay := start(t, nil, "relay", "--create-topics", "--slot", slot, "--database-url", db.LoginURL(t, pgtest.Relay), "--brokers", strings.Join(brokers, ","), "--ops-listen", freeAddr(t))
+	relay := start(t, nil, "relay", "--create-topics", "--slot", slot, "--database-url", db.LoginURL(t, pgtest.Relay), "--brokers", strings.Join(brokers, ","), "--ops-listen", "127.0.0.1:0")
 	defer relay.end(t)
 	status := func(args ...string) statusOfRelay {
 		list := jsonOf[[]statusOfRelay](t, run(t, nil, append([]string{"relay", "status", "--slot", slot, "--database-url", db.LoginURL(t, pgtest.Readonly), "-o", "json"}, args...)...))

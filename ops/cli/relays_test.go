@@ -139,11 +139,11 @@ func TestTheProcessEndsWithItsLastRelay(t *testing.T) {
 	dropped.exec(t, "drop schema gapless cascade")
 	file := write(t, "relays.yaml", "version: 1\nrelays:\n"+stranded.entry("stranded")+dropped.entry("dropped"))
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
-	r := start(t, nil, "relay", "--config", file, "--brokers", brokers, "--ops-listen", freeAddr(t)).ended(t)
+	r := start(t, nil, "relay", "--config", file, "--brokers", brokers, "--ops-listen", "127.0.0.1:0").ended(t)
 	if r.code != cli.ExitRefused || !strings.Contains(r.stderr, "2 of 2 relays have ended") || !strings.Contains(r.stderr, "\nrelay dropped: ") {
 		t.Errorf("code %d: %s", r.code, r.stderr)
 	}
-	r = start(t, nil, "relay", "--config", file, "--relay", "dropped", "--brokers", brokers, "--ops-listen", freeAddr(t)).ended(t)
+	r = start(t, nil, "relay", "--config", file, "--relay", "dropped", "--brokers", brokers, "--ops-listen", "127.0.0.1:0").ended(t)
 	if strings.Contains(r.stderr, "stranded") || strings.Contains(r.stderr, "relays have ended") {
 		t.Errorf("--relay takes others too: %s", r.stderr)
 	}

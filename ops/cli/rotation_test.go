@@ -248,7 +248,7 @@ func TestAPIPasswordRotates(t *testing.T) {
 	overwrite(t, password, "first")
 	ops := freeAddr(t)
 	s := start(t, map[string]string{"GAPLESS_DATABASE_URL": r.url, "GAPLESS_DATABASE_PASSWORD_FILE": password},
-		"api", "--listen", freeAddr(t), "--ops-listen", ops)
+		"api", "--listen", "127.0.0.1:0", "--ops-listen", ops)
 	awaitStatus(t, "http://"+ops+"/readyz", http.StatusOK)
 	r.setPassword(t, "second")
 	if r.hangUp(t) == 0 {

@@ -87,7 +87,7 @@ func TestServicesNameMissingTopics(t *testing.T) {
 	db := pgtest.NewDB(t)
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
 	for _, args := range [][]string{{"relay", "--slot", db.Slot(t, "cli")}, {"consume", "loyalty"}} {
-		args = append(args, "--database-url", db.URL, "--brokers", brokers, "--ops-listen", freeAddr(t))
+		args = append(args, "--database-url", db.URL, "--brokers", brokers, "--ops-listen", "127.0.0.1:0")
 		start(t, nil, args...).ended(t).
 			failsWith(t, cli.ExitFailed, "topics are missing", "gapless topics apply", "--create-topics")
 	}
@@ -195,7 +195,7 @@ func TestSIGTERM(t *testing.T) {
 	run(t, nil, "topics", "apply", "--partitions", "2", "--brokers", brokers).succeeds(t)
 	env := []string{"GAPLESS_DATABASE_URL=" + db.URL, "GAPLESS_BROKERS=" + brokers}
 	for _, args := range [][]string{
-		{"api", "--listen", freeAddr(t)},
+		{"api", "--listen", "127.0.0.1:0"},
 		{"relay", "--slot", db.Slot(t, "cli")},
 		{"consume"},
 	} {

@@ -85,7 +85,7 @@ func TestDemoTakesServersFromItsCommandLineAlone(t *testing.T) {
 	env := map[string]string{"DATABASE_URL": "postgres://u@127.0.0.1:1/production", "GAPLESS_LISTEN": "0.0.0.0:8080"}
 	// The address comes from the environment, and is found to be wrong first.
 	run(t, env, "demo").failsWith(t, cli.ExitUsage, "0.0.0.0:8080")
-	flagged := run(t, nil, "demo", "--database-url", "postgres://u@127.0.0.1:1/x", "--listen", freeAddr(t), "--ops-listen", freeAddr(t))
+	flagged := run(t, nil, "demo", "--database-url", "postgres://u@127.0.0.1:1/x", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0")
 	flagged.failsWith(t, cli.ExitFailed, "connection refused")
 	values, err := cli.Values([]string{"demo"}, func(name string) string { return env[name] })
 	if err != nil || values["database-url"] != "" || values["listen"] != "0.0.0.0:8080" {
