@@ -97,6 +97,11 @@ func measure(ctx context.Context, s settings) (err error) {
 		defer d.pool.Close()
 		both = append(both, d)
 	}
+	for _, d := range both { // now: a slot of before would read all of the filling first
+		if _, err := d.pool.Exec(ctx, "select pg_create_logical_replication_slot($1, 'pgoutput')", d.name); err != nil {
+			return err
+		}
+	}
 	for i := range s.runs {
 		for j := range both {
 			d := both[(i+j)%len(both)] // neither always goes first
@@ -159,8 +164,7 @@ func prepare(ctx context.Context, server, name string, s settings) (*database, e
 			return nil, err
 		}
 	}
-	_, err = d.pool.Exec(ctx, "select pg_create_logical_replication_slot($1, 'pgoutput')", name)
-	return d, err
+	return d, nil
 }
 
 // days makes a partition for each of the last n days, and what is older and newer.
