@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,6 +96,14 @@ func TestEachConnectionHasTheSecretsOfNow(t *testing.T) {
 	fails := func(what string, is func(error) bool) {
 		t.Helper()
 		_, err := login()
+		// In TLS 1.3 the server judges a client's certificate after the handshake: when it hangs
+		// up while the client still writes, TCP may drop its last words.
+		for range 20 {
+			if !errors.Is(err, syscall.ECONNRESET) {
+				break
+			}
+			_, err = login()
+		}
 		if err == nil || !is(err) {
 			t.Fatalf("%s: %v", what, err)
 		}

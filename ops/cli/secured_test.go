@@ -146,7 +146,7 @@ func TestPostgresTrust(t *testing.T) {
 				// In TLS 1.3 the server judges a client's certificate after the handshake: when it
 				// hangs up while the client still writes, TCP may drop its last words.
 				for range 20 {
-					if !strings.Contains(r.stderr, "connection reset by peer") {
+					if !strings.Contains(r.complaint(), "connection reset by peer") {
 						break
 					}
 					r.failsWith(t, cli.ExitFailed, "--database-url")
