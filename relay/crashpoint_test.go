@@ -86,7 +86,7 @@ func TestKilledAfterSignal(t *testing.T) {
 	if !p.killed(t) || !strings.Contains(p.stderr.String(), "crashpoint relay.after_signal\n") {
 		t.Fatalf("did not fire:\n%s", p.stderr)
 	}
-	if n := c.count(t, "select count(*) from gapless.relay_control where paused"); n != 1 {
+	if n := c.rows(t, "gapless.relay_control where paused"); n != 1 {
 		t.Errorf("%d pauses", n)
 	}
 	c.setup.pause(t, false)
