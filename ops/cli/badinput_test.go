@@ -145,7 +145,6 @@ func TestDatabaseFaults(t *testing.T) {
 	db := pgtest.NewDB(t)
 	empty := pgtest.NewEmptyDB(t)
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
-	address := freeAddr(t)
 	wrong := changed(t, db.LoginURL(t, pgtest.App), func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "verysecret") })
 	missing := changed(t, db.URL, func(u *url.URL) { u.Path = "/nowhere" })
 	away := changed(t, db.URL, func(u *url.URL) { u.Host = refused })
@@ -157,7 +156,7 @@ func TestDatabaseFaults(t *testing.T) {
 		}
 		switch args[0] {
 		case "consume", "relay", "api":
-			args = append(args, "--ops-listen="+address)
+			args = append(args, "--ops-listen=127.0.0.1:0")
 		}
 		with := func(url string) []string { return append(args[:len(args):len(args)], "--database-url="+url) }
 		t.Run("password/"+command, func(t *testing.T) {
