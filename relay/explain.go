@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/gapless/gapless/relay/eventrouter"
@@ -44,28 +45,23 @@ func Explain(ctx context.Context, pool *pgxpool.Pool, tables map[string]format.F
 	if f == nil {
 		return nil, fmt.Errorf("explain a row of %s: %w", table, ErrLeftOut)
 	}
-	schema, name, ok := strings.Cut(table, ".")
-	if !ok {
+	if !strings.Contains(table, ".") {
 		return nil, fmt.Errorf("explain a row: %q is not schema.table", table)
 	}
 	s := &store{pool: pool}
-	rel := &pgoutput.Relation{Namespace: []byte(schema), Name: []byte(name)}
-	var oid *uint32
-	if err := pool.QueryRow(ctx, sql.RelayTable, pgx.Identifier{schema, name}.Sanitize()).Scan(&oid); err != nil {
-		return nil, fmt.Errorf("find table %s: %w", table, err)
+	oid, err := s.tableOID(ctx, table)
+	if err != nil {
+		return nil, err
 	}
-	if oid == nil {
+	if oid == 0 {
 		return nil, fmt.Errorf("there is no table %s in this database", table)
 	}
-	rel.ID = *oid
 	rows, err := s.explainedRows(ctx, table, f, of)
 	if err != nil {
 		return nil, fmt.Errorf("read row of %s: %w", table, err)
 	}
 	defer rows.Close()
-	for _, c := range rows.FieldDescriptions() {
-		rel.Columns = append(rel.Columns, pgoutput.RelationColumn{Name: []byte(c.Name), TypeOID: c.DataTypeOID, Modifier: c.TypeModifier})
-	}
+	rel := relationOf(table, oid, rows.FieldDescriptions())
 	var all [][]pgoutput.Column
 	for rows.Next() {
 		all = append(all, columnsOf(rows.RawValues()))
@@ -151,6 +147,29 @@ func (s *store) explainedRows(ctx context.Context, table string, f format.Format
 	}
 	statement = strings.ReplaceAll(statement, "o.id", "o."+pgx.Identifier{id}.Sanitize())
 	return s.pool.Query(ctx, on(statement, table), arguments...)
+}
+
+// tableOID is 0 where there is no such table.
+func (s *store) tableOID(ctx context.Context, table string) (uint32, error) {
+	schema, name, _ := strings.Cut(table, ".")
+	var oid *uint32
+	if err := s.pool.QueryRow(ctx, sql.RelayTable, pgx.Identifier{schema, name}.Sanitize()).Scan(&oid); err != nil {
+		return 0, fmt.Errorf("find table %s: %w", table, err)
+	}
+	if oid == nil {
+		return 0, nil
+	}
+	return *oid, nil
+}
+
+// relationOf describes the rows of a query as the log would describe the table's.
+func relationOf(table string, oid uint32, columns []pgconn.FieldDescription) *pgoutput.Relation {
+	schema, name, _ := strings.Cut(table, ".")
+	rel := &pgoutput.Relation{ID: oid, Namespace: []byte(schema), Name: []byte(name)}
+	for _, c := range columns {
+		rel.Columns = append(rel.Columns, pgoutput.RelationColumn{Name: []byte(c.Name), TypeOID: c.DataTypeOID, Modifier: c.TypeModifier})
+	}
+	return rel
 }
 
 func columnsOf(values [][]byte) []pgoutput.Column {

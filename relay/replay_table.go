@@ -15,7 +15,6 @@ import (
 
 	"github.com/gapless/gapless/relay/eventrouter"
 	"github.com/gapless/gapless/relay/format"
-	"github.com/gapless/gapless/relay/pgoutput"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -54,18 +53,16 @@ func (r *Replayer) open(ctx context.Context, q ReplayRequest) (*replayTable, err
 	default:
 		return nil, refuse("table %s is not an outbox: dead letters are sent again by 'gapless dead redrive'", q.Table)
 	}
-	schema, name, ok := strings.Cut(q.Table, ".")
-	if !ok {
+	if !strings.Contains(q.Table, ".") {
 		return nil, refuse("table %q is not schema.table", q.Table)
 	}
-	var oid *uint32
-	if err := r.store.pool.QueryRow(ctx, sql.RelayTable, pgx.Identifier{schema, name}.Sanitize()).Scan(&oid); err != nil {
-		return nil, fmt.Errorf("find table %s: %w", q.Table, err)
+	var err error
+	if t.oid, err = r.store.tableOID(ctx, q.Table); err != nil {
+		return nil, err
 	}
-	if oid == nil {
+	if t.oid == 0 {
 		return nil, refuse("there is no table %s in this database", q.Table)
 	}
-	t.oid = *oid
 	types, err := r.types(ctx, t.oid)
 	if err != nil {
 		return nil, err
@@ -271,17 +268,11 @@ const placeColumns = 3
 func (p *replay) records(ctx context.Context, page *replayPage, rows pgx.Rows, limit int) error {
 	columns := rows.FieldDescriptions()
 	columns = columns[:len(columns)-placeColumns]
-	rel := &pgoutput.Relation{ID: p.table.oid}
-	schema, name, _ := strings.Cut(p.table.name, ".")
-	rel.Namespace, rel.Name = []byte(schema), []byte(name)
-	for _, c := range columns {
-		rel.Columns = append(rel.Columns, pgoutput.RelationColumn{Name: []byte(c.Name), TypeOID: c.DataTypeOID, Modifier: c.TypeModifier})
-	}
 	attributes, err := p.store.attributes(ctx, p.table.name, p.table.oid)
 	if err != nil {
 		return err
 	}
-	prepared, err := p.table.format.Prepare(&format.Table{Relation: rel, Attributes: attributes})
+	prepared, err := p.table.format.Prepare(&format.Table{Relation: relationOf(p.table.name, p.table.oid, columns), Attributes: attributes})
 	if err != nil {
 		return fmt.Errorf("%w: table %s: %w", ErrReplayInput, p.table.name, err)
 	}

@@ -143,12 +143,7 @@ func (s *setup) numbered(t *testing.T, n int) {
 		select 'order', 'k' || i % 4, 'T', convert_to(i::text, 'UTF8') from generate_series(1, $1::int) i`, n)
 }
 
-func oneTo(n int) (list []string) {
-	for i := range n {
-		list = append(list, strconv.Itoa(i+1))
-	}
-	return list
-}
+func oneTo(n int) []string { return numbers(n + 1)[1:] }
 
 // A run ends at a topic that takes nothing, and at its end by the caller; another goes on.
 // What comes twice is of the page that was under way.
@@ -177,13 +172,21 @@ func TestReplayGoesOnWhereItStopped(t *testing.T) {
 	sink.mu.Unlock()
 	sink.hold()
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan struct{})
 	go func() {
-		for len(sink.records()) < 100+49+100 {
-			time.Sleep(time.Millisecond)
-		}
-		cancel() // with a page that is not acknowledged
+		defer close(ended)
+		state, err = replayer.Run(ctx, id)
 	}()
-	if state, err = replayer.Run(ctx, id); !errors.Is(err, context.Canceled) || state.Sent != 100 {
+	testkit.Eventually(t, patience, func() error {
+		if n := len(sink.records()); n < 100+49+100 {
+			return fmt.Errorf("%d records", n)
+		}
+		return nil
+	})
+	cancel() // with a page that is not acknowledged
+	<-ended
+	if !errors.Is(err, context.Canceled) || state.Sent != 100 {
 		t.Fatalf("state %+v, error %v", state, err)
 	}
 	sink.release()

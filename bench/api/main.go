@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/pprof"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gapless/gapless/api"
+	"github.com/gapless/gapless/bench/internal/bed"
 	"github.com/gapless/gapless/goose"
 	"github.com/gapless/gapless/internal/pgserver"
 )
@@ -128,7 +128,7 @@ func measure(ctx context.Context) (err error) {
 		rest, plain, piped = append(rest, a), append(plain, b), append(piped, c)
 		fmt.Printf("round %d: api %.0f/s, pgbench %.0f/s, pgbench pipelined %.0f/s\n", i+1, a, b, c)
 	}
-	ours, theirs, theirsPiped := median(rest), median(plain), median(piped)
+	ours, theirs, theirsPiped := bed.Median(rest), bed.Median(plain), bed.Median(piped)
 	fmt.Printf("POST /v1/orders  %.0f/s\npgbench          %.0f/s   ratio %.2f\npgbench, piped   %.0f/s   ratio %.2f\n",
 		ours, theirs, ours/theirs, theirsPiped, ours/theirsPiped)
 
@@ -141,13 +141,8 @@ func measure(ctx context.Context) (err error) {
 		p50 = append(p50, ms(latencies[len(latencies)/2]))
 		p99 = append(p99, ms(latencies[len(latencies)*99/100]))
 	}
-	fmt.Printf("at %.0f/s         p50 %.1f ms, p99 %.1f ms\n", ours/2, median(p50), median(p99))
+	fmt.Printf("at %.0f/s         p50 %.1f ms, p99 %.1f ms\n", ours/2, bed.Median(p50), bed.Median(p99))
 	return nil
-}
-
-func median(list []float64) float64 {
-	sorted := slices.Sorted(slices.Values(list))
-	return sorted[len(sorted)/2]
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -31,6 +31,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gapless/gapless/bench/internal/bed"
 	"github.com/gapless/gapless/goose"
 	"github.com/gapless/gapless/internal/kafkaserver"
 	"github.com/gapless/gapless/internal/pgserver"
@@ -115,7 +116,7 @@ func measure(ctx context.Context, s settings) (err error) {
 	fmt.Printf("%d rows of %d days against none, %d workers, medians of %d\n\n", s.rows, s.days, s.workers, s.runs)
 	fmt.Println("| outbox | commits/s | p99 ms | relayed/s |\n| --- | --- | --- | --- |")
 	for _, d := range both {
-		fmt.Printf("| %s | %.0f | %.1f | %.0f |\n", d.name, median(d.commits), median(d.p99), median(d.relayed))
+		fmt.Printf("| %s | %.0f | %.1f | %.0f |\n", d.name, bed.Median(d.commits), bed.Median(d.p99), bed.Median(d.relayed))
 	}
 	return both[1].retire(ctx, s)
 }
@@ -326,10 +327,4 @@ func (d *database) retire(ctx context.Context, s settings) error {
 	slices.Sort(times)
 	fmt.Printf("commits meanwhile: p99 %s, the longest %s\n", times[len(times)*99/100].Round(100*time.Microsecond), times[len(times)-1].Round(time.Millisecond))
 	return nil
-}
-
-func median(v []float64) float64 {
-	v = slices.Clone(v)
-	slices.Sort(v)
-	return v[len(v)/2]
 }

@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"net/url"
 	"os"
-	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/gapless/gapless/internal/kafkaserver"
+	"github.com/gapless/gapless/bench/internal/bed"
 	"github.com/gapless/gapless/internal/process"
 )
 
@@ -116,33 +114,17 @@ func (b *stage) debeziumContender(ctx context.Context) (*contender, error) {
 			return nil, err
 		}
 	}
-	u, err := url.Parse(b.url)
-	if err != nil {
-		return nil, err
-	}
-	worker, err := kafkaserver.StartConnect(ctx, kafkaserver.ConnectConfig{
-		Brokers: strings.Split(b.brokers, ","),
-		Properties: map[string]string{
-			"connector.client.config.override.policy": "All",
-			"producer.linger.ms":                      "5", "producer.batch.size": "262144", "producer.compression.type": "lz4",
-		},
+	config, err := bed.Connector(b.url, map[string]string{
+		"slot.name": "dbz", "publication.name": "dbz", "table.include.list": "gapless.outbox", "publish.via.partition.root": "true",
+		"value.converter": "io.debezium.converters.BinaryDataConverter", "value.converter.delegate.converter.type": "org.apache.kafka.connect.json.JsonConverter",
+		"transforms.outbox.route.topic.replacement": "dbz.${routedByValue}",
 	})
 	if err != nil {
 		return nil, err
 	}
-	password, _ := u.User.Password()
-	config := map[string]string{
-		"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "tasks.max": "1",
-		"database.hostname": u.Hostname(), "database.port": u.Port(), "database.dbname": strings.TrimPrefix(u.Path, "/"),
-		"database.user": u.User.Username(), "database.password": password,
-		"topic.prefix": "dbz", "plugin.name": "pgoutput", "slot.name": "dbz", "publication.name": "dbz",
-		"publication.autocreate.mode": "disabled", "table.include.list": "gapless.outbox", "publish.via.partition.root": "true",
-		"tombstones.on.delete": "false", "snapshot.mode": "no_data", "skipped.operations": "u,d,t",
-		"poll.interval.ms": "10", "max.batch.size": "8192", "max.queue.size": "32768",
-		"value.converter": "io.debezium.converters.BinaryDataConverter", "value.converter.delegate.converter.type": "org.apache.kafka.connect.json.JsonConverter",
-		"transforms": "outbox", "transforms.outbox.type": "io.debezium.transforms.outbox.EventRouter",
-		"transforms.outbox.route.topic.replacement": "dbz.${routedByValue}",
-		"producer.override.linger.ms":               "5",
+	worker, err := bed.Debezium(ctx, b.brokers, nil)
+	if err != nil {
+		return nil, err
 	}
 	return &contender{
 		name: "debezium", topic: debeziumTopic,

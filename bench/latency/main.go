@@ -248,10 +248,10 @@ func (b *stage) measure(ctx context.Context) error {
 		return err
 	}
 	report := map[string]any{
-		"tx_per_s": b.rate, "run_s": b.window.Seconds(), "runs": b.runs, "start_to_first_record_ms": ms(median(firsts)),
+		"tx_per_s": b.rate, "run_s": b.window.Seconds(), "runs": b.runs, "start_to_first_record_ms": ms(bed.Median(firsts)),
 	}
 	for name, q := range results {
-		report[name+"_commit_to_consumer_ms"] = map[string]float64{"p50": ms(median(q.p50)), "p95": ms(median(q.p95)), "p99": ms(median(q.p99))}
+		report[name+"_commit_to_consumer_ms"] = map[string]float64{"p50": ms(bed.Median(q.p50)), "p95": ms(bed.Median(q.p95)), "p99": ms(bed.Median(q.p99))}
 	}
 	out, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
@@ -329,15 +329,6 @@ func (b *stage) run(ctx context.Context) ([]time.Duration, error) {
 	}
 	slices.Sort(times)
 	return times, nil
-}
-
-func median(list []time.Duration) time.Duration {
-	if len(list) == 0 {
-		return 0
-	}
-	list = slices.Clone(list)
-	slices.Sort(list)
-	return list[len(list)/2]
 }
 
 func ms(d time.Duration) float64 {

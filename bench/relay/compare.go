@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/gapless/gapless/bench/internal/bed"
 	"github.com/gapless/gapless/goose"
 	"github.com/gapless/gapless/internal/kafkaserver"
 	"github.com/gapless/gapless/internal/pgserver"
@@ -300,6 +300,5 @@ func median(rs []result, of func(result) float64) float64 {
 	for i, r := range rs {
 		v[i] = of(r)
 	}
-	slices.Sort(v)
-	return v[len(v)/2]
+	return bed.Median(v)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -22,13 +21,7 @@ import (
 // nor the connector's counts. Queue, batches and linger are tuned as its users do it. CPU
 // is from the connector's start on, memory is the worker's peak.
 func debezium(ctx context.Context, s settings, database, slot string) (r result, err error) {
-	worker, err := kafkaserver.StartConnect(ctx, kafkaserver.ConnectConfig{
-		Brokers: strings.Split(s.brokers, ","), HeapMB: 1024,
-		Properties: map[string]string{
-			"offset.flush.interval.ms": "5000", "connector.client.config.override.policy": "All",
-			"producer.linger.ms": "5", "producer.batch.size": "262144", "producer.compression.type": "lz4",
-		},
-	})
+	worker, err := bed.Debezium(ctx, s.brokers, map[string]string{"offset.flush.interval.ms": "5000"})
 	if err != nil {
 		return r, err
 	}
@@ -39,7 +32,9 @@ func debezium(ctx context.Context, s settings, database, slot string) (r result,
 	}
 	defer client.Close()
 	before := bed.CPU(worker.Pid())
-	config, err := connector(database, slot)
+	config, err := bed.Connector(database, map[string]string{
+		"slot.name": slot, "publication.name": "gapless", "table.include.list": "public.events",
+	})
 	if err != nil {
 		return r, err
 	}
@@ -52,25 +47,6 @@ func debezium(ctx context.Context, s settings, database, slot string) (r result,
 	}
 	r.elapsed, r.cpu, r.rss = last.Sub(first), bed.CPU(worker.Pid())-before, peak(worker.Pid())
 	return r, worker.Delete(ctx, "outbox")
-}
-
-func connector(database, slot string) (map[string]string, error) {
-	u, err := url.Parse(database)
-	if err != nil {
-		return nil, err
-	}
-	password, _ := u.User.Password()
-	return map[string]string{
-		"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "tasks.max": "1",
-		"database.hostname": u.Hostname(), "database.port": u.Port(), "database.dbname": strings.TrimPrefix(u.Path, "/"),
-		"database.user": u.User.Username(), "database.password": password,
-		"topic.prefix": "dbz", "plugin.name": "pgoutput", "slot.name": slot, "publication.name": "gapless",
-		"publication.autocreate.mode": "disabled", "table.include.list": "public.events",
-		"tombstones.on.delete": "false", "snapshot.mode": "no_data", "skipped.operations": "u,d,t",
-		"poll.interval.ms": "10", "max.batch.size": "8192", "max.queue.size": "32768",
-		"transforms": "outbox", "transforms.outbox.type": "io.debezium.transforms.outbox.EventRouter",
-		"producer.override.linger.ms": "5",
-	}, nil
 }
 
 func failed(ctx context.Context, worker *kafkaserver.Connect) error {

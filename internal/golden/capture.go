@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -171,15 +170,13 @@ func (r Rig) db(ctx context.Context) (*pgx.Conn, error) {
 }
 
 func (r Rig) options(c *Case) (map[string]string, error) {
-	u, err := url.Parse(r.DatabaseURL)
+	database, err := kafkaserver.DatabaseOptions(r.DatabaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("parse database URL: %w", err)
+		return nil, err
 	}
-	password, _ := u.User.Password()
 	o := Base()
+	maps.Copy(o, database)
 	maps.Copy(o, map[string]string{
-		"database.hostname": u.Hostname(), "database.port": u.Port(), "database.dbname": strings.TrimPrefix(u.Path, "/"),
-		"database.user": u.User.Username(), "database.password": cmp.Or(password, "none"),
 		"topic.prefix": "dbz_" + c.Name, "slot.name": "g_" + c.Name, "publication.name": "g_" + c.Name,
 		"publication.autocreate.mode": "filtered", "table.include.list": "public." + c.Name,
 		"poll.interval.ms":                          "10",

@@ -31,15 +31,7 @@ func TestDebeziumStillSendsThis(t *testing.T) {
 		"max_replication_slots": "40", "max_wal_senders": "40", "max_connections": "200", "wal_level": "logical",
 	})
 	brokers := kafkaserver.ForTest(t)
-	connect, err := kafkaserver.StartConnect(t.Context(), kafkaserver.ConnectConfig{Brokers: brokers, HeapMB: 1024})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := connect.Stop(t.Context()); err != nil {
-			t.Error(err)
-		}
-	}()
+	connect := kafkaserver.ConnectForTest(t, brokers)
 	began := time.Now()
 	fresh, err := golden.Rig{Connect: connect, Brokers: brokers, DatabaseURL: server.SuperuserURL()}.Capture(t.Context(), cases)
 	if err != nil {

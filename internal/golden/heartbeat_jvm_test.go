@@ -19,15 +19,7 @@ func TestDebeziumStillBeatsLikeThis(t *testing.T) {
 	cases := golden.Heartbeats()
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical"})
 	brokers := kafkaserver.ForTest(t)
-	connect, err := kafkaserver.StartConnect(t.Context(), kafkaserver.ConnectConfig{Brokers: brokers})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := connect.Stop(t.Context()); err != nil {
-			t.Error(err)
-		}
-	}()
+	connect := kafkaserver.ConnectForTest(t, brokers)
 	fresh, err := golden.Rig{Connect: connect, Brokers: brokers, DatabaseURL: server.SuperuserURL()}.CaptureHeartbeats(t.Context(), cases)
 	if err != nil {
 		t.Fatal(err)

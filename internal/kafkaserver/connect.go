@@ -146,6 +146,19 @@ func (c *Connect) Delete(ctx context.Context, name string) error {
 	return nil
 }
 
+// DatabaseOptions are a connector's, for the database at a URL with host and port.
+func DatabaseOptions(databaseURL string) (map[string]string, error) {
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("parse database URL: %w", err)
+	}
+	password, _ := u.User.Password()
+	return map[string]string{
+		"database.hostname": u.Hostname(), "database.port": u.Port(), "database.dbname": strings.TrimPrefix(u.Path, "/"),
+		"database.user": u.User.Username(), "database.password": cmp.Or(password, "none"), // it takes no empty one
+	}, nil
+}
+
 // TaskState returns the state of the connector's task (RUNNING, FAILED, …) and,
 // where it has failed, the stack trace. It is empty while there is no task.
 func (c *Connect) TaskState(ctx context.Context, name string) (state, trace string, err error) {

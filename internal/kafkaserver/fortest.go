@@ -139,3 +139,18 @@ func client(t testing.TB, brokers []string, opts ...kgo.Opt) *kgo.Client {
 	}
 	return c
 }
+
+// ConnectForTest returns a Connect worker of the brokers that ends with the test.
+func ConnectForTest(t testing.TB, brokers []string) *Connect {
+	t.Helper()
+	c, err := StartConnect(t.Context(), ConnectConfig{Brokers: brokers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}

@@ -151,9 +151,8 @@ func (c *relayReplay) replayer(ctx context.Context, e *env) (*relay.Replayer, er
 		if err != nil {
 			return nil, err
 		}
-		config.Sink, err = relay.NewKafkaSink(relay.KafkaConfig{Brokers: cluster.seeds, Options: cluster.options, MaxRecordBytes: recordBytes, Logger: e.log})
-		if err != nil {
-			return nil, usageError{err}
+		if config.Sink, err = cluster.sink(e.log); err != nil {
+			return nil, err
 		}
 	}
 	return relay.NewReplayer(ctx, config)

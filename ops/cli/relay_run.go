@@ -25,6 +25,14 @@ import (
 // takes less is found out at its first refusal.
 const recordBytes = 2 << 20
 
+func (c cluster) sink(log *slog.Logger) (*relay.KafkaSink, error) {
+	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: c.seeds, Options: c.options, MaxRecordBytes: recordBytes, Logger: log})
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return sink, nil
+}
+
 type relayRun struct {
 	database
 	kafka
@@ -159,9 +167,9 @@ func (c *relayRun) relay(file *RelayFile, log *slog.Logger, registry prometheus.
 	for reason, policy := range c.OnFault {
 		onFault[reason] = relay.Policy(policy)
 	}
-	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: cluster.seeds, Options: cluster.options, MaxRecordBytes: recordBytes, Logger: log})
+	sink, err := cluster.sink(log)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, err
 	}
 	takeOver, err := c.takeOver(cluster, tables)
 	if err != nil {

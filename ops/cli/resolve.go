@@ -88,14 +88,6 @@ func (r *resolver) fromFile(flag string) any {
 	one := r.file.one()
 	kafka, registry := r.file.Kafka, r.file.Registry
 	switch flag {
-	case "brokers":
-		v = strings.Join(kafka.Brokers, ",")
-	case "registry-url":
-		v = registry.URL
-	case "registry-user":
-		v = registry.User
-	case "registry-token-file":
-		v = registry.TokenFile
 	case "on-fault":
 		var pairs []string
 		for _, reason := range slices.Sorted(maps.Keys(one.OnFault)) {
@@ -106,20 +98,13 @@ func (r *resolver) fromFile(flag string) any {
 		if one.Retention != nil {
 			v = one.Retention.String()
 		}
-	case "database-url":
-		v = one.DatabaseURL
-	case "database-password-file":
-		v = one.PasswordFile
-	case "slot":
-		v = one.Slot
-	case "publication":
-		v = one.Publication
-	case "metrics-debezium":
-		v = one.MetricsDebezium
-	case "debezium-offsets":
-		v = one.DebeziumOffsets
-	case "signal-table":
-		v = one.SignalTable
+	default:
+		v = map[string]string{
+			"brokers":      strings.Join(kafka.Brokers, ","),
+			"registry-url": registry.URL, "registry-user": registry.User, "registry-token-file": registry.TokenFile,
+			"database-url": one.DatabaseURL, "database-password-file": one.PasswordFile, "slot": one.Slot, "publication": one.Publication,
+			"metrics-debezium": one.MetricsDebezium, "debezium-offsets": one.DebeziumOffsets, "signal-table": one.SignalTable,
+		}[flag]
 	}
 	if h := one.Heartbeat; h != nil {
 		v = cmp.Or(v, map[string]string{"heartbeat-interval": h.Interval, "heartbeat-prefix": h.Prefix, "heartbeat-topic": h.Topic}[flag])

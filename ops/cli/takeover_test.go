@@ -36,25 +36,20 @@ func TestTakesOverFromDebeziumByItsOffsets(t *testing.T) {
 	env := map[string]string{"GAPLESS_DATABASE_URL": server.SuperuserURL(), "GAPLESS_BROKERS": strings.Join(brokers, ",")}
 	run(t, env, "migrate", "up", "--component", "outbox", "--no-slot").succeeds(t)
 	pool := pgtest.OpenPool(t, server.SuperuserURL())
-	connect, err := kafkaserver.StartConnect(t.Context(), kafkaserver.ConnectConfig{Brokers: brokers})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := connect.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	}()
+	connect := kafkaserver.ConnectForTest(t, brokers)
 	topic := kafkaserver.Topic(t, brokers, "taken.by.offsets", 4)
-	_, err = pool.Exec(t.Context(), "create table taken (id uuid primary key, aggregatetype text not null, aggregateid text not null, type text not null, payload jsonb)")
+	_, err := pool.Exec(t.Context(), "create table taken (id uuid primary key, aggregatetype text not null, aggregateid text not null, type text not null, payload jsonb)")
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := pool.Config().ConnConfig
+	database, err := kafkaserver.DatabaseOptions(server.SuperuserURL())
+	if err != nil {
+		t.Fatal(err)
+	}
 	options := golden.Base()
+	maps.Copy(options, database)
 	maps.Copy(options, map[string]string{
-		"database.hostname": url.Host, "database.port": fmt.Sprint(url.Port), "database.dbname": url.Database, "database.user": url.User,
-		"database.password": url.Password, "topic.prefix": "dbz", "slot.name": "taken", "publication.name": "taken",
+		"topic.prefix": "dbz", "slot.name": "taken", "publication.name": "taken",
 		"publication.autocreate.mode": "filtered", "table.include.list": "public.taken", "poll.interval.ms": "10",
 		"transforms.outbox.route.topic.replacement": "${routedByValue}",
 	})
