@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -187,7 +186,7 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admit
 // when WAL that it must decode was written while there was no publication.
 func publicationUnreadable(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pg.Code == "42704" && strings.Contains(pg.Message, "publication")
+	return ok && pg.Code == "42704" && pg.Routine == "get_publication_oid"
 }
 
 // resetSink tells whether it went well, or was cut off by the end of ctx.

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -52,13 +53,16 @@ func compare(ctx context.Context, s settings) error {
 		return err
 	}
 	defer whole.conn.Close(ctx)
-	bases := map[string][]base{"drop": {whole}, "relay": {whole}, "expand": {whole}, "debezium": {whole}}
+	bases := map[string][]base{"drop": {whole}, "relay": {whole}, "expand": {whole}, "debezium": {whole}, "peer": {whole}}
 	contenders := []string{"drop", "relay"}
 	if s.expand {
 		contenders = append(contenders, "expand")
 	}
 	if s.debezium {
 		contenders = append(contenders, "debezium")
+	}
+	if s.peer != "" {
+		contenders = append(contenders, "peer")
 	}
 	if s.databases > 1 {
 		contenders = append(contenders, "relays")
@@ -129,7 +133,7 @@ func backlog(ctx context.Context, b base, s settings) error {
 	insert := `insert into gapless.outbox (aggregatetype, aggregateid, aggregate_version, type, payload, headers)
 				values ('order', 'o-' || i, 1, 'OrderPlaced', convert_to(repeat('0123456789', 35), 'UTF8'),
 					'{"content-type": "application/json", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}')`
-	if s.debezium || s.expand {
+	if s.debezium || s.expand || s.peer != "" {
 		insert = `insert into events (aggregatetype, aggregateid, type, payload)
 				values ('order', 'o-' || i, 'OrderPlaced', jsonb_build_object('order_id', i, 'customer', 'c-' || i % 1000, 'currency', 'USD',
 					'total', i * 1.25, 'express', i % 2 = 0, 'note', null, 'items', jsonb_build_array(
@@ -177,9 +181,12 @@ func one(ctx context.Context, bases []base, s settings, name string, i int) (r r
 		return r, err
 	}
 	events := s.events / len(bases) * len(bases)
-	if name == "debezium" {
+	switch name {
+	case "debezium":
 		r, err = debezium(ctx, s, urls[0], slots[0])
-	} else {
+	case "peer":
+		r, err = peer(ctx, s, urls[0], slots[0])
+	default:
 		r, err = child(ctx, name, "-url", strings.Join(urls, ","), "-slot", strings.Join(slots, ","),
 			"-brokers", s.brokers, "-events", strconv.Itoa(events), "-profile", s.profile)
 	}
@@ -268,6 +275,7 @@ func report(s settings, results map[string][]result) error {
 		{"expand", "relay, JSON expanded"},
 		{"relays", fmt.Sprintf("%d relays of %d databases", s.databases, s.databases)},
 		{"debezium", "Debezium " + kafkaserver.DebeziumVersion},
+		{"peer", filepath.Base(s.peer)},
 	} {
 		if rs := results[c.key]; len(rs) > 0 {
 			sum.Contenders = append(sum.Contenders, Contender{

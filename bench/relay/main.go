@@ -1,10 +1,11 @@
 // Command relay measures how fast the relay drains a backlog, against the
 // ceiling: a program that receives the same stream and drops it.
 //
-//	go run ./bench/relay [-events 500000] [-batch 1] [-runs 5] [-partitions 32] [-debezium] [-expand] [-databases 10]
+//	go run ./bench/relay [-events 500000] [-batch 1] [-runs 5] [-partitions 32] [-debezium] [-expand] [-peer PROGRAM] [-databases 10]
 //
-// With -debezium or -expand the backlog is a table in Debezium's shape, with jsonb payloads
-// of about 350 bytes; Debezium itself, or the relay that expands them, is one more contender.
+// With -debezium, -expand or -peer the backlog is a table in Debezium's shape, with jsonb
+// payloads of about 350 bytes; Debezium itself, the relay that expands them, or the program
+// (see bench/peers) is one more contender.
 // With -databases the same number of events lies spread over so many databases as well,
 // and as many relays in one process read them. All are of one server, whose walsenders each
 // read the WAL of all of them: servers of their own would do less.
@@ -27,7 +28,7 @@ import (
 
 type settings struct {
 	events, batch, runs, partitions, databases int
-	brokers, profile, out                      string
+	brokers, profile, out, peer                string
 	debezium, expand                           bool
 
 	child, url, slot string
@@ -43,6 +44,7 @@ func main() {
 	flag.StringVar(&s.profile, "profile", "", "file for a CPU profile of the last relay run")
 	flag.BoolVar(&s.debezium, "debezium", false, "Debezium on Kafka Connect, too")
 	flag.BoolVar(&s.expand, "expand", false, "the relay with expansion of JSON payloads, too")
+	flag.StringVar(&s.peer, "peer", "", "a program of bench/peers, too")
 	flag.IntVar(&s.databases, "databases", 0, "databases with a relay each; below 2: none beside the one")
 	flag.StringVar(&s.out, "out", "", "file for the medians as JSON")
 	flag.StringVar(&s.child, "child", "", "for this program's own use")

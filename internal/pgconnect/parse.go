@@ -15,10 +15,12 @@ var ErrNoURL = errors.New("no URL (postgres://user:password@host:port/database) 
 	"special characters in a password are percent-encoded")
 
 // Parse is pgxpool.ParseConfig with an error that holds nothing of text but the names
-// of files.
+// of files. A database of another encoding is spoken to in UTF-8, which the driver
+// assumes and does not ask for.
 func Parse(text string) (*pgxpool.Config, error) {
 	c, err := pgxpool.ParseConfig(text)
 	if err == nil {
+		c.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
 		return c, nil
 	}
 	if file, ok := errors.AsType[*fs.PathError](err); ok {

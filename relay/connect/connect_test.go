@@ -2,9 +2,11 @@ package connect_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"math/big"
+	"strings"
 	"testing"
 
 	"github.com/gapless/gapless/relay/connect"
@@ -93,6 +95,69 @@ func FuzzExpand(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Texts that would take gigabytes, or minutes: each is refused, and what follows it is
+// expanded as ever.
+func TestExpandIsBounded(t *testing.T) {
+	objects := func(n int, each func(i int) string) string {
+		var b strings.Builder
+		b.WriteString(`{"a":[`)
+		for i := range n {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(each(i))
+		}
+		return b.String() + `]}`
+	}
+	for name, text := range map[string]string{
+		"values":              objects(300_000, func(int) string { return "1" }),
+		"a name each":         objects(60_000, func(i int) string { return fmt.Sprintf(`{"f%d":1}`, i) }),
+		"one that has all":    objects(20_000, func(i int) string { return `{` + strings.Repeat(`"x":1,`, min(i, 1)) + fmt.Sprintf(`"f%d":{}}`, i) }),
+		"long names in depth": strings.Repeat(`{"`+strings.Repeat("n", 40_000)+`":`, 900) + "1" + strings.Repeat("}", 900),
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := connect.Expander{Named: true}
+			outcome := x.Expand([]byte(text), "payload")
+			if outcome == connect.Expanded {
+				if _, err := x.AppendJSON(nil); !errors.Is(err, connect.ErrTooLarge) {
+					t.Errorf("written as JSON: %v", err)
+				}
+				x.Expand([]byte(text), "payload")
+				if _, err := x.AppendString(nil); !errors.Is(err, connect.ErrTooLarge) {
+					t.Errorf("written as a string: %v", err)
+				}
+			} else if outcome != connect.TooLarge {
+				t.Errorf("outcome %d", outcome)
+			}
+			if _, _, err := x.Object([]byte(text)); !errors.Is(err, connect.ErrTooLarge) {
+				t.Errorf("as an object: %v", err)
+			}
+			if outcome := x.Expand([]byte(`{"a":1}`), "payload"); outcome != connect.Expanded {
+				t.Errorf("the next text: outcome %d", outcome)
+			}
+		})
+	}
+}
+
+// Large and alike is no reason to refuse.
+func TestExpandTakesLargeTexts(t *testing.T) {
+	var fields, rows strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&fields, `"f%d":%d,`, i, i)
+	}
+	for i := range 10_000 {
+		fmt.Fprintf(&rows, `{"sku":"s","n":%d,"note":null,"x%d":1},`, i, i%7)
+	}
+	text := `{` + fields.String() + `"rows":[` + strings.TrimSuffix(rows.String(), ",") + `]}`
+	var x connect.Expander
+	if outcome := x.Expand([]byte(text), "payload"); outcome != connect.Expanded {
+		t.Fatalf("outcome %d", outcome)
+	}
+	if out, err := x.AppendJSON(nil); err != nil || !json.Valid(out) {
+		t.Errorf("%d bytes, %v", len(out), err)
+	}
 }
 
 func ExampleExpander() {

@@ -16,6 +16,8 @@ const (
 	Expanded
 	// Untyped: it has no schema any more, and is the text that it was.
 	Untyped
+	// TooLarge: see ErrTooLarge.
+	TooLarge
 )
 
 // ErrMismatch is text that has got a schema that it does not fit. A converter that
@@ -43,6 +45,17 @@ type Expander struct {
 	shapes []shape
 	root   int32
 	source []byte
+	steps  int // that are left
+}
+
+// maxSteps bounds the time that a text takes, to about a tenth of a second. A text whose
+// objects are alike takes a few for each of its values.
+const maxSteps = 1 << 24
+
+// step tells whether n more may be taken.
+func (x *Expander) step(n int) bool {
+	x.steps -= n
+	return x.steps >= 0
 }
 
 // maxKept bounds what is kept from one text to the next.
@@ -66,12 +79,18 @@ func (x *Expander) Expand(text []byte, name string) Outcome {
 		x.nodes, x.shapes, x.text = nil, nil, nil // a giant's memory is given back
 	}
 	x.shapes = append(x.shapes[:0], shape{})
-	x.source = text
-	if len(text) == 0 || text[0] != '{' && text[0] != '[' || x.parse(text) != nil {
+	x.source, x.steps = text, maxSteps
+	if len(text) == 0 || text[0] != '{' && text[0] != '[' {
 		return Kept
 	}
-	root, err := x.infer(1, name)
+	err := x.parse(text)
+	var root int32
+	if err == nil {
+		root, err = x.infer(1, name)
+	}
 	switch {
+	case errors.Is(err, ErrTooLarge) || x.steps < 0:
+		return TooLarge
 	case err != nil:
 		return Kept
 	case root == 0:
@@ -133,7 +152,8 @@ func (x *Expander) infer(at int32, key string) (int32, error) {
 		if of != 0 && len(name) == 0 { // a field of a Connect schema has a name
 			return 0, errKept
 		}
-		if of != 0 && x.field(s, name) == 0 {
+		// Names of one object are different, unless they have been made the same.
+		if of != 0 && (x.Adjust == nil || x.field(s, name) == 0) {
 			x.addField(s, name, of)
 		}
 	}
@@ -148,6 +168,9 @@ func (x *Expander) path(key string, name []byte) string {
 	if blank(key) {
 		return string(name)
 	}
+	if !x.step((len(key) + len(name)) / 16) {
+		return ""
+	}
 	return key + "." + string(name)
 }
 
@@ -161,7 +184,7 @@ func blank(s string) bool {
 }
 
 func (x *Expander) field(s int32, name []byte) int32 {
-	for f := x.shapes[s].first; f != 0; f = x.shapes[f].next {
+	for f := x.shapes[s].first; f != 0 && x.step(1); f = x.shapes[f].next {
 		if string(x.shapes[f].field) == string(name) {
 			return f
 		}
@@ -251,12 +274,23 @@ func (k nodeKind) inferred() nodeKind {
 	return k
 }
 
+// fieldSteps are those of a field that is written, or kept, for an object that lacks it.
+const fieldSteps = 8
+
 // AppendJSON is JsonConverter without schemas, of what was expanded.
 func (x *Expander) AppendJSON(b []byte) ([]byte, error) {
 	if x.shapes[x.root].kind != Struct {
 		return b, ErrMismatch // the router makes a struct at the top or nothing
 	}
-	return x.json(b, 1, x.root)
+	return x.inSteps(x.json(b, 1, x.root))
+}
+
+// inSteps makes an error of a search that was given up.
+func (x *Expander) inSteps(b []byte, err error) ([]byte, error) {
+	if x.steps < 0 {
+		err = ErrTooLarge
+	}
+	return b, err
 }
 
 func (x *Expander) json(b []byte, at, of int32) ([]byte, error) {
@@ -291,6 +325,9 @@ func (x *Expander) json(b []byte, at, of int32) ([]byte, error) {
 	b = append(b, '{')
 	at = n.child // where the next field most often is
 	for f := s.first; f != 0; f = x.shapes[f].next {
+		if !x.step(fieldSteps) {
+			return b, ErrTooLarge
+		}
 		if f != s.first {
 			b = append(b, ',')
 		}
@@ -311,12 +348,12 @@ func (x *Expander) json(b []byte, at, of int32) ([]byte, error) {
 // seek finds a member, first from where the one before was. It returns where to go
 // on too.
 func (x *Expander) seek(object *node, from int32, name []byte) (member, next int32) {
-	for c := from; c != 0; c = x.nodes[c].next {
+	for c := from; c != 0 && x.step(1); c = x.nodes[c].next {
 		if string(x.nodes[c].name) == string(name) {
 			return c, x.nodes[c].next
 		}
 	}
-	for c := object.child; c != 0 && c != from; c = x.nodes[c].next {
+	for c := object.child; c != 0 && c != from && x.step(1); c = x.nodes[c].next {
 		if string(x.nodes[c].name) == string(name) {
 			return c, from
 		}
@@ -379,13 +416,13 @@ func (x *Expander) schema(b []byte, of int32) []byte {
 
 // AppendString is StringConverter: the toString of the structure. Where the text
 // does not fit it is the text itself.
-func (x *Expander) AppendString(b []byte) []byte {
+func (x *Expander) AppendString(b []byte) ([]byte, error) {
 	start := len(b)
 	b, err := x.AppendStruct(b)
-	if err != nil {
-		return append(b[:start], x.source...)
+	if errors.Is(err, ErrMismatch) {
+		return append(b[:start], x.source...), nil
 	}
-	return b
+	return b, err
 }
 
 // AppendStruct is AppendString where the text has to fit: ErrMismatch if it does not.
@@ -393,7 +430,7 @@ func (x *Expander) AppendStruct(b []byte) ([]byte, error) {
 	if x.shapes[x.root].kind != Struct {
 		return b, ErrMismatch
 	}
-	return x.str(b, 1, x.root)
+	return x.inSteps(x.str(b, 1, x.root))
 }
 
 func (x *Expander) str(b []byte, at, of int32) ([]byte, error) {
@@ -421,9 +458,13 @@ func (x *Expander) str(b []byte, at, of int32) ([]byte, error) {
 	case objectNode:
 		b = append(b, "Struct{"...)
 		first := true
+		at = n.child
 		for f := s.first; f != 0; f = x.shapes[f].next {
-			c := x.member(at, x.shapes[f].field)
-			if c == 0 || x.nodes[c].kind == nullNode {
+			if !x.step(fieldSteps) {
+				return b, ErrTooLarge
+			}
+			var c int32
+			if c, at = x.seek(n, at, x.shapes[f].field); c == 0 || x.nodes[c].kind == nullNode {
 				continue
 			}
 			if !first {

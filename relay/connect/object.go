@@ -2,14 +2,25 @@ package connect
 
 // Object reads text, a JSON object, into a structure whose schema is inferred from it,
 // like Expand. The value's texts are views of text and of x, until the next text.
-// ok is false when it is no object, or no schema can be inferred.
-func (x *Expander) Object(text []byte) (s *Schema, v Value, ok bool) {
-	if len(text) == 0 || text[0] != '{' || x.Expand(text, "") != Expanded {
-		return nil, Value{}, false
+// The error is ErrTooLarge, or ErrMismatch when it is no object, or no schema can be
+// inferred.
+func (x *Expander) Object(text []byte) (s *Schema, v Value, err error) {
+	if len(text) == 0 || text[0] != '{' {
+		return nil, Value{}, ErrMismatch
+	}
+	switch x.Expand(text, "") {
+	case Expanded:
+	case TooLarge:
+		return nil, Value{}, ErrTooLarge
+	default:
+		return nil, Value{}, ErrMismatch
 	}
 	s = x.schemaOf(x.root)
-	v, err := x.valueOf(1, x.root, s)
-	return s, v, err == nil
+	v, err = x.valueOf(1, x.root, s)
+	if x.steps < 0 {
+		err = ErrTooLarge
+	}
+	return s, v, err
 }
 
 // schemaOf is a shape as a schema. Everything inferred is optional.
@@ -51,6 +62,9 @@ func (x *Expander) valueOf(at, of int32, s *Schema) (v Value, err error) {
 			v.List = append(v.List, e)
 		}
 	case objectNode:
+		if !x.step(fieldSteps * len(s.Fields)) {
+			return v, ErrTooLarge
+		}
 		v = Value{Kind: StructKind, Schema: s, List: make([]Value, len(s.Fields))}
 		i, next := 0, n.child
 		for f := x.shapes[of].first; f != 0; f = x.shapes[f].next {

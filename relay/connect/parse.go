@@ -17,6 +17,13 @@ const (
 	maxName   = 50_000
 )
 
+// maxValues bounds the memory that a text takes while it is expanded, to some tens of MiB.
+const maxValues = 1 << 18
+
+// ErrTooLarge is text of more than 262,144 values, or whose objects have so many fields
+// that only some of them have that it would take seconds, or gigabytes, to expand.
+var ErrTooLarge = errors.New("JSON of too many values to expand")
+
 type nodeKind uint8
 
 const (
@@ -85,6 +92,9 @@ func wordByte(c byte) bool {
 
 func (p *parser) value(name []byte) (int32, error) {
 	at := int32(len(p.nodes))
+	if at > maxValues {
+		return 0, ErrTooLarge
+	}
 	p.nodes = append(p.nodes, node{name: name})
 	switch c := p.space(); {
 	case c == '{' || c == '[':

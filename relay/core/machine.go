@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -87,7 +88,7 @@ func (m *Machine) Begin(commit LSN, at int64) error {
 	m.inTx, m.commit, m.at, m.index, m.skip, m.tracked = true, commit, at, 0, 0, false
 	switch {
 	case commit < m.partial.Resume:
-		m.skip = int64(^uint64(0) >> 1) // complete in an earlier run; the server went back
+		m.skip = math.MaxInt64 // complete in an earlier run; the server went back
 	case m.partial.PartialCommit != 0 && commit == m.partial.PartialCommit:
 		m.skip = m.partial.PartialIndex
 	}
@@ -141,7 +142,7 @@ func (m *Machine) Track(size int) (seq uint64) {
 	m.event()
 	m.records++
 	m.bytes += int64(size)
-	seq = m.ring.push(entry{lsn: m.commit, index: m.index - 1, at: m.at, size: int32(size)})
+	seq = m.ring.push(entry{lsn: m.commit, index: m.index - 1, at: m.at, size: int64(size)})
 	if m.faults.ackOnReceive {
 		m.Ack(seq)
 	}
@@ -202,7 +203,7 @@ func (m *Machine) Ack(seq uint64) {
 		m.held--
 	} else {
 		m.records--
-		m.bytes -= int64(e.size)
+		m.bytes -= e.size
 	}
 	if m.faults.anyOrder {
 		m.pass(*e)
@@ -240,7 +241,7 @@ func (m *Machine) Hold(seq uint64) {
 	e.held = true
 	m.held++
 	m.records--
-	m.bytes -= int64(e.size)
+	m.bytes -= e.size
 }
 
 // Held is how many changes are held.

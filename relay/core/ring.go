@@ -5,7 +5,7 @@ type entry struct {
 	lsn   LSN   // of the commit record; of its end when this is a commit
 	index int64 // of the change in its transaction; -1 when this is a commit
 	at    int64 // when it was committed, see Begin
-	size  int32
+	size  int64
 	acked bool
 	held  bool
 }

@@ -17,7 +17,11 @@ type subject struct {
 }
 
 func unconvertible(what string, err error) *format.Fault {
-	return &format.Fault{Reason: format.Unconvertible, Detail: fmt.Sprintf("%s: %v", what, err)}
+	reason := format.Unconvertible
+	if errors.Is(err, connect.ErrTooLarge) {
+		reason = format.TooLarge
+	}
+	return &format.Fault{Reason: reason, Detail: fmt.Sprintf("%s: %v", what, err)}
 }
 
 var (
@@ -41,7 +45,8 @@ func (c *Converter) append(b []byte, s subject) (out []byte, null bool, err erro
 	case StringConverter:
 		switch {
 		case s.expanded != nil:
-			return s.expanded.AppendString(b), false, nil
+			out, err = s.expanded.AppendString(b)
+			return out, false, err
 		case s.value.IsNull():
 			return b, true, nil
 		}

@@ -1,6 +1,8 @@
 package eventrouter
 
 import (
+	"errors"
+
 	"github.com/gapless/gapless/relay/connect"
 	"github.com/gapless/gapless/relay/format"
 )
@@ -26,8 +28,12 @@ func (c Config) Messages() (*Messages, error) {
 
 // Record fills out from the content of a message, like format.Rows.
 func (m *Messages) Record(p format.Position, content []byte, b *format.Buffer, out *format.Record) error {
-	schema, value, ok := m.object.Object(content)
-	if !ok {
+	schema, value, err := m.object.Object(content)
+	if errors.Is(err, connect.ErrTooLarge) {
+		out.Reset(p)
+		return unconvertible("the message", err)
+	}
+	if err != nil {
 		out.Reset(p)
 		return &format.Fault{Reason: format.BadValue, Detail: "the message is no JSON object that has a schema"}
 	}

@@ -181,7 +181,11 @@ func (r *rows) body(row []pgoutput.Column, b *format.Buffer, out *format.Record,
 		return err
 	}
 	empty := payload.IsNull() || payload.Kind == connect.TextKind && blank(payload.Text)
-	switch body := r.expanded(payload); {
+	body, err := r.expanded(payload)
+	if err != nil {
+		return err
+	}
+	switch {
 	case empty && r.cfg.TombstoneOnEmptyPayload:
 	case r.envelope && !placed:
 		// A column of the envelope was missing, which is the row's fault already.
@@ -248,18 +252,20 @@ func (r *rows) topic(row []pgoutput.Column, out *format.Record) (string, error) 
 	return string(v.Text), format.CheckTopic(topic)
 }
 
-func (r *rows) expanded(payload connect.Value) subject {
+func (r *rows) expanded(payload connect.Value) (subject, error) {
 	s := subject{schema: r.payload.schema, rendered: r.payloadSchema, value: payload}
 	if r.expand == nil || payload.Kind != connect.TextKind {
-		return s
+		return s, nil
 	}
 	switch r.expand.Expand(payload.Text, r.payload.name) {
 	case connect.Expanded:
 		s.expanded = r.expand
 	case connect.Untyped:
 		s.schema, s.rendered = nil, nil
+	case connect.TooLarge:
+		return s, unconvertible("payload", connect.ErrTooLarge)
 	}
-	return s
+	return s, nil
 }
 
 // placed puts the headers and the partition, and reads what belongs in the envelope.

@@ -335,6 +335,20 @@ func FuzzDeadLetterHeaders(f *testing.F) {
 	})
 }
 
+// The first record of a buffer is as any other: what is empty is not null.
+func TestEmptyIsNotNullInAFreshBuffer(t *testing.T) {
+	var fresh format.Buffer
+	if got := fresh.Copy([]byte{}); got == nil {
+		t.Error("a copy of an empty value is null")
+	}
+	if got := fresh.Copy(nil); got != nil {
+		t.Errorf("a copy of null is %q", got)
+	}
+	if got := fresh.Since(0); got == nil {
+		t.Error("nothing appended is null")
+	}
+}
+
 func ExampleNative() {
 	rows, _ := format.Native{Source: "/shop"}.Prepare(&format.Table{Relation: outboxRelation()})
 	var b format.Buffer // shared by the records of a batch

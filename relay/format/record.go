@@ -162,6 +162,9 @@ func (b *Buffer) Copy(v []byte) []byte {
 // Since returns what was appended from start on. An append that outgrew the
 // memory has moved to a new array; earlier records keep the old one.
 func (b *Buffer) Since(start int) []byte {
+	if b.Bytes == nil {
+		return []byte{} // empty, which is not null
+	}
 	end := len(b.Bytes)
 	return b.Bytes[start:end:end]
 }

@@ -50,6 +50,7 @@ const writeTimeout = 10 * time.Second
 func Dial(ctx context.Context, cfg *pgconn.Config) (*Conn, error) {
 	cfg = cfg.Copy()
 	cfg.RuntimeParams["replication"] = "database"
+	cfg.RuntimeParams["client_encoding"] = "UTF8" // the driver does not ask for it
 	cfg.DialFunc = deadpeer.Dial
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
@@ -135,6 +136,10 @@ type Options struct {
 func (c *Conn) Start(ctx context.Context, o Options) error {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
+	// A write that took long has left a reader behind, which would take the answer.
+	if err := c.pg.SyncConn(ctx); err != nil {
+		return fmt.Errorf("start replication: %w", err)
+	}
 	hijacked, err := c.pg.Hijack()
 	if err != nil {
 		return fmt.Errorf("start replication: %w", err)
@@ -161,6 +166,9 @@ func (c *Conn) Start(ctx context.Context, o Options) error {
 			return fmt.Errorf("start replication: %w", err)
 		}
 		if ok && kind == 'W' {
+			if !stop() { // what was interrupted stays so
+				return fmt.Errorf("start replication: %w", ctx.Err())
+			}
 			c.pace.attach(c.conn)
 			return nil
 		}

@@ -71,7 +71,7 @@ func (c *Conn) room() {
 	if c.w-c.r >= 5 {
 		need = 1 + int(binary.BigEndian.Uint32(c.buf[c.r+1:]))
 	}
-	if need > len(c.buf) && need <= maxMessage {
+	if need > len(c.buf) && need <= 1+maxMessage {
 		grown := make([]byte, need+bufferSize)
 		c.w = copy(grown, c.buf[c.r:c.w])
 		c.r, c.buf = 0, grown
