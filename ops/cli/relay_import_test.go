@@ -108,6 +108,29 @@ quarkus.log.level=INFO
 	}
 }
 
+// A number of JSON is what was written, and an address of IPv6 gets its brackets.
+func TestImportTakesJSONAsItIsWritten(t *testing.T) {
+	t.Parallel()
+	options := map[string]any{}
+	for k, v := range connector(map[string]string{"database.hostname": "2001:db8::1"}) {
+		options[k] = v
+	}
+	options["heartbeat.interval.ms"] = 3_600_000
+	delete(options, "database.port")
+	text, err := json.Marshal(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := runContext(t, t.Context(), nil, strings.NewReader(string(text)), "relay", "import", "-")
+	if r.code != 0 || !strings.Contains(r.stdout, "postgres://dbz@[2001:db8::1]/shop") || !strings.Contains(r.stdout, "1h0m0s") {
+		t.Errorf("code %d: %s\n%s", r.code, r.stderr, r.stdout)
+	}
+	r = runContext(t, t.Context(), nil, strings.NewReader(string(text)+"{}"), "relay", "import", "-")
+	if r.code == 0 || !strings.Contains(r.stderr, "more follows") {
+		t.Errorf("two objects: code %d: %s", r.code, r.stderr)
+	}
+}
+
 // What would make other records is refused by its name, all of it at once.
 func TestImportRefusesByName(t *testing.T) {
 	t.Parallel()

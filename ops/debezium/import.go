@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/url"
@@ -86,8 +87,13 @@ func Import(text []byte) (Plan, error) {
 func read(text []byte) (map[string]string, error) {
 	if t := bytes.TrimSpace(text); len(t) > 0 && t[0] == '{' {
 		var outer map[string]any
-		if err := json.Unmarshal(t, &outer); err != nil {
+		d := json.NewDecoder(bytes.NewReader(t))
+		d.UseNumber() // as they are written
+		if err := d.Decode(&outer); err != nil {
 			return nil, fmt.Errorf("the file is not JSON: %w", err)
+		}
+		if _, err := d.Token(); !errors.Is(err, io.EOF) {
+			return nil, errors.New("the file is not JSON: more follows the object")
 		}
 		inner, ok := outer["config"].(map[string]any)
 		if !ok {
@@ -98,7 +104,7 @@ func read(text []byte) (map[string]string, error) {
 		options := map[string]string{}
 		for k, v := range inner {
 			switch v := v.(type) {
-			case string, bool, float64, json.Number:
+			case string, bool, json.Number:
 				options[k] = fmt.Sprint(v)
 			default:
 				return nil, fmt.Errorf("%s is neither text nor a number nor true or false", k)
@@ -194,9 +200,12 @@ func (i *importer) server() {
 
 // connection makes the URL. The password stays where it was.
 func (i *importer) connection() {
-	u := url.URL{Scheme: "postgres", Host: i.taken("database.hostname", "localhost"), Path: "/" + i.take("database.dbname")}
+	host := i.taken("database.hostname", "localhost")
+	u := url.URL{Scheme: "postgres", Host: host, Path: "/" + i.take("database.dbname")}
 	if port := i.take("database.port"); port != "" {
-		u.Host = net.JoinHostPort(u.Host, port)
+		u.Host = net.JoinHostPort(host, port)
+	} else if strings.Contains(host, ":") { // an address of IPv6
+		u.Host = "[" + host + "]"
 	}
 	if user := i.take("database.user"); user != "" {
 		u.User = url.User(user)
