@@ -29,9 +29,10 @@ type KafkaConfig struct {
 
 	Logger *slog.Logger // default slog.Default
 
-	// Options are added last: TLS, SASL, hooks, compression (default none). Do
-	// not set acks, idempotency, retries or the partitioner: the relay's
-	// promise hangs on them.
+	// Options are TLS, SASL, hooks, compression (default none) and the like. What the
+	// relay's promise hangs on wins over them: acks, the partitioner, batches, flushing.
+	// Turning idempotency off is refused. They are given to several clients, also at the
+	// same time: hooks must bear that.
 	Options []kgo.Opt
 }
 
@@ -76,32 +77,36 @@ func NewKafkaSink(cfg KafkaConfig) (*KafkaSink, error) {
 		cfg: cfg, log: cfg.Logger, batch: cfg.MaxRecordBytes,
 		limits: map[string]int{}, reported: map[string]int{}, spans: map[string]*span{}, solos: map[string]*solo{}, topics: map[string]bool{}, partitions: map[string]int{}, ailing: map[string]error{}, held: map[string]error{},
 	}
-	if len(cfg.Brokers) == 0 && len(cfg.Options) == 0 {
-		return nil, errors.New("kafka sink config: Brokers is empty")
-	}
 	if cfg.MaxRecordBytes < 1024 {
 		return nil, fmt.Errorf("kafka sink config: MaxRecordBytes %d is below 1024", cfg.MaxRecordBytes)
 	}
-	if err := kgo.ValidateOpts(k.options()...); err != nil {
-		return nil, fmt.Errorf("kafka sink config: %w", err)
+	return k, k.check()
+}
+
+// check looks at what only a client tells of Options. It does no I/O.
+func (k *KafkaSink) check() error {
+	client, err := kgo.NewClient(k.options()...)
+	if err != nil {
+		return fmt.Errorf("kafka sink config: %w", err)
 	}
-	return k, nil
+	defer client.Close()
+	if off, ok := client.OptValue(kgo.DisableIdempotentWrite).(bool); ok && off {
+		return errors.New("kafka sink config: Options turn idempotency off: a retried batch could land twice, or out of order")
+	}
+	seeds, _ := client.OptValue(kgo.SeedBrokers).([]string)
+	if len(k.cfg.Brokers) == 0 && (len(seeds) == 0 || len(seeds) == 1 && seeds[0] == "127.0.0.1") { // the client's default
+		return errors.New("kafka sink config: Brokers is empty")
+	}
+	return nil
 }
 
 func (k *KafkaSink) options() []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.ClientID("gapless-relay"),
-		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.RecordPartitioner(placed{kgo.StickyKeyPartitioner(nil)}), // murmur2, as the Java client
-		kgo.ManualFlushing(),                                         // see rounds
 		// A topic that was made a moment ago, or a leader that has moved, is found
 		// again after this, not after the client's 5 s.
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.ProducerBatchMaxBytes(k.batch),
-		// Our own bound on what is in flight is the lower one: Produce must
-		// never block the goroutine that answers the server's keepalives.
-		kgo.MaxBufferedRecords(1 << 22),
 		// A topic that was made a moment ago may not be known everywhere. One that
 		// stays unknown is held, and others go on: see HeldError.
 		kgo.UnknownTopicRetries(4),
@@ -110,7 +115,15 @@ func (k *KafkaSink) options() []kgo.Opt {
 	if len(k.cfg.Brokers) > 0 {
 		opts = append(opts, kgo.SeedBrokers(k.cfg.Brokers...))
 	}
-	return append(opts, k.cfg.Options...)
+	return append(append(opts, k.cfg.Options...),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(placed{kgo.StickyKeyPartitioner(nil)}), // murmur2, as the Java client
+		kgo.ManualFlushing(),                                         // see rounds
+		kgo.ProducerBatchMaxBytes(k.batch),
+		// Our own bound on what is in flight is the lower one: Produce must
+		// never block the goroutine that answers the server's keepalives.
+		kgo.MaxBufferedRecords(1<<22),
+	)
 }
 
 // ticket is the sink's part of a record. It is its record's Context, so that

@@ -329,7 +329,9 @@ func TestKafkaConfig(t *testing.T) {
 	for _, cfg := range []relay.KafkaConfig{
 		{},
 		{Brokers: []string{"127.0.0.1:9092"}, MaxRecordBytes: 10},
-		{Brokers: []string{"127.0.0.1:9092"}, Options: []kgo.Opt{kgo.DisableIdempotentWrite(), kgo.MaxBufferedRecords(-1)}},
+		{Brokers: []string{"127.0.0.1:9092"}, Options: []kgo.Opt{kgo.DisableIdempotentWrite()}},
+		{Brokers: []string{"127.0.0.1:9092"}, Options: []kgo.Opt{kgo.ClientID("")}, MaxRecordBytes: -1},
+		{Options: []kgo.Opt{kgo.DialTLS()}},
 	} {
 		if _, err := relay.NewKafkaSink(cfg); err == nil {
 			t.Errorf("%+v: no error", cfg)

@@ -430,9 +430,6 @@ func (s *session) route(o origin, record *format.Record, made error) error {
 		return s.setAside(o, record, fault, made == nil)
 	}
 	s.lastSend = s.turnAt
-	if s.sampleAt.IsZero() {
-		s.sample, s.sampleAt = record.Seq, time.Now()
-	}
 	err := s.r.cfg.Sink.Send(record, s.ackFunc)
 	if errors.As(err, &fault) {
 		return s.setAside(o, record, fault, true)
@@ -443,6 +440,9 @@ func (s *session) route(o origin, record *format.Record, made error) error {
 	}
 	if err != nil {
 		return &sinkError{err: err}
+	}
+	if s.sampleAt.IsZero() { // of a record that the sink has taken: it answers, or the stream ends
+		s.sample, s.sampleAt = record.Seq, time.Now()
 	}
 	if s.r.cfg.Hooks.Sent != nil {
 		s.r.cfg.Hooks.Sent(record)

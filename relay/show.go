@@ -61,7 +61,10 @@ func (s *session) publish() {
 		b.Received, b.Done, b.Stored, b.Confirmed = received, done, m.Stored().Resume, m.Confirmed()
 		b.InFlight, b.InFlightBytes, b.Held, b.HeldTopics = records, bytes, m.Held(), s.heldTopics()
 		b.Events += uint64(s.counted())
-		b.LastCommit, b.LagSeconds = s.lastCommit, seconds(lag)
+		b.LagSeconds = seconds(lag)
+		if !s.lastCommit.IsZero() { // else the stream before has told it
+			b.LastCommit = s.lastCommit
+		}
 	})
 	g := s.r.metrics
 	g.queueRecords.Set(float64(records))
