@@ -11,6 +11,7 @@ import (
 type ack struct {
 	record *format.Record
 	err    error
+	at     time.Time // when it came, not when it is looked at
 }
 
 // inbox brings to the relay's goroutine what others have for it:
@@ -30,8 +31,9 @@ type inbox struct {
 func newInbox() *inbox { return &inbox{notify: make(chan struct{}, 1)} }
 
 func (i *inbox) ack(r *format.Record, err error) {
+	now := time.Now()
 	i.mu.Lock()
-	i.acks = append(i.acks, ack{r, err})
+	i.acks = append(i.acks, ack{r, err, now})
 	wake := i.wakeAt > 0 && len(i.acks) >= i.wakeAt
 	if wake {
 		i.wakeAt = 0

@@ -257,7 +257,7 @@ func (s *session) redriven(p *parkedRow, r *format.Record, err error) {
 	s.redrive.flying--
 	if err != nil {
 		// What was sent behind it may not have arrived: the next stream sends it again.
-		s.worker.fatal = s.sinkFailed(ack{r, err})
+		s.worker.fatal = s.sinkFailed(ack{record: r, err: err})
 		return
 	}
 	s.redrive.sent = append(s.redrive.sent, p)

@@ -468,11 +468,10 @@ func (s *session) takeInbox(now time.Duration) error {
 		return nil
 	}
 	s.lastAck = now
-	wall := time.Now()
 	var failed error
 	for _, a := range acks {
 		if a.err == nil {
-			s.acked(a.record, wall)
+			s.acked(a.record, a.at)
 		} else if err := s.sinkFailed(a); failed == nil {
 			failed = err
 		}
@@ -481,15 +480,15 @@ func (s *session) takeInbox(now time.Duration) error {
 	return failed
 }
 
-func (s *session) acked(r *format.Record, wall time.Time) {
+func (s *session) acked(r *format.Record, at time.Time) {
 	if s.topic == nil || s.topicTag != r.Topic {
 		s.topic, s.topicTag = s.r.metrics.topic(r.Topic), r.Topic
 	}
 	s.topic.published.Inc()
-	age := wall.Sub(r.CommitTime)
+	age := at.Sub(r.CommitTime)
 	s.r.metrics.commitToAck.Observe(seconds(age))
 	if r.Seq == s.sample && !s.sampleAt.IsZero() {
-		s.r.metrics.publish.Observe(seconds(wall.Sub(s.sampleAt)))
+		s.r.metrics.publish.Observe(seconds(at.Sub(s.sampleAt)))
 		s.sampleAt = time.Time{}
 	}
 	if s.r.cfg.Hooks.Acked != nil {
