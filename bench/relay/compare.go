@@ -240,8 +240,18 @@ func freshTopic(ctx context.Context, s settings) error {
 	defer client.Close()
 	admin := kadm.NewClient(client)
 	_, _ = admin.DeleteTopic(ctx, topic) // the first run has none
-	for {
-		_, err := admin.CreateTopic(ctx, int32(s.partitions), 1, nil, topic)
+	for isMade := false; ; {
+		var err error
+		if !isMade {
+			_, err = admin.CreateTopic(ctx, int32(s.partitions), 1, nil, topic)
+			isMade = err == nil
+		}
+		if isMade {
+			var offsets kadm.ListedOffsets // every leader knows of it: not every contender waits
+			if offsets, err = admin.ListEndOffsets(ctx, topic); err == nil {
+				err = offsets.Error()
+			}
+		}
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
