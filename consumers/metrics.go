@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gapless/gapless/internal/pgtext"
 )
 
 // metrics are shared by all consumers of a registerer.
@@ -113,7 +115,7 @@ func (m *consumerMetrics) typeLabel(typ string) string {
 	defer m.mu.Unlock()
 	switch {
 	case m.types[typ]:
-	case len(m.types) >= maxTypes || len(typ) > 128 || typ != text(typ):
+	case len(m.types) >= maxTypes || len(typ) > 128 || typ != pgtext.Clean(typ):
 		return "other"
 	default:
 		m.types[typ] = true

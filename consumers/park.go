@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gapless/gapless/internal/crashpoint"
+	"github.com/gapless/gapless/internal/pgtext"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -57,7 +58,7 @@ func (e *engine) park(ctx context.Context, it *item, reason string, cause error,
 	var batch pgx.Batch
 	batch.Queue(sql.InboxPark, e.consumer.Name, e.generation, id(it.ID), it.Topic, it.Partition, it.Offset,
 		nullText(it.Header("gapless_position")), nullText(it.Type), stamp(it.Timestamp), it.Key, it.Value, encodeHeaders(it.Headers),
-		text(reason), errorText(cause), a.count, first).
+		pgtext.Clean(reason), errorText(cause), a.count, first).
 		QueryRow(func(row pgx.Row) error {
 			err := row.Scan(&letter)
 			if errors.Is(err, pgx.ErrNoRows) {
@@ -88,7 +89,7 @@ func errorText(err error) string {
 	if len(s) > maxErrorBytes {
 		s = s[:maxErrorBytes]
 	}
-	return text(s)
+	return pgtext.Clean(s)
 }
 
 // reasonOf names why a message is parked after its last error.

@@ -3,13 +3,13 @@ package consumers
 import (
 	"encoding/base64"
 	"encoding/json"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gapless/gapless/internal/pgtext"
 )
 
 // messageOf turns a record into a message that shares its bytes.
@@ -45,7 +45,7 @@ func (m *Message) complete() {
 func encodeHeaders(headers []Header) string {
 	pairs := make([][2]*string, len(headers))
 	for i, h := range headers {
-		name := text(h.Name)
+		name := pgtext.Clean(h.Name)
 		pairs[i][0] = &name
 		if h.Value != nil {
 			value := base64.StdEncoding.EncodeToString(h.Value)
@@ -88,15 +88,6 @@ type headersError struct{ reason string }
 
 func (e *headersError) Error() string { return "decode stored headers: " + e.reason }
 
-// text makes s fit a Postgres text value: a broken message must still be
-// parked, and text holds neither NUL nor broken UTF-8.
-func text(s string) string {
-	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
-		return s
-	}
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
-
 // id is an event id as pgx sends it in every QueryExecMode, and without the
 // detour through text that a uuid.UUID takes: that one is a driver.Valuer.
 func id(u uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: u, Valid: true} }
@@ -118,6 +109,6 @@ func nullText(s string) *string {
 	if s == "" {
 		return nil
 	}
-	s = text(s)
+	s = pgtext.Clean(s)
 	return &s
 }

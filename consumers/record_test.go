@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gapless/gapless/internal/pgtext"
 )
 
 func TestMessageIDTellsIdsApart(t *testing.T) {
@@ -62,7 +64,7 @@ func FuzzMessage(f *testing.F) {
 			t.Fatal(err)
 		}
 		for i, h := range m.Headers {
-			if got[i].Name != text(h.Name) || !bytes.Equal(got[i].Value, h.Value) || (got[i].Value == nil) != (h.Value == nil) {
+			if got[i].Name != pgtext.Clean(h.Name) || !bytes.Equal(got[i].Value, h.Value) || (got[i].Value == nil) != (h.Value == nil) {
 				t.Errorf("header %d is %+v, want %+v", i, got[i], h)
 			}
 		}

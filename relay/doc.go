@@ -102,6 +102,9 @@
 // failure of the sink. That is known to this process alone: after a death it is sent
 // again. After 100,000 rows the stream holds too: Status says Holding and what for.
 //
+// Records go out in rounds, one after the other: a partition without a leader, or with too
+// few replicas in sync, makes the round wait, and with it every topic of this relay.
+//
 // # Replay
 //
 // A Replayer sends rows of an outbox table again on demand, read by SQL, from a process of

@@ -70,7 +70,13 @@ func (s *session) awaitHeld(held *HeldError) {
 	}
 	s.held.waiting = true
 	s.background.Go(func() {
-		if h.AwaitHeld(s.beside) == nil && s.beside.Err() == nil {
+		err := h.AwaitHeld(s.beside)
+		switch {
+		case s.beside.Err() != nil:
+		case err != nil:
+			s.r.log.Warn("held topics cannot be watched", "error", err)
+			s.inbox.result(func() { s.held.waiting = false }) // the next row that is held tries again
+		default:
 			s.inbox.result(func() { s.worker.fatal = errTopicBack })
 		}
 	})

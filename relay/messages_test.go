@@ -79,6 +79,41 @@ func TestMessageOfDebeziumIsParked(t *testing.T) {
 	}
 }
 
+// Anybody may emit a message. What text and jsonb of Postgres cannot hold is parked all
+// the same, and the stream goes on.
+func TestMessagesThatPostgresCannotHoldAreParked(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	var sink memory
+	run(t, s.config(&sink))
+	const rest = `,"id":"0199c0de-0000-7000-8000-000000000001","type":"T","payload":"Mg=="}`
+	contents := map[string][]string{
+		"gapless.outbox": {
+			`{"aggregatetype":"a\u0000b","aggregateid":"1"` + rest,
+			`{"aggregatetype":"order","aggregateid":"2","headers":{"h\u0000":"v"}` + rest,
+			`{"aggregatetype":"no topic","aggregateid":"k\u0000"` + rest,
+		},
+		"outbox": {
+			`{"id": "1", "aggregatetype": "half \ud800", "aggregateid": "3", "payload": "p"}`,
+			`{"id": "1", "aggregatetype": "no topic", "aggregateid": "\ud800", "payload": "p"}`,
+			`{"id": "1", "aggregatetype": "nul \u0000", "aggregateid": "4", "payload": "p"}`,
+		},
+	}
+	for prefix, all := range contents {
+		for _, content := range all {
+			s.emit(t, true, prefix, content)
+		}
+	}
+	s.append(t, "k", "goes on")
+	want(t, &sink, "goes on")
+	testkit.Eventually(t, patience, func() error {
+		if got := s.count(t, "parked"); got != 6 {
+			return fmt.Errorf("%d rows parked", got)
+		}
+		return nil
+	})
+}
+
 func (s *setup) count(t testing.TB, statuses ...string) (n int) {
 	t.Helper()
 	if err := s.pool.QueryRow(t.Context(), "select count(*) from gapless.parked where slot = $1 and status = any($2)", s.slot, statuses).Scan(&n); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gapless/gapless/internal/crashpoint"
+	"github.com/gapless/gapless/internal/pgtext"
 	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/sql"
@@ -150,10 +151,10 @@ func (s *store) park(ctx context.Context, incarnation int64, rows []*parked) err
 			fault = &format.Fault{Reason: "waiting", Detail: "an earlier row of the key is parked"}
 		}
 		arguments = append(arguments, pgx.StrictNamedArgs{
-			"slot": s.slot, "incarnation": incarnation, "event_id": id, "relation": p.table, "row_key": rowKey(r.Key), "topic": r.Topic,
+			"slot": s.slot, "incarnation": incarnation, "event_id": id, "relation": p.table, "row_key": rowKey(r.Key), "topic": pgtext.Clean(r.Topic),
 			"record_key": r.Key, "record_value": r.Value, "headers": headers, "record_timestamp": r.Timestamp, "record_partition": r.Partition,
 			"timeline": r.Position.Timeline, "commit_lsn": r.Position.Commit.String(), "commit_index": r.Position.Index, "committed_at": r.CommitTime,
-			"source": p.source, "status": p.status, "blocks": p.blockedBy != "", "reason": fault.Reason, "error": fault.Detail,
+			"source": p.source, "status": p.status, "blocks": p.blockedBy != "", "reason": fault.Reason, "error": pgtext.Clean(fault.Detail),
 		})
 	}
 	return s.fenced(ctx, "park rows", incarnation, func(b *pgx.Batch) {
@@ -186,7 +187,8 @@ func (s *store) fenced(ctx context.Context, what string, incarnation int64, queu
 	return nil
 }
 
-// headersJSON writes headers as an ordered array of [name, base64 or null].
+// headersJSON writes headers as an ordered array of [name, base64 or null]. A record that
+// was made whole has names that fit: those of a format do, or are its fault.
 func headersJSON(headers []format.Header) ([]byte, error) {
 	pairs := make([][2]any, 0, len(headers))
 	for _, h := range headers {
@@ -194,7 +196,7 @@ func headersJSON(headers []format.Header) ([]byte, error) {
 		if h.Value != nil {
 			value = h.Value // base64 by encoding/json
 		}
-		pairs = append(pairs, [2]any{h.Name, value})
+		pairs = append(pairs, [2]any{pgtext.Clean(h.Name), value})
 	}
 	return json.Marshal(pairs)
 }

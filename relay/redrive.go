@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gapless/gapless/internal/crashpoint"
+	"github.com/gapless/gapless/internal/pgtext"
 	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/sql"
@@ -381,7 +382,7 @@ func (s *store) settle(ctx context.Context, incarnation int64, sent []*parkedRow
 	return s.fenced(ctx, "settle parked rows", incarnation, func(b *pgx.Batch) {
 		b.Queue(sql.RelayRedriveSent, s.slot, incarnation, ids)
 		for _, f := range failed {
-			b.Queue(sql.RelayRedriveFailed, s.slot, incarnation, f.row.ID, f.fault.Reason, f.fault.Detail)
+			b.Queue(sql.RelayRedriveFailed, s.slot, incarnation, f.row.ID, f.fault.Reason, pgtext.Clean(f.fault.Detail))
 		}
 	})
 }

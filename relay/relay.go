@@ -19,14 +19,15 @@ import (
 
 // Relay streams the tables of one publication to a Sink.
 type Relay struct {
-	cfg     Config
-	log     *slog.Logger
-	metrics *metrics
-	board   board
-	store   *store
-	wake    chan struct{} // asks the watch to look now
-	primary bool          // the server was met as one
-	keepAt  time.Time     // when the outbox's partitions are due to be looked after
+	cfg       Config
+	log       *slog.Logger
+	metrics   *metrics
+	board     board
+	store     *store
+	wake      chan struct{} // asks the watch to look now
+	retention turns
+	primary   bool      // the server was met as one
+	keepAt    time.Time // when the outbox's partitions are due to be looked after
 
 	// poison holds what a sink has refused after it was sent: the next stream
 	// parks it before anything behind it goes out.
@@ -54,7 +55,7 @@ func New(cfg Config) (*Relay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	r := &Relay{cfg: cfg, log: cfg.Logger.With("slot", cfg.Slot), metrics: m, wake: make(chan struct{}, 1), poison: map[place]*format.Fault{}}
+	r := &Relay{cfg: cfg, log: cfg.Logger.With("slot", cfg.Slot), metrics: m, wake: make(chan struct{}, 1), retention: make(turns, maxTurns), poison: map[place]*format.Fault{}}
 	r.board.s = Status{State: Starting, Slot: cfg.Slot, Since: time.Now()}
 	return r, nil
 }

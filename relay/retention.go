@@ -61,6 +61,7 @@ const (
 	deleteEvery  = 10 * time.Second
 	deleteRows   = 1000
 	deletePause  = 100 * time.Millisecond // between batches: room for others
+	deleteRarely = 10 * time.Minute       // at the longest, where nothing was due
 	unprovenWait = 5 * time.Second
 )
 
@@ -87,6 +88,10 @@ func repeat(ctx context.Context, f func() time.Duration) {
 
 // retire takes partitions off the outbox, and drops what was taken off.
 func (s *session) retire(ctx context.Context, keep time.Duration) time.Duration {
+	if !s.r.retention.enter(ctx) {
+		return retireEvery
+	}
+	defer s.r.retention.leave()
 	ctx, cancel := context.WithTimeout(ctx, retireTime)
 	defer cancel()
 	var taken, dropped, kept int
@@ -117,18 +122,20 @@ func (s *session) deleteOld(ctx context.Context, table string, t TableRetention)
 	statement := on(strings.ReplaceAll(sql.RelayDeleteRelayed, "o.created_at", column), table)
 	c := s.r.cfg
 	quoted := on("gapless.outbox", table)
-	if err := s.r.store.exec(ctx, sql.RelayTableSince, c.Slot, c.Publication, table, quoted); err != nil {
-		return s.retentionFailed(ctx, table, err, deleteEvery)
-	}
 	total := int64(0)
 	for {
-		bounded, cancel := context.WithTimeout(ctx, retireTime)
-		tag, err := s.r.store.pool.Exec(bounded, statement, t.After, deleteRows, c.Slot, c.Publication, table, quoted)
-		cancel()
+		n, err := s.deleteBatch(ctx, func(ctx context.Context) (int64, error) {
+			if total == 0 {
+				if err := s.r.store.exec(ctx, sql.RelayTableSince, c.Slot, c.Publication, table, quoted); err != nil {
+					return 0, err
+				}
+			}
+			tag, err := s.r.store.pool.Exec(ctx, statement, t.After, deleteRows, c.Slot, c.Publication, table, quoted)
+			return tag.RowsAffected(), err
+		})
 		if err != nil {
 			return s.retentionFailed(ctx, table, err, deleteEvery)
 		}
-		n := tag.RowsAffected()
 		s.r.metrics.rowsDeleted.WithLabelValues(table).Add(float64(n))
 		if total += n; n < deleteRows {
 			break
@@ -137,10 +144,49 @@ func (s *session) deleteOld(ctx context.Context, table string, t TableRetention)
 			break
 		}
 	}
-	if total > 0 {
-		s.r.log.DebugContext(ctx, "relayed rows deleted", "table", table, "rows", total)
+	if total == 0 { // a look may read much of the table
+		return max(deleteEvery, min(t.After/100, deleteRarely))
 	}
+	s.r.log.DebugContext(ctx, "relayed rows deleted", "table", table, "rows", total)
 	return deleteEvery
+}
+
+func (s *session) deleteBatch(ctx context.Context, f func(context.Context) (int64, error)) (int64, error) {
+	if !s.r.retention.enter(ctx) {
+		return 0, ctx.Err()
+	}
+	defer s.r.retention.leave()
+	ctx, cancel := context.WithTimeout(ctx, retireTime)
+	defer cancel()
+	return f(ctx)
+}
+
+// turns are the connections that removing rows may hold at a time. A statement of it may
+// wait for a minute: progress must not wait for a connection behind it.
+type turns chan struct{}
+
+// maxTurns of retention, however many tables it has.
+const maxTurns = 2
+
+// enter returns false when ctx ends first.
+func (t turns) enter(ctx context.Context) bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (t turns) leave() { <-t }
+
+// connections that c needs.
+func (c Retention) connections() int {
+	n := len(c.Tables)
+	if c.Outbox > 0 {
+		n++
+	}
+	return min(maxTurns, n)
 }
 
 // retentionFailed judges an error and returns when to try again; usually is when

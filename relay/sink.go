@@ -34,8 +34,8 @@ type Sink interface {
 }
 
 // Learner is a Sink that learns what the far side takes, and can look whether that
-// has changed. It is asked, from a goroutine of its own, before parked rows are sent
-// again. After changed the relay calls Reset.
+// has changed. It is asked before parked rows are sent again, and holds up the storing of
+// progress meanwhile. After changed the relay calls Reset.
 type Learner interface {
 	Relearn(ctx context.Context) (changed bool, err error)
 }

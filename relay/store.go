@@ -47,8 +47,8 @@ func openStore(ctx context.Context, cfg Config) (*store, error) {
 		return nil, fmt.Errorf("parse database URL: %w", err)
 	}
 	c.BeforeConnect = cfg.BeforeConnect
-	// The session, its worker, the watch, and deleting.
-	c.MaxConns = int32(3 + min(2, len(cfg.Retention.Tables)))
+	// The session, its worker, the watch, and removing rows.
+	c.MaxConns = int32(3 + cfg.Retention.connections())
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = connectTimeout
 	}

@@ -18,6 +18,10 @@ type worker struct {
 	busy   bool               // one job is out
 	given  [kinds]uint64      // when a job of the kind was last handed over, in handings over
 	count  uint64
+	kind   kind                 // of the job that was handed over last
+	failed bool                 // it did
+	fails  [kinds]int           // one after the other
+	again  [kinds]time.Duration // not before
 	save   func(context.Context)
 	fatal  error // ends the session
 }
@@ -33,7 +37,7 @@ func (w *worker) start(ctx context.Context) {
 	}()
 }
 
-// stop returns when the running job has ended. Each is bounded by storeTimeout;
+// stop returns when the running job has ended. Each is bounded, most by storeTimeout;
 // grace after ctx has ended it is cut short.
 func (w *worker) stop(ctx context.Context, grace time.Duration) {
 	defer w.cancel()
@@ -51,7 +55,7 @@ func (w *worker) queueSave(f func(context.Context)) { w.save = f }
 
 // do hands over a job of the kind. Call it only when not busy.
 func (w *worker) do(k kind, job func(context.Context)) {
-	w.busy = true
+	w.busy, w.kind, w.failed = true, k, false
 	w.count++
 	w.given[k] = w.count
 	w.jobs <- job
@@ -99,7 +103,7 @@ func (w *wants) due(s *session, now time.Duration) time.Duration {
 		due = min(due, max(quiet-(now-s.lastSend), quiet-(now-w.lastProof), 50*time.Millisecond))
 	}
 	switch { // an outcome does not wake the goroutine while it waits for the server
-	case s.redriving():
+	case s.redriving() && now >= s.worker.again[kindRedrive]:
 		due = 2 * time.Millisecond // one job follows the other
 	case s.worker.busy:
 		due = 50 * time.Millisecond
@@ -135,9 +139,12 @@ func (s *session) hand(now time.Duration, below kind) {
 	if s.worker.busy {
 		return
 	}
+	if !s.worker.failed {
+		s.worker.fails[s.worker.kind] = 0
+	}
 	next := below
 	for k := range below {
-		if s.ready(k, now) && (next == below || s.worker.given[k] < s.worker.given[next]) {
+		if now >= s.worker.again[k] && s.ready(k, now) && (next == below || s.worker.given[k] < s.worker.given[next]) {
 			next = k
 		}
 	}
@@ -196,9 +203,15 @@ func (s *session) job(k kind, now time.Duration) func(context.Context) {
 	}
 }
 
-// failed judges a job's error: most pass by themselves and the job comes again.
+// failed judges a job's error: most pass by themselves and the job comes again, after a
+// pause that grows to five seconds.
 func (s *session) failed(err error) {
-	s.r.log.Warn("statement failed, trying again", "error", err)
+	w := &s.worker
+	pause := jitter(min(5*time.Second, 50*time.Millisecond<<min(w.fails[w.kind], 8)))
+	w.failed = true
+	w.fails[w.kind]++
+	w.again[w.kind] = s.now() + pause
+	s.r.log.Warn("statement failed, trying again", "error", err, "pause", pause)
 	if errors.Is(err, errFenced) || shuttingDown(err) {
 		s.worker.fatal = err
 	}

@@ -4,8 +4,11 @@ package pgtest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -18,11 +21,18 @@ type Option func(*options)
 type options struct {
 	settings map[string]string
 	leak     []goleak.Option
+	parallel int
 }
 
 // Setting sets a server parameter of the shared server.
 func Setting(name, value string) Option {
 	return func(o *options) { o.settings[name] = value }
+}
+
+// Parallel lets n tests run at a time on each processor, unless -parallel says how many:
+// for tests that mostly wait.
+func Parallel(n int) Option {
+	return func(o *options) { o.parallel = n }
 }
 
 // Leak passes options to the check for leaked goroutines.
@@ -36,6 +46,10 @@ func Leak(opts ...goleak.Option) Option {
 func Main(m *testing.M, opts ...Option) {
 	for _, opt := range opts {
 		opt(&shared.options)
+	}
+	if err := parallel(shared.options.parallel); err != nil {
+		fmt.Fprintf(os.Stderr, "pgtest: %v\n", err)
+		os.Exit(1)
 	}
 	code := m.Run()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -53,4 +67,14 @@ func Main(m *testing.M, opts ...Option) {
 		}
 	}
 	os.Exit(code) //nolint:gocritic // the deferred cancel only frees a timer
+}
+
+func parallel(each int) error {
+	flag.Parse()
+	isSet := each == 0
+	flag.Visit(func(f *flag.Flag) { isSet = isSet || f.Name == "test.parallel" })
+	if isSet {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(each*runtime.GOMAXPROCS(0)))
 }

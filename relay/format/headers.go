@@ -36,6 +36,9 @@ func rowHeaders(text []byte, names *names, b *Buffer) error {
 		if len(name) == 0 {
 			return fault(BadHeader, "a header has no name")
 		}
+		if bytes.IndexByte(name, 0) >= 0 {
+			return fault(BadHeader, "a header's name holds a NUL")
+		}
 		b.Header(names.of(name), b.Copy(nonNil(value)))
 		p.space()
 		if p.skip('}') {

@@ -122,6 +122,7 @@ func (n *nativeRows) Record(p Position, columns []pgoutput.Column, b *Buffer, r 
 	}
 	r.Headers = sortHeaders(b.Headers[first:])
 	b.Headers = b.Headers[:first+len(r.Headers)]
+	r.Headers = r.Headers[:len(r.Headers):len(r.Headers)] // what follows is the next record's
 	return nil
 }
 
