@@ -41,6 +41,15 @@ func emissions(cfg Config) (map[string]*emission, error) {
 	return all, nil
 }
 
+// prefixes are those that are sent.
+func (c Config) prefixes() map[string]bool {
+	all := map[string]bool{emittedPrefix: true}
+	for prefix := range c.Messages {
+		all[prefix] = true
+	}
+	return all
+}
+
 // logical handles a message. A transactional one is a change, whatever it holds.
 func (s *session) logical(m *pgoutput.Logical) error {
 	e := s.emissions[string(m.Prefix)]

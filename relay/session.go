@@ -163,7 +163,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 		return nil, err
 	}
 	err = conn.Start(ctx, replication.Options{
-		Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: p.position.Resume, Messages: true,
+		Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: p.position.Resume, Messages: true, Prefixes: r.cfg.prefixes(),
 	})
 	if err != nil {
 		return nil, err

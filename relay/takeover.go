@@ -66,7 +66,7 @@ func (r *Relay) partlySent(ctx context.Context, p core.Position, sent Sent, s st
 		defer cancel()
 		_ = conn.Close(closing) // nothing was confirmed, nothing is lost with it
 	}()
-	err = conn.Start(ctx, replication.Options{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: p.Resume, Messages: true})
+	err = conn.Start(ctx, replication.Options{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: p.Resume, Messages: true, Prefixes: map[string]bool{}})
 	if err != nil {
 		return p, err
 	}

@@ -35,7 +35,10 @@ type Conn struct {
 
 	buf  []byte
 	r, w int
+	drop int // bytes of a message that nobody wants, still to come
 	out  [39]byte
+
+	prefixes map[string]bool
 
 	pace        pace
 	interrupted atomic.Bool
@@ -129,6 +132,9 @@ type Options struct {
 	Publication string
 	Start       core.LSN
 	Messages    bool // pg_logical_emit_message too
+	// Prefixes of logical messages that somebody wants. A large one of another prefix comes
+	// without prefix and content, so that it needs no memory. nil: all are wanted.
+	Prefixes map[string]bool
 }
 
 // Start begins the stream. After it only Fill, Next, Status, Interrupt and
@@ -148,7 +154,7 @@ func (c *Conn) Start(ctx context.Context, o Options) error {
 	if n := hijacked.Frontend.ReadBufferLen(); n != 0 {
 		return fmt.Errorf("start replication: %d bytes of an earlier answer are unread", n)
 	}
-	c.buf = make([]byte, bufferSize)
+	c.buf, c.prefixes = make([]byte, bufferSize), o.Prefixes
 	query := fmt.Sprintf("START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', binary 'true', publication_names %s%s)",
 		quoteIdentifier(o.Slot), o.Start, quoteLiteral(quoteIdentifier(o.Publication)), messagesOption(o.Messages))
 	b, err := (&pgproto3.Query{String: query}).Encode(nil)

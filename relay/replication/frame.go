@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,6 +19,10 @@ const (
 	bufferSize = 256 << 10
 	// maxMessage is Postgres' own limit for one message.
 	maxMessage = 1 << 30
+	// A message above largeMessage is looked at, by its first peekBytes, before there is
+	// memory for it.
+	largeMessage = 1 << 20
+	peekBytes    = 4 << 10
 )
 
 // ErrStreamEnded says that the server ended the stream in good order, as it
@@ -44,6 +49,9 @@ func (c *Conn) Fill(wait time.Duration) error {
 	n, err := c.pace.read(c, wait)
 	c.w += n
 	if n > 0 {
+		dropped := min(c.drop, c.w-c.r)
+		c.drop -= dropped
+		c.r += dropped
 		return nil
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -71,13 +79,14 @@ func (c *Conn) room() {
 	if c.w-c.r >= 5 {
 		need = 1 + int(binary.BigEndian.Uint32(c.buf[c.r+1:]))
 	}
-	if need > len(c.buf) && need <= 1+maxMessage {
+	peeking := c.prefixes != nil && need > largeMessage && c.w-c.r < peekBytes
+	if need > len(c.buf) && need <= 1+maxMessage && !peeking {
 		grown := make([]byte, need+bufferSize)
 		c.w = copy(grown, c.buf[c.r:c.w])
 		c.r, c.buf = 0, grown
 		return
 	}
-	if c.r > 0 && len(c.buf)-c.w < len(c.buf)/4 || c.r+need > len(c.buf) {
+	if c.r > 0 && (len(c.buf)-c.w < len(c.buf)/4 || c.r+need > len(c.buf)) {
 		c.w = copy(c.buf, c.buf[c.r:c.w])
 		c.r = 0
 	}
@@ -96,7 +105,10 @@ func (c *Conn) message() (kind byte, body []byte, ok bool, err error) {
 			return 0, nil, false, fmt.Errorf("message %q of %d bytes: %w", have[0], n, ErrMalformed)
 		}
 		if len(have) < 1+n {
-			return 0, nil, false, nil
+			if n < largeMessage || len(have) < peekBytes || !c.isForeign(have) {
+				return 0, nil, false, nil
+			}
+			return have[0], c.abridged(n), true, nil
 		}
 		kind, body = have[0], have[5:1+n]
 		c.r += 1 + n
@@ -108,6 +120,33 @@ func (c *Conn) message() (kind byte, body []byte, ok bool, err error) {
 		}
 		return kind, body, true, nil
 	}
+}
+
+// A logical message in a data frame: its prefix is behind kind, length, the frame's head,
+// the message's kind, flags and LSN.
+const (
+	messageAt = 5 + 25
+	prefixAt  = messageAt + 1 + 1 + 8
+)
+
+// isForeign tells of a message that has begun that it is a logical one with a prefix that
+// nobody wants.
+func (c *Conn) isForeign(have []byte) bool {
+	if c.prefixes == nil || have[0] != 'd' || have[5] != 'w' || have[messageAt] != 'M' {
+		return false
+	}
+	prefix, _, ok := bytes.Cut(have[prefixAt:peekBytes], []byte{0})
+	return !ok || !c.prefixes[string(prefix)]
+}
+
+// abridged is a message of n bytes, of which only the beginning is here, without prefix
+// and content. The rest is passed over as it comes.
+func (c *Conn) abridged(n int) (body []byte) {
+	body = c.buf[c.r+5 : c.r+prefixAt+5]
+	clear(body[prefixAt-5:]) // the end of an empty prefix, and the length of no content
+	c.drop = 1 + n - (c.w - c.r)
+	c.r = c.w
+	return body
 }
 
 func serverError(body []byte) error {

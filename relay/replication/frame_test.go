@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/relay/pgoutput"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -172,6 +175,59 @@ func TestFillWaitsNoLongerThanTold(t *testing.T) {
 	}
 	if d := time.Since(began); d > 10*time.Second {
 		t.Errorf("interrupted after %s", d)
+	}
+}
+
+func logicalMessage(prefix string, size int) []byte {
+	payload := append([]byte{'M', 1}, make([]byte, 8)...)
+	payload = append(append(payload, prefix...), 0)
+	payload = binary.BigEndian.AppendUint32(payload, uint32(size))
+	return data(7, string(append(payload, make([]byte, size)...)))
+}
+
+// A giant that nobody wants is told of, needs no memory, and what is behind it comes
+// whole, wherever the network cuts.
+func TestForeignGiantsArePassedOver(t *testing.T) {
+	for _, prefix := range []string{"other", "wanted but longer", strings.Repeat("p", 3<<20)} {
+		for _, piece := range []int{5, peekBytes - 1, bufferSize - 3, 8 << 20} {
+			c, server := pipe(t)
+			c.prefixes = map[string]bool{"wanted": true}
+			stream := slices.Concat(data(1, "before"), logicalMessage(prefix, 3<<20), keepalive(9, 0), logicalMessage("wanted", 2<<20), data(11, "after"))
+			go func() {
+				for first := stream[:min(piece, len(stream))]; len(stream) > 0; first = stream[:min(8<<20, len(stream))] {
+					if _, err := server.Write(first); err != nil {
+						return
+					}
+					stream = stream[len(first):]
+				}
+			}()
+			var m pgoutput.Message
+			if f, err := next(t, c); err != nil || string(f.Data) != "before" {
+				t.Fatalf("%q, %v", f.Data, err)
+			}
+			f, err := next(t, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := pgoutput.Decode(f.Data, &m); err != nil || f.End != 7 || !m.Logical.Transactional || len(m.Logical.Prefix)+len(m.Logical.Content) != 0 {
+				t.Fatalf("end %d, prefix of %d bytes, content of %d: %v", f.End, len(m.Logical.Prefix), len(m.Logical.Content), err)
+			}
+			if f, err := next(t, c); err != nil || f.Data != nil || f.End != 9 {
+				t.Fatalf("%+v, %v", f, err)
+			}
+			if len(c.buf) != bufferSize {
+				t.Errorf("a buffer of %d bytes", len(c.buf))
+			}
+			if f, err = next(t, c); err != nil {
+				t.Fatal(err)
+			}
+			if err := pgoutput.Decode(f.Data, &m); err != nil || string(m.Logical.Prefix) != "wanted" || len(m.Logical.Content) != 2<<20 {
+				t.Fatalf("prefix %q, content of %d: %v", m.Logical.Prefix, len(m.Logical.Content), err)
+			}
+			if f, err := next(t, c); err != nil || string(f.Data) != "after" {
+				t.Fatalf("%q, %v", f.Data, err)
+			}
+		}
 	}
 }
 
