@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -87,7 +89,16 @@ func (s *session) setAside(o origin, r *format.Record, fault *format.Fault, wasM
 			s.blocked[key] = struct{}{}
 		}
 	}
-	if fault != nil && !wasMade {
+	if fault != nil && format.CheckTopic(r.Topic) != nil {
+		r.Topic = shown(r.Topic) // it goes into logs and metrics
+	}
+	if wasMade && r.Size() > maxKept {
+		var err error
+		if p.source, err = json.Marshal(source{TooLarge: true}); err != nil {
+			return fmt.Errorf("park row: %w", err)
+		}
+		r.Value, r.Headers = nil, nil
+	} else if fault != nil && !wasMade {
 		var err error
 		if p.source, err = o.source(); err != nil {
 			return fmt.Errorf("park row: %w", err)
@@ -101,8 +112,22 @@ func (s *session) setAside(o origin, r *format.Record, fault *format.Fault, wasM
 	return nil
 }
 
+// maxTopic is Kafka's own limit of a topic's name.
+const maxTopic = 249
+
+// shown is a name that no topic can have, in a form that anything takes.
+func shown(topic string) string {
+	if len(topic) > maxTopic {
+		topic = topic[:maxTopic] + "…"
+	}
+	return strconv.QuoteToASCII(topic)
+}
+
 // maxParkBatch bounds one transaction.
 const maxParkBatch = 256
+
+// parkRate is how many bytes a second a server takes at the least.
+const parkRate = 1 << 20
 
 func (s *session) storeParked() func(context.Context) {
 	n := min(len(s.parking), maxParkBatch)
@@ -136,8 +161,10 @@ func (s *session) storeParked() func(context.Context) {
 
 func (s *store) park(ctx context.Context, incarnation int64, rows []*parked) error {
 	arguments := make([]pgx.StrictNamedArgs, 0, len(rows))
+	within := storeTimeout
 	for _, p := range rows {
 		r := p.record
+		within += time.Duration(r.Size()+len(p.source)) * time.Second / parkRate
 		headers, err := headersJSON(r.Headers)
 		if err != nil {
 			return fmt.Errorf("park row: %w", err)
@@ -157,7 +184,7 @@ func (s *store) park(ctx context.Context, incarnation int64, rows []*parked) err
 			"source": p.source, "status": p.status, "blocks": p.blockedBy != "", "reason": fault.Reason, "error": pgtext.Clean(fault.Detail),
 		})
 	}
-	return s.fenced(ctx, "park rows", incarnation, func(b *pgx.Batch) {
+	return s.fenced(ctx, within, "park rows", incarnation, func(b *pgx.Batch) {
 		for _, a := range arguments {
 			b.Queue(sql.RelayPark, a)
 		}
@@ -167,8 +194,8 @@ func (s *store) park(ctx context.Context, incarnation int64, rows []*parked) err
 // fenced runs statements in one transaction for the relay that has the slot. They
 // must find out by themselves that it has not: what they write must not be there
 // when the error is errFenced.
-func (s *store) fenced(ctx context.Context, what string, incarnation int64, queue func(*pgx.Batch)) error {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+func (s *store) fenced(ctx context.Context, within time.Duration, what string, incarnation int64, queue func(*pgx.Batch)) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	var batch pgx.Batch // without an explicit BEGIN it is one transaction
 	batch.Queue(sql.RelayFence, s.slot, incarnation).QueryRow(func(row pgx.Row) error {

@@ -156,3 +156,41 @@ func TestSinkFailureSendsAgain(t *testing.T) {
 	}
 	r.become(relay.Streaming)
 }
+
+// What would not fit, or would take for ever to park, is parked without its bytes, and a
+// topic's name that is no name is cut.
+func TestGiantsAreParked(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.exec(t, "create table giants (id text, aggregatetype text, aggregateid text, payload text)")
+	s.exec(t, "alter publication gapless add table giants")
+	sink := memory{refuse: func(v sent) error {
+		if len(v.value) > 1<<20 {
+			return errTooLarge
+		}
+		return nil
+	}}
+	r := run(t, s.config(&sink))
+	s.exec(t, `insert into giants values
+		('1', 'order', 'a', repeat('x', 40 << 20)), ('2', repeat('T', 1 << 20), 'b', 'x'), ('3', 'order', 'c', repeat('y', 2 << 20)), ('4', 'order', 'd', 'goes on')`)
+	want(t, &sink, "goes on")
+	s.stored(t, r, 4)
+	rows, err := s.pool.Query(t.Context(), `select row_key, octet_length(topic) < 300, coalesce(octet_length(record_value), 0), coalesce((source->>'too_large')::bool, false)
+		from gapless.parked where slot = $1 order by row_key`, s.slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type parked struct {
+		Key      string
+		Short    bool
+		Value    int
+		TooLarge bool
+	}
+	got, err := pgx.CollectRows(rows, pgx.RowToStructByPos[parked])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []parked{{"a", true, 0, true}, {"b", true, 0, false}, {"c", true, 2 << 20, false}}; !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+}

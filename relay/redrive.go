@@ -379,7 +379,7 @@ func (s *store) settle(ctx context.Context, incarnation int64, sent []*parkedRow
 	for i, p := range sent {
 		ids[i] = p.ID
 	}
-	return s.fenced(ctx, "settle parked rows", incarnation, func(b *pgx.Batch) {
+	return s.fenced(ctx, storeTimeout, "settle parked rows", incarnation, func(b *pgx.Batch) {
 		b.Queue(sql.RelayRedriveSent, s.slot, incarnation, ids)
 		for _, f := range failed {
 			b.Queue(sql.RelayRedriveFailed, s.slot, incarnation, f.row.ID, f.fault.Reason, pgtext.Clean(f.fault.Detail))
@@ -391,7 +391,7 @@ func (s *store) settle(ctx context.Context, incarnation int64, sent []*parkedRow
 // whether rows of them still wait.
 func (s *store) finishRequests(ctx context.Context, incarnation int64, requests []int64) (map[string]bool, error) {
 	keys := map[string]bool{}
-	err := s.fenced(ctx, "finish requests", incarnation, func(b *pgx.Batch) {
+	err := s.fenced(ctx, storeTimeout, "finish requests", incarnation, func(b *pgx.Batch) {
 		b.Queue(sql.RelayRequestFinish, s.slot, incarnation, requests)
 		b.Queue(sql.RelayRedriveBlocked, s.slot, requests).Query(func(rows pgx.Rows) error {
 			var relation, key string

@@ -28,9 +28,9 @@ type sourceColumn struct {
 	Value    []byte `json:"value"`
 }
 
-// maxSource bounds what is kept: jsonb takes strings of 256 MiB. A larger row can
-// only be discarded, or written again.
-const maxSource = 128 << 20
+// maxKept bounds the bytes that are kept of a parked row, so that it can be parked at all.
+// A larger one can only be discarded, or written again.
+const maxKept = 32 << 20
 
 // origin is what a record was made of.
 type origin struct {
@@ -41,7 +41,7 @@ type origin struct {
 
 func (o origin) source() ([]byte, error) {
 	if o.message != nil {
-		if len(o.message) > maxSource {
+		if len(o.message) > maxKept {
 			return json.Marshal(source{TooLarge: true})
 		}
 		return json.Marshal(source{Message: o.message})
@@ -54,7 +54,7 @@ func (o origin) source() ([]byte, error) {
 		s.Columns = append(s.Columns, sourceColumn{string(c.Name), c.TypeOID, c.Modifier, string(rune(v.Kind)), v.Value})
 		size += len(v.Value)
 	}
-	if size > maxSource {
+	if size > maxKept {
 		return json.Marshal(source{TooLarge: true})
 	}
 	return json.Marshal(s)

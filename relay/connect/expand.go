@@ -48,8 +48,9 @@ type Expander struct {
 	steps  int // that are left
 }
 
-// maxSteps bounds the time that a text takes, to about a tenth of a second. A text whose
-// objects are alike takes a few for each of its values.
+// maxSteps bounds the time that a text takes, to about a tenth of a second, and the bytes
+// that are not its own, to 16 MiB. A text whose objects are alike takes a few for each of
+// its values.
 const maxSteps = 1 << 24
 
 // step tells whether n more may be taken.
@@ -145,7 +146,11 @@ func (x *Expander) infer(at int32, key string) (int32, error) {
 		if x.Adjust != nil {
 			name = []byte(x.Adjust(string(name)))
 		}
-		of, err := x.infer(c, x.path(key, name))
+		path := ""
+		if k := x.nodes[c].kind; k == objectNode || k == arrayNode {
+			path = x.path(key, name)
+		}
+		of, err := x.infer(c, path)
 		if err != nil {
 			return 0, err
 		}
@@ -168,7 +173,7 @@ func (x *Expander) path(key string, name []byte) string {
 	if blank(key) {
 		return string(name)
 	}
-	if !x.step((len(key) + len(name)) / 16) {
+	if !x.step(len(key) + len(name)) {
 		return ""
 	}
 	return key + "." + string(name)
@@ -274,7 +279,7 @@ func (k nodeKind) inferred() nodeKind {
 	return k
 }
 
-// fieldSteps are those of a field that is written, or kept, for an object that lacks it.
+// fieldSteps are those of a field that is kept, or written, for an object that lacks it.
 const fieldSteps = 8
 
 // AppendJSON is JsonConverter without schemas, of what was expanded.
@@ -325,9 +330,6 @@ func (x *Expander) json(b []byte, at, of int32) ([]byte, error) {
 	b = append(b, '{')
 	at = n.child // where the next field most often is
 	for f := s.first; f != 0; f = x.shapes[f].next {
-		if !x.step(fieldSteps) {
-			return b, ErrTooLarge
-		}
 		if f != s.first {
 			b = append(b, ',')
 		}
@@ -337,6 +339,9 @@ func (x *Expander) json(b []byte, at, of int32) ([]byte, error) {
 		b = append(b, ':')
 		var c int32
 		if c, at = x.seek(n, at, x.shapes[f].field); c == 0 {
+			if !x.step(fieldSteps + len(x.shapes[f].field)) {
+				return b, ErrTooLarge
+			}
 			b = append(b, "null"...)
 		} else if b, err = x.json(b, c, x.shapes[f].of); err != nil {
 			return b, err
@@ -460,9 +465,6 @@ func (x *Expander) str(b []byte, at, of int32) ([]byte, error) {
 		first := true
 		at = n.child
 		for f := s.first; f != 0; f = x.shapes[f].next {
-			if !x.step(fieldSteps) {
-				return b, ErrTooLarge
-			}
 			var c int32
 			if c, at = x.seek(n, at, x.shapes[f].field); c == 0 || x.nodes[c].kind == nullNode {
 				continue
