@@ -68,6 +68,9 @@ type Config struct {
 	// speak to the relay, see signal.go; default: none. Its rows are no events.
 	SignalTable string
 
+	// FilterTimeout bounds each statement that has the filter of a snapshot signal; default 1 min.
+	FilterTimeout time.Duration
+
 	// Sink takes the records. The relay closes it when Run ends.
 	Sink Sink
 
@@ -121,6 +124,7 @@ func (c Config) withDefaults() Config {
 	c.HoldAfter = cmp.Or(c.HoldAfter, 5*time.Second)
 	c.DeadAfter = cmp.Or(c.DeadAfter, 12*time.Second)
 	c.ReconnectMax = cmp.Or(c.ReconnectMax, 10*time.Second)
+	c.FilterTimeout = cmp.Or(c.FilterTimeout, filterTime)
 	return c
 }
 
@@ -176,7 +180,7 @@ func (c Config) validate() error {
 	}
 	for name, d := range map[string]time.Duration{
 		"ProgressEvery": c.ProgressEvery, "ProofEvery": c.ProofEvery, "StopTimeout": c.StopTimeout,
-		"HoldAfter": c.HoldAfter, "DeadAfter": c.DeadAfter, "ReconnectMax": c.ReconnectMax,
+		"HoldAfter": c.HoldAfter, "DeadAfter": c.DeadAfter, "ReconnectMax": c.ReconnectMax, "FilterTimeout": c.FilterTimeout,
 	} {
 		if d < 0 {
 			fault("%s %s is negative", name, d)

@@ -51,6 +51,7 @@ type memory struct {
 	closed  bool
 	// broken keys take nothing before Reset, as a partition of which a batch failed.
 	broken map[string]bool
+	double *memory // takes the replays
 }
 
 var errGivenUp = errors.New("an earlier record of the key failed")
@@ -106,6 +107,13 @@ func (m *memory) Close(context.Context) error {
 	defer m.mu.Unlock()
 	m.closed = true
 	return nil
+}
+
+func (m *memory) Double() (relay.Sink, error) {
+	if m.double == nil {
+		return nil, errors.New("no second sink was planted")
+	}
+	return m.double, nil
 }
 
 func (m *memory) records() []sent {

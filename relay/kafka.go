@@ -100,6 +100,9 @@ func (k *KafkaSink) check() error {
 	return nil
 }
 
+// Double implements Doubler.
+func (k *KafkaSink) Double() (Sink, error) { return NewKafkaSink(k.cfg) }
+
 func (k *KafkaSink) options() []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.ClientID("gapless-relay"),

@@ -40,6 +40,7 @@ func (s *session) pause(paused bool, why string) {
 		return
 	}
 	s.paused = paused
+	s.quiet.Store(paused)
 	if !paused && s.signals.ahead {
 		s.worker.fatal = errResumed
 	}

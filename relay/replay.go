@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/time/rate"
 
+	"github.com/gapless/gapless/internal/crashpoint"
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/sql"
 )
@@ -56,6 +57,11 @@ type ReplayRequest struct {
 	Mark bool `json:"mark,omitempty"`
 
 	Rate int `json:"rate,omitempty"` // records a second; 0 is unlimited
+
+	// Filter is an SQL condition on a row, with the names of its columns. It runs with the
+	// rights of the login, in transactions that are read only: whoever may choose it is
+	// trusted with those. Empty takes all.
+	Filter string `json:"filter,omitempty"`
 }
 
 // ReplayState is how far a replay is.
@@ -81,8 +87,11 @@ type ReplayState struct {
 // No row is sent before the relay has sent or parked it: first occurrences stay the
 // stream's. Rows of a key that is blocked by parked rows are left out.
 type Replayer struct {
-	cfg   ReplayConfig
-	store *store
+	cfg      ReplayConfig
+	store    *store
+	patience time.Duration // with a statement that has a filter
+
+	signalled bool // it is the relay's, and runs what signals ask for
 }
 
 // NewReplayer checks cfg and connects.
@@ -97,7 +106,7 @@ func NewReplayer(ctx context.Context, cfg ReplayConfig) (*Replayer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Replayer{cfg: cfg, store: s}, nil
+	return &Replayer{cfg: cfg, store: s, patience: filterTime}, nil
 }
 
 // Close closes the connections and the sink.
@@ -199,6 +208,9 @@ func (r *Replayer) Start(ctx context.Context, p ReplayPlan, reason string) (uuid
 // ErrReplayTaken says that another process goes on with the replay.
 var ErrReplayTaken = errors.New("another process has taken the replay over")
 
+// ErrReplayStopped says that a signal has stopped the replay.
+var ErrReplayStopped = errors.New("a signal has stopped the replay")
+
 // replay is one that runs.
 type replay struct {
 	*Replayer
@@ -210,6 +222,7 @@ type replay struct {
 	window   window
 	place    []string // of the last row that is settled
 	state    ReplayState
+	paused   bool // by a signal
 	limiter  *rate.Limiter
 }
 
@@ -236,9 +249,9 @@ func (r *Replayer) take(ctx context.Context, id uuid.UUID) (*replay, error) {
 	p := &replay{Replayer: r, id: id, state: ReplayState{ID: id}}
 	var request []byte
 	var first, last *time.Time
-	var same bool
+	var same, planned bool
 	err := r.store.pool.QueryRow(ctx, sql.RelayReplayTake, id, r.cfg.Slot).Scan(&p.runs, &p.snapshot, &request, &p.state.Rows, &first, &last,
-		&p.state.Sent, &p.state.Held, &p.state.Failed, &p.place, &p.state.Finished, &same)
+		&p.state.Sent, &p.state.Held, &p.state.Failed, &p.place, &p.state.Finished, &planned, &p.paused, &same)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return p, fmt.Errorf("%w: slot %q has no replay %s: 'gapless relay replays' lists them", ErrReplayInput, r.cfg.Slot, id)
@@ -250,6 +263,16 @@ func (r *Replayer) take(ctx context.Context, id uuid.UUID) (*replay, error) {
 	}
 	if err := json.Unmarshal(request, &p.request); err != nil {
 		return p, fmt.Errorf("read replay: %w", err)
+	}
+	switch {
+	case p.state.Finished:
+		return p, nil
+	case !planned && !r.signalled:
+		return p, fmt.Errorf("%w: replay %s was asked for by a signal, and its rows are not counted yet: the relay that has the slot does that", ErrReplayInput, id)
+	case !planned:
+		if first, last, err = p.plan(ctx); err != nil {
+			return p, err
+		}
 	}
 	if p.table, err = r.open(ctx, p.request); err != nil {
 		return p, err
@@ -296,12 +319,17 @@ func (p *replay) step(ctx context.Context) error {
 	}
 	p.state.Finished = p.window.next(page)
 	p.state.At = p.window.from
-	tag, err := p.store.pool.Exec(ctx, sql.RelayReplayStore, p.id, p.runs, p.place, p.state.Sent, p.state.Held, p.state.Failed, p.state.Fault, p.state.Finished)
+	crashpoint.Hit("relay.after_page")
+	var stopped bool
+	err = p.store.pool.QueryRow(ctx, sql.RelayReplayStore, p.id, p.runs, p.place, p.state.Sent, p.state.Held, p.state.Failed, p.state.Fault, p.state.Finished).
+		Scan(&p.paused, &stopped)
 	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return fmt.Errorf("replay %s: %w", p.id, ErrReplayTaken)
 	case err != nil:
 		return fmt.Errorf("store how far the replay is: %w", err)
-	case tag.RowsAffected() == 0:
-		return fmt.Errorf("replay %s: %w", p.id, ErrReplayTaken)
+	case stopped && !p.state.Finished:
+		return fmt.Errorf("replay %s: %w", p.id, ErrReplayStopped)
 	}
 	return nil
 }

@@ -25,7 +25,9 @@ type replayTable struct {
 	format    format.Format
 	native    bool
 	timed     bool   // its order is a time
-	statement string // for a page
+	filter    string
+	patience  time.Duration // with a statement, where there is a filter; 0: without end
+	statement string        // for a page
 }
 
 // replayColumns are the columns that a request asks for, in the words of gapless.outbox.
@@ -89,7 +91,11 @@ func (r *Replayer) open(ctx context.Context, q ReplayRequest) (*replayTable, err
 		return nil, refuse("column %s of %s is no time: --from and --to need one, see --order-by", c.order, q.Table)
 	}
 	t.statement = t.rows(types, c)
-	return t, nil
+	if q.Filter == "" {
+		return t, nil
+	}
+	t.filter, t.patience = q.Filter, r.patience
+	return t, t.check(ctx, r.store.pool)
 }
 
 func (r *Replayer) types(ctx context.Context, oid uint32) (map[string]string, error) {
@@ -128,7 +134,7 @@ func (t *replayTable) rows(types map[string]string, c replayColumns) string {
 			pairs = append(pairs, from, to)
 		}
 	}
-	pairs = append(pairs, "o.created_at AS at", own(c.order)+" AS at", "$8::text::timestamptz", "$8::text::"+types[c.order])
+	pairs = append(pairs, "o.created_at AS gapless_at", own(c.order)+" AS gapless_at", "$8::text::timestamptz", "$8::text::"+types[c.order])
 	for _, number := range []string{"$2", "$3"} {
 		for _, operator := range []string{" >= ", " < "} {
 			from := "o.created_at" + operator + number + "::timestamptz"
@@ -156,15 +162,15 @@ func (q *ReplayRequest) arguments(snapshot string, from, to *time.Time) []any {
 // count fills the plan's figures.
 func (t *replayTable) count(ctx context.Context, pool *pgxpool.Pool, p *ReplayPlan) error {
 	_, from, _ := strings.Cut(t.statement, "\nFROM ")
-	from, _, _ = strings.Cut(from, "\nORDER BY")
+	from, _ = cutLast(from, "\nORDER BY")
 	figures := "count(*), NULL::timestamptz, NULL::timestamptz"
 	if t.timed { // an infinite time is in no stretch of time
-		figures = "count(*) FILTER (WHERE isfinite(x.at)), min(x.at) FILTER (WHERE isfinite(x.at))::timestamptz, max(x.at) FILTER (WHERE isfinite(x.at))::timestamptz"
+		figures = "count(*) FILTER (WHERE isfinite(x.gapless_at)), min(x.gapless_at) FILTER (WHERE isfinite(x.gapless_at))::timestamptz, max(x.gapless_at) FILTER (WHERE isfinite(x.gapless_at))::timestamptz"
 	}
 	var unordered int64
 	args := append(p.Request.arguments(p.snapshot, p.Request.From, p.Request.To), nil, nil, nil)
 	err := t.reading(ctx, pool, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, "SELECT "+figures+", count(*) FILTER (WHERE x.at IS NULL) FROM "+from, args...).Scan(&p.Rows, &p.First, &p.Last, &unordered)
+		return tx.QueryRow(ctx, "SELECT "+figures+", count(*) FILTER (WHERE x.gapless_at IS NULL) FROM "+from, args...).Scan(&p.Rows, &p.First, &p.Last, &unordered)
 	})
 	switch {
 	case err != nil:
@@ -176,18 +182,29 @@ func (t *replayTable) count(ctx context.Context, pool *pgxpool.Pool, p *ReplayPl
 }
 
 // reading runs f in a transaction of the table's. A value that the table cannot have is told from a
-// failure.
+// failure, and so is a filter that cannot be used. What is read through a filter has a
+// connection for itself: functions in it may leave something behind.
 func (t *replayTable) reading(ctx context.Context, pool *pgxpool.Pool, f func(pgx.Tx) error) error {
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, sql.RelayReplaySettings); err != nil {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("read rows of %s: %w", t.name, err)
+	}
+	defer conn.Release()
+	var limit *string
+	if t.filter != "" {
+		defer t.leave(ctx, conn)
+		limit = new(fmt.Sprint(t.patience.Milliseconds()))
+	}
+	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sql.RelayReplaySettings, limit); err != nil {
 			return err
 		}
 		return f(tx)
 	})
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, ErrReplayInput) {
+		return err
 	}
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "42")) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "42") || t.filter != "" && filterFault(pg.Code)) {
 		return fmt.Errorf("%w: table %s: %w", ErrReplayInput, t.name, err)
 	}
 	return fmt.Errorf("read rows of %s: %w", t.name, err)

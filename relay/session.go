@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gapless/gapless/internal/crashpoint"
@@ -104,7 +105,8 @@ type session struct {
 
 	fingerprint string // of the publication, as it was found or last proven
 
-	paused  bool // by an operator, or by a signal
+	paused  bool        // by an operator, or by a signal
+	quiet   atomic.Bool // the same, for others to see
 	signals signals
 }
 
@@ -191,6 +193,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 		silence: silence, tables: map[uint32]*table{}, warned: map[string]bool{}, fingerprint: p.fingerprint,
 	}
 	s.ackFunc = s.inbox.ack
+	s.signals.poke = make(chan struct{}, 1)
 	if s.emissions, err = emissions(r.cfg); err != nil {
 		return nil, err
 	}
@@ -220,6 +223,7 @@ func (s *session) run(ctx context.Context) error {
 	s.beside, done = context.WithCancel(ctx)
 	defer done()
 	s.tend(s.beside)
+	s.background.Go(func() { s.runSnapshots(s.beside) })
 	defer s.worker.stop(ctx, s.r.cfg.StopTimeout)
 	defer func() {
 		s.publish()

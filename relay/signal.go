@@ -26,9 +26,22 @@ import (
 //	resume  as 'relay resume'. It ends a pause that was made before it, by a signal or by
 //	        an operator, and does nothing to a later one
 //
-// The snapshot signals are refused, and what else there is (an unknown type, data that is
-// no JSON object, a table without these columns) is passed over; each with a warning. No
-// signal ends the stream.
+//	execute-snapshot  sends rows of outbox tables again: starts a replay (see Replayer) of
+//	                  each that data-collections matches, of the rows for which its filter in
+//	                  additional-conditions is true. Once for a signal, however often it is read
+//	stop-snapshot     stops such replays, all or those of the tables in data-collections
+//	pause-snapshot    holds them; resume-snapshot lets them go on
+//
+// These replays run beside the stream, in the process that has the slot. They end with the
+// stream and the next one goes on with them, with a page sent twice at most. They send all
+// that was committed before the signal, and only what the stream has passed; while the
+// stream is paused, nothing. A replay that cannot be carried out is given up with a warning.
+// A filter is SQL that runs with the relay's rights, read only: whoever may write into the
+// signal table is trusted with those.
+//
+// What else there is (an unknown type or field, a blocking snapshot, data that is no JSON
+// object, a table without these columns) is passed over with a warning. No signal ends the
+// stream.
 //
 // A pause must not keep its own end from being read. So a relay that is paused, and has a
 // signal table, reads on, without sending, and without moving its position or its slot:
@@ -82,12 +95,12 @@ type signals struct {
 	tried   time.Duration // when it last was
 	next    int64         // index of the next change, while the stream reads on paused
 	ahead   bool          // it has
+
+	snapshot *snapshotData // of the pending one
+	poke     chan struct{} // for who runs replays
 }
 
-const (
-	snapshotRemedy = "this relay takes no snapshots by signal: send rows again with 'gapless relay replay'"
-	signalAgain    = time.Second // after a failure
-)
+const signalAgain = time.Second // after a failure
 
 // signal takes notice of a signal in its place.
 func (s *session) signal(v signal) {
@@ -103,11 +116,16 @@ func (s *session) signal(v signal) {
 	case "pause", "resume":
 		s.signals.pending, s.signals.tried = &v, 0
 	case "execute-snapshot", "stop-snapshot", "pause-snapshot", "resume-snapshot":
-		log.Warn("signal refused", "remedy", snapshotRemedy)
+		d, err := parseSnapshot(v)
+		if err != nil {
+			log.Warn("signal refused", "error", err)
+			return
+		}
+		s.signals.pending, s.signals.snapshot, s.signals.tried = &v, d, 0
 	case "snapshot-window-open", "snapshot-window-close":
 		log.Debug("signal passed over: it is Debezium's note to itself")
 	default:
-		log.Warn("signal passed over: known are log, pause and resume")
+		log.Warn("signal passed over: known are log, pause, resume and those of snapshots")
 	}
 }
 
@@ -157,18 +175,17 @@ func (s *session) signalsOf(rel *pgoutput.Relation) *table {
 	return t
 }
 
-// executeSignal has a pause or a resume done in the database, and then what is wished
-// there: it may have been executed before, or be older than what an operator wants.
+// executeSignal has a signal done in the database, and then what is wished there: it may
+// have been executed before, or be older than what an operator wants.
 func (s *session) executeSignal(now time.Duration) func(context.Context) {
-	v := s.signals.pending
+	v, d := *s.signals.pending, s.signals.snapshot
 	s.signals.tried = now
-	statement := sql.RelaySignalPause
-	if v.kind == "resume" {
-		statement = sql.RelaySignalResume
-	}
 	return func(ctx context.Context) {
-		reason := fmt.Sprintf("signal %s at %s", v.id, v.at)
-		err := s.r.store.exec(ctx, statement, s.r.cfg.Slot, s.system.ID, v.at.Commit.String(), v.at.Index, reason)
+		err := s.execute(ctx, v, d)
+		if fault, ok := errors.AsType[snapshotFault](err); ok {
+			s.r.log.WarnContext(ctx, "signal refused", "id", v.id, "type", v.kind, "position", v.at.String(), "error", fault.error)
+			err = nil
+		}
 		var w wish
 		if err == nil {
 			crashpoint.Hit("relay.after_signal")
@@ -180,8 +197,24 @@ func (s *session) executeSignal(now time.Duration) func(context.Context) {
 				s.failed(fmt.Errorf("execute signal %q: %w", v.id, err))
 				return
 			}
-			s.signals.pending = nil
+			s.signals.pending, s.signals.snapshot = nil, nil
+			select {
+			case s.signals.poke <- struct{}{}:
+			default:
+			}
 			s.obey(w)
 		})
 	}
+}
+
+func (s *session) execute(ctx context.Context, v signal, d *snapshotData) error {
+	if d != nil {
+		return s.executeSnapshot(ctx, v, d)
+	}
+	statement := sql.RelaySignalPause
+	if v.kind == "resume" {
+		statement = sql.RelaySignalResume
+	}
+	reason := fmt.Sprintf("signal %s at %s", v.id, v.at)
+	return s.r.store.exec(ctx, statement, s.r.cfg.Slot, s.system.ID, v.at.Commit.String(), v.at.Index, reason)
 }

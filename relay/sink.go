@@ -46,3 +46,10 @@ type Diagnoser interface {
 	// Diagnose returns nil when all seems well.
 	Diagnose(ctx context.Context) error
 }
+
+// Doubler is a Sink of which there can be another one, that shares nothing with it: what
+// is sent by the one holds up nothing of the other's. Snapshot signals need it.
+type Doubler interface {
+	// Double does no I/O. Who calls it closes what it gives.
+	Double() (Sink, error)
+}

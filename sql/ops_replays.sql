@@ -1,5 +1,5 @@
 -- Replays, the newest first.
-SELECT id, slot, request, rows, sent, held, failed, error, reason, actor, started_at, updated_at, finished_at
+SELECT id, slot, request, rows, sent, held, failed, error, reason, actor, started_at, updated_at, finished_at, signal, paused
 FROM gapless.relay_replay
 WHERE @slot::text = '' OR slot = @slot
 ORDER BY id DESC

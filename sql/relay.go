@@ -273,6 +273,51 @@ var RelayReplayStore string
 //go:embed relay_replay_parked.sql
 var RelayReplayParked string
 
+// RelaySnapshotStart notes the replays that a signal asks for.
+//
+//go:embed relay_snapshot_start.sql
+var RelaySnapshotStart string
+
+// RelaySnapshotOpen lists the replays that signals have asked for.
+//
+//go:embed relay_snapshot_open.sql
+var RelaySnapshotOpen string
+
+// RelaySnapshotStop stops replays that signals have asked for.
+//
+//go:embed relay_snapshot_stop.sql
+var RelaySnapshotStop string
+
+// RelaySnapshotPause pauses replays that signals have asked for, or lets them go on.
+//
+//go:embed relay_snapshot_pause.sql
+var RelaySnapshotPause string
+
+// RelaySnapshotSettled takes a snapshot, and tells whether it sees all that another left out.
+//
+//go:embed relay_snapshot_settled.sql
+var RelaySnapshotSettled string
+
+// RelaySnapshotPlanned stores what a replay sends.
+//
+//go:embed relay_snapshot_planned.sql
+var RelaySnapshotPlanned string
+
+// RelaySnapshotWanted tells whether a replay is paused or at its end.
+//
+//go:embed relay_snapshot_wanted.sql
+var RelaySnapshotWanted string
+
+// RelaySnapshotFailed ends a replay that cannot be carried out.
+//
+//go:embed relay_snapshot_failed.sql
+var RelaySnapshotFailed string
+
+// RelaySnapshotKey reads the first column of a primary key.
+//
+//go:embed relay_snapshot_key.sql
+var RelaySnapshotKey string
+
 // RelayReplaySettings is for the transactions of a replay.
 //
 //go:embed relay_replay_settings.sql

@@ -5,9 +5,9 @@
 -- The relay puts a table of one's own, its columns and their types in the places of
 -- gapless.outbox and its.
 -- Indexes: outbox_created_at_idx, outbox_aggregate_idx, outbox_pkey.
-SELECT o.*, x.at::text AS replay_at, o.tableoid::text AS replay_table, o.ctid::text AS replay_row
+SELECT o.*, x.gapless_at::text AS replay_at, o.tableoid::text AS replay_table, o.ctid::text AS replay_row
 FROM gapless.outbox AS o
-CROSS JOIN LATERAL (SELECT o.created_at AS at) AS x
+CROSS JOIN LATERAL (SELECT o.created_at AS gapless_at) AS x
 WHERE (o.xid < pg_snapshot_xmin($1::text::pg_snapshot) OR pg_visible_in_snapshot(o.xid, $1::text::pg_snapshot))
   AND ($2::timestamptz IS NULL OR o.created_at >= $2::timestamptz)
   AND ($3::timestamptz IS NULL OR o.created_at < $3::timestamptz)
@@ -15,6 +15,6 @@ WHERE (o.xid < pg_snapshot_xmin($1::text::pg_snapshot) OR pg_visible_in_snapshot
   AND ($5::text[] IS NULL OR o.aggregatetype = ANY ($5::text[]::text[]))
   AND ($6::text[] IS NULL OR o.aggregateid = ANY ($6::text[]::text[]))
   AND ($7::text[] IS NULL OR o.type = ANY ($7::text[]::text[]))
-  AND ($8::text IS NULL OR (x.at, o.tableoid, o.ctid) > ($8::text::timestamptz, $9::text::oid, $10::text::tid))
-ORDER BY x.at, o.tableoid, o.ctid
+  AND ($8::text IS NULL OR (x.gapless_at, o.tableoid, o.ctid) > ($8::text::timestamptz, $9::text::oid, $10::text::tid))
+ORDER BY x.gapless_at, o.tableoid, o.ctid
 LIMIT $11

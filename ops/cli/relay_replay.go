@@ -75,7 +75,7 @@ func (c *relayReplay) Run(ctx context.Context, e *env) error {
 		fmt.Fprint(e.stderr, "\r\033[K")
 	}
 	if err != nil {
-		if errors.Is(err, relay.ErrReplayInput) || errors.Is(err, relay.ErrReplayTaken) {
+		if errors.Is(err, relay.ErrReplayInput) || errors.Is(err, relay.ErrReplayTaken) || errors.Is(err, relay.ErrReplayStopped) {
 			return replayFailed(err)
 		}
 		if ctx.Err() != nil {
@@ -253,14 +253,17 @@ func (c *relayReplays) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	return c.write(e, list, func(w *tabwriter.Writer) {
-		row(w, "STARTED", "ID", "SLOT", "ROWS", "SENT", "HELD", "FAILED", "FINISHED", "ACTOR", "REASON", "REQUEST")
+		row(w, "STARTED", "ID", "SLOT", "ROWS", "SENT", "HELD", "FAILED", "FINISHED", "ACTOR", "REASON", "REQUEST", "ERROR")
 		for i := range list {
 			r := &list[i]
 			finished := "no"
+			if r.Paused {
+				finished = "paused"
+			}
 			if r.FinishedAt != nil {
 				finished = stamp(*r.FinishedAt)
 			}
-			row(w, r.StartedAt, r.ID, r.Slot, r.Rows, r.Sent, r.Held, r.Failed, finished, r.Actor, r.Reason, string(r.Request))
+			row(w, r.StartedAt, r.ID, r.Slot, r.Rows, r.Sent, r.Held, r.Failed, finished, r.Actor, r.Reason, string(r.Request), r.Error)
 		}
 	})
 }

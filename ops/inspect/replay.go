@@ -26,6 +26,8 @@ type Replay struct {
 	StartedAt  time.Time       `json:"started_at" db:"started_at"`
 	UpdatedAt  time.Time       `json:"updated_at" db:"updated_at"`
 	FinishedAt *time.Time      `json:"finished_at,omitempty" db:"finished_at"` // nil while it is open
+	Signal     *string         `json:"signal,omitempty" db:"signal"`           // that asked for it; nil: 'relay replay' did
+	Paused     bool            `json:"paused,omitempty" db:"paused"`           // by a signal
 }
 
 // Replays lists the newest n, of one slot or, when it is empty, of all.

@@ -462,3 +462,16 @@ func (r replacement) of(groups []*string) string {
 	}
 	return b.String()
 }
+
+// MatchName compiles an expression by which Debezium's users choose tables, and which
+// matches a whole name in any case. What Go cannot read as Java does is an error.
+func MatchName(expr string) (func(name string) (bool, error), error) {
+	p, err := compileJava("(?i)" + expr)
+	if err != nil {
+		return nil, err
+	}
+	return func(name string) (bool, error) {
+		_, ok, err := p.match(name)
+		return ok, err
+	}, nil
+}

@@ -465,14 +465,25 @@ CREATE TABLE gapless.relay_replay (
     sent        bigint NOT NULL DEFAULT 0,
     held        bigint NOT NULL DEFAULT 0, -- left out: of keys with parked rows
     failed      bigint NOT NULL DEFAULT 0,
-    error       text NOT NULL DEFAULT '', -- of the last that failed
+    error       text NOT NULL DEFAULT '', -- of the last that failed, or what ended the replay
     runs        bigint NOT NULL DEFAULT 0,
     reason      text NOT NULL,
     actor       text NOT NULL DEFAULT session_user,
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    finished_at timestamptz
+    finished_at timestamptz,
+    -- Of one that a signal asked for: the relay that has the slot runs it.
+    signal       text, -- the signal's id
+    signal_lsn   pg_lsn, -- and its place in the log
+    signal_index bigint,
+    planned      boolean NOT NULL DEFAULT true, -- false: snapshot is the signal's, and rows are not counted yet
+    paused       boolean NOT NULL DEFAULT false -- by a signal
 );
+
+-- A signal is read again after a restart, and by two relays where one does not know that
+-- it has lost the slot.
+CREATE UNIQUE INDEX relay_replay_signal_idx ON gapless.relay_replay (slot, system_id, signal_lsn, signal_index, (request ->> 'table'))
+    WHERE signal_lsn IS NOT NULL;
 
 COMMENT ON TABLE gapless.relay_replay IS 'Replays of outbox rows, and how far each is; open while finished_at is null.';
 
