@@ -196,6 +196,75 @@ func TestKilledAtRandom(t *testing.T) {
 	}
 }
 
+// Killed while it replays for a signal, time and again: the next relay goes on where it
+// was, events go on meanwhile, and what comes twice is of the pages under way.
+func TestKilledAmidSnapshot(t *testing.T) {
+	t.Parallel()
+	const rows, page, kills = 900, 100, 3
+	c := newCrashes(t)
+	c.makeSignalTable(t)
+	c.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload)
+		select $1, 'k' || i % 5, 'T', convert_to('v' || i, 'UTF8') from generate_series(1, $2::int) i`, c.aggregate, rows)
+	c.together(t, signalRow("s", "execute-snapshot", fmt.Sprintf(`{"data-collections": ["gapless.outbox"], "rate": %d}`, page)))
+	for i := range kills {
+		p := c.start("SIGNAL_TABLE=" + signalTable)
+		testkit.Eventually(t, 2*patience, func() error {
+			var sent int
+			err := c.pool.QueryRow(t.Context(), "select coalesce(sum(sent), 0) from gapless.relay_replay where finished_at is null").Scan(&sent)
+			if err == nil && sent < (i+1)*2*page {
+				err = fmt.Errorf("%d sent again: %s", sent, p.stderr)
+			}
+			return err
+		})
+		if err := p.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if !p.killed(t) {
+			t.Fatal("it was not killed")
+		}
+		c.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ($1, 'k', 'T', convert_to('later' || $2::int, 'UTF8'))`, c.aggregate, i)
+	}
+	last := c.start("SIGNAL_TABLE=" + signalTable)
+	testkit.Eventually(t, 2*patience, func() error {
+		if n := c.rows(t, "gapless.relay_replay where finished_at is not null and sent = "+strconv.Itoa(rows)); n != 1 {
+			return fmt.Errorf("it is not finished: %s", last.stderr)
+		}
+		return nil
+	})
+	if n := c.rows(t, "gapless.relay_replay"); n != 1 {
+		t.Errorf("%d replays", n)
+	}
+	f := follow(t, c.brokers, c.topic)
+	testkit.Eventually(t, patience, func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		streamed, again, repeats := map[string]bool{}, map[string]bool{}, 0
+		for _, r := range f.records {
+			seen := streamed
+			for _, h := range r.Headers {
+				if h.Key == "gapless_replay" {
+					seen = again
+				}
+			}
+			value := string(r.Value)
+			if seen[value] {
+				repeats++
+			}
+			seen[value] = true
+			if seen[value] && !streamed[value] {
+				t.Fatalf("%s was sent again before the stream had sent it", value)
+			}
+		}
+		if len(streamed) != rows+kills || len(again) != rows {
+			return fmt.Errorf("%d streamed, %d sent again", len(streamed), len(again))
+		}
+		if repeats > kills*(page+50) { // the stream's own
+			return fmt.Errorf("%d repeats", repeats)
+		}
+		return nil
+	})
+}
+
 // A relay that is stopped keeps the slot no longer than the server waits for it, and
 // when it goes on its records are repeats and its progress is fenced.
 func TestStoppedRelayIsReplaced(t *testing.T) {

@@ -94,6 +94,44 @@ func TestKilledAfterSignal(t *testing.T) {
 	c.judge(2)
 }
 
+// A page of a replay has arrived, then the relay is killed before that is written down: it
+// comes again, and the replay is not begun anew.
+func TestKilledAfterPage(t *testing.T) {
+	t.Parallel()
+	c := newCrashes(t)
+	c.makeSignalTable(t)
+	c.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload)
+		select $1, 'k', 'T', convert_to(i::text, 'UTF8') from generate_series(1, 9) i`, c.aggregate)
+	c.together(t, signalRow("s", "execute-snapshot", `{"data-collections": ["gapless.outbox"], "rate": 3}`))
+	p := c.start("GAPLESS_CRASH=relay.after_page:2", "SIGNAL_TABLE="+signalTable)
+	if !p.killed(t) || !strings.Contains(p.stderr.String(), "crashpoint relay.after_page\n") {
+		t.Fatalf("did not fire:\n%s", p.stderr)
+	}
+	if n := c.rows(t, "gapless.relay_replay where sent = 3 and finished_at is null"); n != 1 {
+		t.Errorf("%d replays have sent a page", n)
+	}
+	c.start("SIGNAL_TABLE=" + signalTable)
+	testkit.Eventually(t, 2*patience, func() error {
+		if n := c.rows(t, "gapless.relay_replay where sent = 9 and finished_at is not null"); n != 1 {
+			return errors.New("it is not finished")
+		}
+		return nil
+	})
+	f := follow(t, c.brokers, c.topic)
+	testkit.Eventually(t, patience, func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		var values []string
+		for _, r := range f.records {
+			values = append(values, string(r.Value))
+		}
+		if got := strings.Join(values, ""); !strings.HasSuffix(got, "123456456789") {
+			return fmt.Errorf("the topic has %s", got)
+		}
+		return nil
+	})
+}
+
 // Redriven and acknowledged, then killed before that is written down: the row comes
 // again, and only then what waits behind it.
 func TestKilledAfterResend(t *testing.T) {

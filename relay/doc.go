@@ -76,6 +76,7 @@
 //	row parked, not stored          parked again: found by its position, no second row
 //	signal executed, not passed     passed over: it was noted in the same statement
 //	parked row sent, not settled    sent again, before what waits behind it
+//	amid a replay by signal         the next stream goes on with it: a page repeats
 //	in mid transaction              the first partial_index changes are skipped
 //	answer to a write of progress   the write is made again, it is idempotent
 //	  is lost
@@ -109,7 +110,8 @@
 //
 // A Replayer sends rows of an outbox table again on demand, read by SQL, from a process of
 // its own. It takes from the relay what that has passed, and keeps to it, so that first
-// occurrences stay the stream's.
+// occurrences stay the stream's. Signals start, stop and pause replays too, which run beside
+// the stream in the process that has the slot, with a sink of their own. See signal.go.
 //
 // # What it does not do
 //
@@ -153,5 +155,6 @@
 //
 // relay.after_connect, relay.after_begin, relay.after_track, relay.after_send,
 // relay.after_commit, relay.after_ack, relay.after_store, relay.after_confirm,
-// relay.after_park, relay.after_resend, relay.after_signal, relay.stopping.
+// relay.after_park, relay.after_resend, relay.after_signal, relay.after_page,
+// relay.stopping.
 package relay

@@ -34,6 +34,7 @@ func (t *replayTable) check(ctx context.Context, pool *pgxpool.Pool) error {
 			return fmt.Errorf("the filter is no condition on a row: %w", err)
 		}
 	}
+	t.checked = true
 	t.statement = body + "\n  AND " + inside + "\nORDER BY" + order
 	return nil
 }
@@ -54,7 +55,7 @@ func (t *replayTable) leave(ctx context.Context, conn *pgxpool.Conn) {
 // what is not there, takes too long.
 func filterFault(code string) bool {
 	switch code {
-	case "57014": // query_canceled, by the timeout
+	case queryCanceled:
 		return true
 	case "53300", "53400": // too many connections, a limit of the server's
 		return false
@@ -67,3 +68,12 @@ func filterFault(code string) bool {
 	return false
 }
 
+
+const queryCanceled = "57014" // by the timeout
+
+func (t *replayTable) late(code string) string {
+	if code != queryCanceled {
+		return ""
+	}
+	return fmt.Sprintf(": a statement took longer than %s, choose fewer rows or make an index", t.patience)
+}

@@ -26,7 +26,8 @@ type replayTable struct {
 	native    bool
 	timed     bool   // its order is a time
 	filter    string
-	patience  time.Duration // with a statement, where there is a filter; 0: without end
+	patience  time.Duration // with a statement, where there is a filter
+	checked   bool          // the filter is
 	statement string        // for a page
 }
 
@@ -205,6 +206,10 @@ func (t *replayTable) reading(ctx context.Context, pool *pgxpool.Pool, f func(pg
 		return err
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "42") || t.filter != "" && filterFault(pg.Code)) {
+		if t.checked && !strings.HasPrefix(pg.Code, "42") {
+			// The server's words may cite what is in a row.
+			return fmt.Errorf("%w: table %s: the filter fails with SQLSTATE %s%s", ErrReplayInput, t.name, pg.Code, t.late(pg.Code))
+		}
 		return fmt.Errorf("%w: table %s: %w", ErrReplayInput, t.name, err)
 	}
 	return fmt.Errorf("read rows of %s: %w", t.name, err)

@@ -331,6 +331,7 @@ func TestSnapshotSignalsThatAreNone(t *testing.T) {
 		"writes":    filtered("writes()"),
 		"unlocked":  filtered("set_config('transaction_read_only', 'off', true) is not null and writes()"),
 		"fails":     filtered("1 / (length(payload) - length(payload)) = 1"),
+		"cites":     filtered("payload::int = 1"),
 		"hidden":    `{"data-collections": ["public.hidden"]}`,
 		"key":       `{"data-collections": ["public.first"], "surrogate-key": "nothing"}`,
 		"keyless":   `{"data-collections": ["public.keyless"]}`,
@@ -363,7 +364,10 @@ func TestSnapshotSignalsThatAreNone(t *testing.T) {
 	if n := strings.Count(text, "level=WARN"); n != len(refused)+len(givenUp)+1 {
 		t.Errorf("%d warnings for %d signals: %s", n, len(refused)+len(givenUp)+1, text)
 	}
-	for _, want := range []string{"blocking", `unknown field \"additional-condition\"`, "match none of", "grant the relay's login SELECT"} {
+	if strings.Contains(text, "first-") {
+		t.Errorf("the log cites a row: %s", text)
+	}
+	for _, want := range []string{"blocking", "SQLSTATE 22P02", "took longer than 300ms", `unknown field \"additional-condition\"`, "match none of", "grant the relay's login SELECT"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the log does not have %q: %s", want, text)
 		}
