@@ -45,6 +45,12 @@ type Config struct {
 	// program had sent and not confirmed comes again.
 	TakeOver func(context.Context) (Sent, error)
 
+	// TakeOverTopics takes the slot over by what the topics have: of the rows that the slot
+	// still gives, those whose record is at the end of its topic count as sent. The Sink must
+	// be a Recaller. As with TakeOver it is for a slot without a progress record; where the
+	// process dies before it is past what it has looked at, the next one looks again.
+	TakeOverTopics bool
+
 	// Tables maps "schema.table" to its format. Tables of the publication that
 	// are not in it: gapless.outbox is Native, gapless.dead_letter DeadLetter,
 	// all others eventrouter.Config. A nil format leaves a table out.
@@ -165,6 +171,12 @@ func (c Config) validate() error {
 	}
 	if c.Sink == nil {
 		fault("Sink is nil")
+	}
+	if _, ok := c.Sink.(Recaller); c.TakeOverTopics && c.Sink != nil && !ok {
+		fault("TakeOverTopics: %T does not tell what it has", c.Sink)
+	}
+	if c.TakeOverTopics && c.TakeOver != nil {
+		fault("TakeOverTopics and TakeOver contradict each other")
 	}
 	if !slotName(c.Slot) {
 		fault("Slot %q: 1 to 63 lower-case letters, digits and underscores", c.Slot)

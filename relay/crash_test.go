@@ -62,7 +62,7 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-func (c *crashes) start(env ...string) *process { //nolint:unparam // the tests of crash points pass some
+func (c *crashes) start(env ...string) *process {
 	c.t.Helper()
 	p := &process{cmd: exec.CommandContext(context.WithoutCancel(c.t.Context()), os.Args[0]), stderr: &output{}, exited: make(chan error, 1)}
 	p.cmd.Env = append(os.Environ(), append(env, childVariable+"=1",

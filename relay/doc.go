@@ -63,7 +63,9 @@
 //
 //	slot, no record                 begins at the slot's position, or with TakeOver
 //	                                where the program that had it before has got to,
-//	                                be it within a transaction
+//	                                be it within a transaction. With TakeOverTopics at
+//	                                the slot's position, but for the rows that are at
+//	                                the ends of their topics, see recall.go
 //
 // An incarnation number in the record fences relays that lost the slot and do
 // not know it: their next write of progress finds another number.
@@ -76,6 +78,8 @@
 //	row parked, not stored          parked again: found by its position, no second row
 //	signal executed, not passed     passed over: it was noted in the same statement
 //	parked row sent, not settled    sent again, before what waits behind it
+//	amid a take-over by topics      looked at again, as long as the position is before what
+//	                                was looked at: what this one has sent is found, too
 //	amid a replay by signal         the next stream goes on with it: a page repeats
 //	in mid transaction              the first partial_index changes are skipped
 //	answer to a write of progress   the write is made again, it is idempotent

@@ -42,7 +42,7 @@ func child() int {
 		return 2
 	}
 	r, err := relay.New(relay.Config{
-		DatabaseURL: os.Getenv("DATABASE"), Slot: os.Getenv("SLOT"), Sink: sink, Logger: log, SignalTable: os.Getenv("SIGNAL_TABLE"),
+		DatabaseURL: os.Getenv("DATABASE"), Slot: os.Getenv("SLOT"), Sink: sink, Logger: log, SignalTable: os.Getenv("SIGNAL_TABLE"), TakeOverTopics: os.Getenv("TAKE_OVER") != "",
 		MaxRecords: 50, ProgressEvery: 5 * time.Millisecond, // much happens between two kills
 	})
 	if err != nil {

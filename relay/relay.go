@@ -33,7 +33,8 @@ type Relay struct {
 	// parks it before anything behind it goes out.
 	poison map[place]*format.Fault
 
-	ahead ahead
+	ahead    ahead
+	recalled bool // ahead has what the topics tell
 
 	incarnation atomic.Int64 // of the newest stream; 0 before the first
 }

@@ -68,7 +68,6 @@ func filterFault(code string) bool {
 	return false
 }
 
-
 const queryCanceled = "57014" // by the timeout
 
 func (t *replayTable) late(code string) string {

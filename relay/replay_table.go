@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ type replayTable struct {
 	oid       uint32
 	format    format.Format
 	native    bool
-	timed     bool   // its order is a time
+	timed     bool // its order is a time
 	filter    string
 	patience  time.Duration // with a statement, where there is a filter
 	checked   bool          // the filter is
@@ -194,7 +195,7 @@ func (t *replayTable) reading(ctx context.Context, pool *pgxpool.Pool, f func(pg
 	var limit *string
 	if t.filter != "" {
 		defer t.leave(ctx, conn)
-		limit = new(fmt.Sprint(t.patience.Milliseconds()))
+		limit = new(strconv.FormatInt(t.patience.Milliseconds(), 10))
 	}
 	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, sql.RelayReplaySettings, limit); err != nil {

@@ -108,6 +108,8 @@ type session struct {
 	paused  bool        // by an operator, or by a signal
 	quiet   atomic.Bool // the same, for others to see
 	signals signals
+
+	collect func(*format.Record, core.Point) error // in a look ahead: nothing is sent
 }
 
 // session runs one stream. opened tells that it got as far as streaming.
@@ -402,7 +404,7 @@ func (s *session) insert(row *pgoutput.Row) error {
 	if err != nil {
 		return err
 	}
-	if !skip && t.signal != nil {
+	if !skip && t.signal != nil && s.collect == nil {
 		s.place.Index = index
 		s.signal(t.signal.read(row.New, s.place))
 	}
@@ -420,6 +422,14 @@ const recordOverhead = 1024
 // route sends the record, or parks it when it cannot be sent or must wait
 // behind one that could not.
 func (s *session) route(o origin, record *format.Record, made error) error {
+	if s.collect != nil {
+		if fault, ok := errors.AsType[*format.Fault](made); made != nil && (!ok || fault == nil) {
+			return made
+		} else if made != nil {
+			return nil // nobody can have sent it
+		}
+		return s.collect(record, core.Point{Commit: s.place.Commit, Index: s.place.Index})
+	}
 	s.slabs.keep(record)
 	record.Seq = s.machine.Track(record.Size() + recordOverhead)
 	crashpoint.Hit("relay.after_track")

@@ -182,7 +182,7 @@ func (s *session) executeSignal(now time.Duration) func(context.Context) {
 	s.signals.tried = now
 	return func(ctx context.Context) {
 		err := s.execute(ctx, v, d)
-		if fault, ok := errors.AsType[snapshotFault](err); ok {
+		if fault, ok := errors.AsType[snapshotError](err); ok {
 			s.r.log.WarnContext(ctx, "signal refused", "id", v.id, "type", v.kind, "position", v.at.String(), "error", fault.error)
 			err = nil
 		}

@@ -47,6 +47,15 @@ type Diagnoser interface {
 	Diagnose(ctx context.Context) error
 }
 
+// Recaller is a Sink that can tell what it was given before, by whomever.
+type Recaller interface {
+	// Recall gives take what is in the topics, of each partition in stretches from its end
+	// backwards, in the order of the log within a stretch. Behind each it asks more whether
+	// the one before it is wanted. Only what a consumer of committed records gets is given.
+	// A topic that is not there has nothing. A record is valid until take returns.
+	Recall(ctx context.Context, topics []string, take func(*format.Record), more func(topic string, partition int32) bool) error
+}
+
 // Doubler is a Sink of which there can be another one, that shares nothing with it: what
 // is sent by the one holds up nothing of the other's. Snapshot signals need it.
 type Doubler interface {

@@ -68,14 +68,14 @@ func (d *snapshotData) validate(kind string) error {
 	if d.Rate != nil && *d.Rate < 0 {
 		return fmt.Errorf("rate %d is negative", *d.Rate)
 	}
-	text := d.SurrogateKey
+	texts := []string{d.SurrogateKey}
 	for _, expr := range d.Collections {
 		match, err := eventrouter.MatchName(strings.TrimSpace(expr))
 		if err != nil {
 			return fmt.Errorf("data-collections: %w", err)
 		}
 		d.collections = append(d.collections, match)
-		text += expr
+		texts = append(texts, expr)
 	}
 	for _, c := range d.Conditions {
 		match, err := eventrouter.MatchName(strings.TrimSpace(c.Collection))
@@ -83,9 +83,9 @@ func (d *snapshotData) validate(kind string) error {
 			return fmt.Errorf("additional-conditions: %w", err)
 		}
 		d.conditions = append(d.conditions, match)
-		text += c.Filter
+		texts = append(texts, c.Filter)
 	}
-	if strings.ContainsRune(text, 0) {
+	if strings.ContainsRune(strings.Join(texts, ""), 0) {
 		return errors.New("a text has the character 0, which Postgres' have not")
 	}
 	return nil
@@ -127,8 +127,8 @@ func (d *snapshotData) request(table string) (ReplayRequest, error) {
 	return q, nil
 }
 
-// snapshotFault is about a signal that no further try would execute.
-type snapshotFault struct{ error }
+// snapshotError is about a signal that no further try would execute.
+type snapshotError struct{ error }
 
 // executeSnapshot does in the database what the signal asks for. The runner does the rest.
 func (s *session) executeSnapshot(ctx context.Context, v signal, d *snapshotData) error {
@@ -147,7 +147,7 @@ func (s *session) executeSnapshot(ctx context.Context, v signal, d *snapshotData
 		err = s.r.store.exec(ctx, sql.RelaySnapshotPause, append([]any{s.r.cfg.Slot, v.kind == "pause-snapshot", reason}, at...)...)
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23")) {
-		return snapshotFault{err} // what it says cannot be stored
+		return snapshotError{err} // what it says cannot be stored
 	}
 	return err
 }
@@ -166,20 +166,20 @@ func (s *session) startSnapshot(ctx context.Context, v signal, d *snapshotData, 
 	})
 	chosen, err := d.chosen(outboxes)
 	if err != nil {
-		return snapshotFault{err}
+		return snapshotError{err}
 	}
 	if len(chosen) == 0 {
-		return snapshotFault{fmt.Errorf("data-collections match none of the outbox tables of publication %q: %s", s.r.cfg.Publication, strings.Join(outboxes, ", "))}
+		return snapshotError{fmt.Errorf("data-collections match none of the outbox tables of publication %q: %s", s.r.cfg.Publication, strings.Join(outboxes, ", "))}
 	}
 	var requests []string
 	for _, table := range chosen {
 		q, err := d.request(table)
 		if err != nil {
-			return snapshotFault{err}
+			return snapshotError{err}
 		}
 		text, err := json.Marshal(q)
 		if err != nil {
-			return snapshotFault{err}
+			return snapshotError{err}
 		}
 		requests = append(requests, string(text))
 	}
@@ -224,7 +224,7 @@ func (r *Relay) snapshotsOf(ctx context.Context, d *snapshotData) ([]uuid.UUID, 
 	for _, o := range open {
 		chosen, err := d.chosen([]string{o.Table})
 		if err != nil {
-			return nil, snapshotFault{err}
+			return nil, snapshotError{err}
 		}
 		if len(d.collections) == 0 || len(chosen) > 0 {
 			ids = append(ids, o.ID)

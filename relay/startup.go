@@ -157,7 +157,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		if record != nil {
 			return s, SlotMissing(r.cfg.Slot)
 		}
-		if r.cfg.TakeOver != nil {
+		if r.cfg.TakeOver != nil || r.cfg.TakeOverTopics {
 			return s, refuse("If the name is misspelt, correct --slot. Else start without taking over, on a new slot: what was written since the old one was dropped is in the tables alone.",
 				"slot %q does not exist, so there is nothing to take over", r.cfg.Slot)
 		}
@@ -184,10 +184,11 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		if err := r.refuseUnrecorded(ctx, s.server.PublicationTables); err != nil {
 			return s, err
 		}
-		if s.position, err = r.takenOver(ctx, s); err != nil {
+		var until core.LSN
+		if s.position, until, err = r.takenOver(ctx, s); err != nil {
 			return s, err
 		}
-		return s, r.store.create(ctx, s.system.ID, s.system.Timeline, s.position)
+		return s, r.store.create(ctx, s.system.ID, s.system.Timeline, s.position, until)
 	}
 	err = refuseIdentity(r.cfg.Slot, *record, s.system, func() (core.LSN, error) {
 		return conn.SwitchPoint(ctx, s.system.Timeline, record.Timeline)
@@ -196,6 +197,11 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		return s, err
 	}
 	s.position, s.proofs = record.position, record.proofs
+	if r.cfg.TakeOverTopics && record.takeOver > s.position.Resume && !r.recalled {
+		if _, err := r.recall(ctx, s, s.position); err != nil {
+			return s, err
+		}
+	}
 	if s.slotAt > record.position.Resume {
 		return s, r.refuseAhead(ctx, s, record)
 	}

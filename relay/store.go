@@ -189,9 +189,11 @@ type progress struct {
 	PartialIndex  int64   `db:"partial_index"`
 	Incarnation   int64   `db:"incarnation"`
 	Proofs        []byte  `db:"proofs"`
+	TakeOver      *string `db:"take_over"`
 
 	position core.Position
 	proofs   []proof
+	takeOver core.LSN // up to where the topics tell what was sent; 0: nowhere
 }
 
 func (p *progress) parse() error {
@@ -201,6 +203,11 @@ func (p *progress) parse() error {
 	}
 	if err := json.Unmarshal(p.Proofs, &p.proofs); err != nil {
 		return fmt.Errorf("read proofs: %w", err)
+	}
+	if p.TakeOver != nil {
+		if p.takeOver, err = core.ParseLSN(*p.TakeOver); err != nil {
+			return fmt.Errorf("read progress: %w", err)
+		}
 	}
 	return nil
 }
@@ -226,8 +233,12 @@ func (s *store) load(ctx context.Context) (*progress, error) {
 	return &p, p.parse()
 }
 
-func (s *store) create(ctx context.Context, system string, timeline int32, at core.Position) error {
-	if err := s.exec(ctx, sql.RelayProgressCreate, s.slot, system, timeline, at.Resume.String(), partialOf(at), at.PartialIndex); err != nil {
+func (s *store) create(ctx context.Context, system string, timeline int32, at core.Position, takeOver core.LSN) error {
+	var until *string
+	if takeOver != 0 {
+		until = new(takeOver.String())
+	}
+	if err := s.exec(ctx, sql.RelayProgressCreate, s.slot, system, timeline, at.Resume.String(), partialOf(at), at.PartialIndex, until); err != nil {
 		return fmt.Errorf("create progress: %w", err)
 	}
 	return nil

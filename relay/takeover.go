@@ -23,11 +23,22 @@ type Sent struct {
 }
 
 // takenOver is the first position on a slot without a record.
-func (r *Relay) takenOver(ctx context.Context, s start) (core.Position, error) {
-	p := core.Position{Resume: s.slotAt}
-	if r.cfg.TakeOver == nil {
-		return p, nil
+// until is where the rows end of which the topics tell whether they were sent.
+func (r *Relay) takenOver(ctx context.Context, s start) (p core.Position, until core.LSN, err error) {
+	p = core.Position{Resume: s.slotAt}
+	switch {
+	case r.cfg.TakeOverTopics:
+		until, err = r.recall(ctx, s, p)
+		return p, until, err
+	case r.cfg.TakeOver != nil:
+		p, err = r.sentBefore(ctx, p, s)
+		return p, 0, err
 	}
+	return p, 0, nil
+}
+
+// sentBefore is the position that the other program tells.
+func (r *Relay) sentBefore(ctx context.Context, p core.Position, s start) (core.Position, error) {
 	sent, err := r.cfg.TakeOver(ctx)
 	if err != nil {
 		return p, fmt.Errorf("find out how far was sent: %w", err)
@@ -57,54 +68,20 @@ func (r *Relay) takenOver(ctx context.Context, s start) (core.Position, error) {
 // is another transaction if its id is another: transactions overlap in the log, so the
 // LSNs of rows do not tell.
 func (r *Relay) partlySent(ctx context.Context, p core.Position, sent Sent, s start) (core.Position, error) {
-	conn, err := r.store.dial(ctx)
-	if err != nil {
-		return p, err
-	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-		defer cancel()
-		_ = conn.Close(closing) // nothing was confirmed, nothing is lost with it
-	}()
-	err = conn.Start(ctx, replication.Options{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: p.Resume, Messages: true, Prefixes: map[string]bool{}})
-	if err != nil {
-		return p, err
-	}
-	stop := context.AfterFunc(ctx, conn.Interrupt)
-	defer stop()
 	var m pgoutput.Message
 	var commit core.LSN
 	var before, there int64
-	for told := time.Now(); ctx.Err() == nil; {
-		f, ok, err := conn.Next()
-		if err != nil {
-			return p, err
-		}
-		if now := time.Now(); f.Reply || now.Sub(told) > time.Second {
-			told = now
-			if err := conn.Status(s.slotAt, now, false); err != nil {
-				return p, err
-			}
-		}
-		if !ok {
-			if err := conn.Fill(100 * time.Millisecond); err != nil {
-				return p, err
-			}
-			continue
-		}
+	err := r.look(ctx, s, p.Resume, map[string]bool{}, func(_ *replication.Conn, f *replication.Frame) (done bool, err error) {
 		if f.Data == nil {
-			if commit == 0 && f.End >= s.system.Flushed {
-				return p, nil // nothing was committed after p
-			}
-			continue
+			return commit == 0 && f.End >= s.system.Flushed, nil // nothing was committed after p
 		}
 		if err := pgoutput.Decode(f.Data, &m); err != nil {
-			return p, err
+			return false, err
 		}
 		isSent := m.Kind.IsChange() && commit != 0 && f.Start <= sent.Row
 		switch {
 		case m.Kind == pgoutput.KindBegin && m.Begin.XID != sent.XID:
-			return p, nil
+			return true, nil
 		case m.Kind == pgoutput.KindBegin:
 			commit = core.LSN(m.Begin.CommitLSN)
 		case isSent && f.Start < sent.Row:
@@ -118,8 +95,51 @@ func (r *Relay) partlySent(ctx context.Context, p core.Position, sent Sent, s st
 			if before > 0 {
 				p.PartialCommit, p.PartialIndex = commit, before
 			}
-			return p, nil
+			return true, nil
+		}
+		return false, nil
+	})
+	return p, err
+}
+
+// look reads the slot from a position on, with logical messages of the prefixes, until f
+// says that it is done. Nothing is confirmed, so all of it comes again.
+func (r *Relay) look(ctx context.Context, s start, from core.LSN, prefixes map[string]bool, f func(*replication.Conn, *replication.Frame) (done bool, err error)) error {
+	conn, err := r.store.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+		defer cancel()
+		_ = conn.Close(closing) // nothing was confirmed, nothing is lost with it
+	}()
+	err = conn.Start(ctx, replication.Options{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: from, Messages: true, Prefixes: prefixes})
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, conn.Interrupt)
+	defer stop()
+	for told := time.Now(); ctx.Err() == nil; {
+		frame, ok, err := conn.Next()
+		if err != nil {
+			return err
+		}
+		if now := time.Now(); frame.Reply || now.Sub(told) > time.Second {
+			told = now
+			if err := conn.Status(s.slotAt, now, false); err != nil {
+				return err
+			}
+		}
+		if !ok {
+			if err := conn.Fill(100 * time.Millisecond); err != nil {
+				return err
+			}
+			continue
+		}
+		if done, err := f(conn, &frame); done || err != nil {
+			return err
 		}
 	}
-	return p, ctx.Err()
+	return ctx.Err()
 }

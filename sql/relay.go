@@ -228,6 +228,11 @@ var RelayAdopt string
 //go:embed relay_table_since.sql
 var RelayTableSince string
 
+// RelayFlushed reads where the log that may have been sent ends.
+//
+//go:embed relay_flushed.sql
+var RelayFlushed string
+
 // RelayReplayColumns reads a table's columns.
 //
 //go:embed relay_replay_columns.sql

@@ -140,10 +140,15 @@ func client(t testing.TB, brokers []string, opts ...kgo.Opt) *kgo.Client {
 	return c
 }
 
-// ConnectForTest returns a Connect worker of the brokers that ends with the test.
-func ConnectForTest(t testing.TB, brokers []string) *Connect {
+// ConnectForTest returns a Connect worker of the brokers that ends with the test, with
+// settings over this package's.
+func ConnectForTest(t testing.TB, brokers []string, settings ...map[string]string) *Connect {
 	t.Helper()
-	c, err := StartConnect(t.Context(), ConnectConfig{Brokers: brokers})
+	cfg := ConnectConfig{Brokers: brokers}
+	if len(settings) > 0 {
+		cfg.Properties = settings[0]
+	}
+	c, err := StartConnect(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,6 +73,7 @@ type RelayFile struct {
 	Retention       *age              `yaml:"retention,omitempty"` // of gapless.outbox: 7d, 0 keeps all
 	MetricsDebezium string            `yaml:"metrics_debezium,omitempty"`
 	DebeziumOffsets string            `yaml:"debezium_offsets,omitempty"`
+	DebeziumTopics  bool              `yaml:"debezium_topics,omitempty"`
 }
 
 // cited is a value that does not fit, as YAML's errors have it. It may be a secret.

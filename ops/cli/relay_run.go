@@ -44,6 +44,7 @@ type relayRun struct {
 	Publication string `help:"Publication." default:"gapless"`
 
 	DebeziumOffsets string `help:"Take the slot over where Debezium is, by Connect's topic of offsets or the file of a standalone worker or Debezium Server. For the first start: later the relay has a record of its own." placeholder:"TOPIC|FILE"`
+	DebeziumTopics  bool   `help:"Take the slot over where Debezium is, by the events at the ends of its topics: for offsets that are lost. For the first start, likewise."`
 
 	heartbeat
 
@@ -121,6 +122,7 @@ func (c *relayRun) with(file *RelayFile) *relayRun {
 	own.MetricsDebezium = file.MetricsDebezium
 	own.SignalTable = cmp.Or(file.SignalTable, c.SignalTable)
 	own.DebeziumOffsets = cmp.Or(file.DebeziumOffsets, c.DebeziumOffsets)
+	own.DebeziumTopics = file.DebeziumTopics || c.DebeziumTopics
 	if file.OnFault != nil {
 		own.OnFault = file.OnFault
 	}
@@ -176,7 +178,7 @@ func (c *relayRun) relay(file *RelayFile, log *slog.Logger, registry prometheus.
 		return nil, err
 	}
 	r, err := relay.New(relay.Config{
-		DatabaseURL: url, BeforeConnect: pgconnect.Fresh(c.url), Slot: c.Slot, CreateSlot: c.CreateSlot, Publication: c.Publication, Tables: tables, Messages: messages, OnFault: onFault, Sink: sink, TakeOver: takeOver,
+		DatabaseURL: url, BeforeConnect: pgconnect.Fresh(c.url), Slot: c.Slot, CreateSlot: c.CreateSlot, Publication: c.Publication, Tables: tables, Messages: messages, OnFault: onFault, Sink: sink, TakeOver: takeOver, TakeOverTopics: c.DebeziumTopics,
 		Retention: relay.Retention{Outbox: c.Retention.Duration, Tables: file.retentions()}, Heartbeat: beats, SignalTable: c.SignalTable, Logger: log, Registerer: registry,
 	})
 	if err != nil {
@@ -196,6 +198,9 @@ func (c *relayRun) relay(file *RelayFile, log *slog.Logger, registry prometheus.
 func (c *relayRun) takeOver(cluster cluster, tables map[string]format.Format) (func(context.Context) (relay.Sent, error), error) {
 	if c.DebeziumOffsets == "" {
 		return nil, nil
+	}
+	if c.DebeziumTopics {
+		return nil, usage("--debezium-offsets and --debezium-topics are two answers to one question: take the offsets where they can be read")
 	}
 	server := ""
 	for _, f := range tables {

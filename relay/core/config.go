@@ -36,8 +36,9 @@ type Config struct {
 	Position  Position // the stored one; Resume must not be 0
 	Confirmed LSN      // the slot's confirmed_flush_lsn
 
-	// Ahead are changes after Position that an earlier stream of the same process saw
-	// acknowledged, in the log's order: they are skipped, see Machine.Ahead.
+	// Ahead are changes after Position that are known to be acknowledged, in the log's
+	// order: an earlier stream of the same process saw it, see Machine.Ahead, or the topics
+	// tell. They are skipped.
 	Ahead []Point
 
 	MaxRecords int   // in flight; default 4096

@@ -248,7 +248,8 @@ func (m *Machine) Hold(seq uint64) {
 func (m *Machine) Held() int { return m.held }
 
 // Ahead lists what is acknowledged after the position, for the next stream of this
-// process to skip: else each hold, and each failure of the sink, would repeat it.
+// process to skip: else each hold, and each failure of the sink, would repeat it. What
+// Config.Ahead had and this stream has not come to is among it.
 func (m *Machine) Ahead() []Point {
 	var points []Point
 	for seq := m.ring.head; seq != m.ring.tail; seq++ {
@@ -256,7 +257,7 @@ func (m *Machine) Ahead() []Point {
 			points = append(points, Point{e.lsn, e.index})
 		}
 	}
-	return points
+	return append(points, m.ahead...)
 }
 
 // Passed tells whether everything up to and including the change is acknowledged.

@@ -179,6 +179,7 @@ CREATE TABLE gapless.relay_progress (
     publication_fingerprint text,
     events                  bigint NOT NULL DEFAULT 0,
     last_commit_at          timestamptz,
+    take_over_lsn           pg_lsn, -- up to here another program may have sent rows: which ones the topics tell
     relay_id                text,
     updated_at              timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT relay_progress_proofs_check CHECK (jsonb_typeof(proofs) = 'array'),
