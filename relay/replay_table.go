@@ -49,7 +49,10 @@ func (r *Replayer) open(ctx context.Context, q ReplayRequest) (*replayTable, err
 		return fmt.Errorf("%w: "+text, append([]any{ErrReplayInput}, args...)...)
 	}
 	f := Config{Tables: r.cfg.Tables}.formatOf(q.Table)
-	t := &replayTable{name: q.Table, format: f, native: ourTable(q.Table)}
+	t := &replayTable{name: q.Table, format: f, native: ourTable(q.Table), orderBy: "--order-by"}
+	if r.signalled {
+		t.orderBy = "surrogate-key"
+	}
 	switch f.(type) {
 	case format.Native, eventrouter.Config:
 	case nil:
@@ -77,7 +80,7 @@ func (r *Replayer) open(ctx context.Context, q ReplayRequest) (*replayTable, err
 		needed bool
 		why    string
 	}{
-		{c.order, true, "its order is needed: name one with --order-by"},
+		{c.order, true, "its order is needed: name one with " + t.orderBy},
 		{c.id, len(q.IDs) > 0, "--id asks for it"},
 		{c.aggregateType, q.AggregateType != "", "--aggregate asks for it"},
 		{c.aggregateID, q.AggregateID != "", "--aggregate asks for it"},
@@ -178,7 +181,7 @@ func (t *replayTable) count(ctx context.Context, pool *pgxpool.Pool, p *ReplayPl
 	case err != nil:
 		return err
 	case unordered > 0:
-		return fmt.Errorf("%w: %d rows have no value in the column that gives the order: name another with --order-by", ErrReplayInput, unordered)
+		return fmt.Errorf("%w: %d rows have no value in the column that gives the order: name another with %s", ErrReplayInput, unordered, t.orderBy)
 	}
 	return nil
 }
