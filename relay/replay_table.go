@@ -25,7 +25,8 @@ type replayTable struct {
 	oid       uint32
 	format    format.Format
 	native    bool
-	timed     bool // its order is a time
+	timed     bool   // its order is a time
+	orderBy   string // how a request names that
 	filter    string
 	patience  time.Duration // with a statement, where there is a filter
 	checked   bool          // the filter is
