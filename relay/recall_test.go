@@ -35,10 +35,12 @@ func newPredecessor(t *testing.T, n, confirmed int) *predecessor {
 	p.exec(t, "alter publication gapless add table taken")
 	const insert = `insert into taken (aggregatetype, aggregateid, type, payload, n) select $1, 'k' || i % 5, 'T', i::text, i from generate_series($2::int, $3::int) i`
 	p.exec(t, insert, p.aggregate, 1, confirmed)
-	p.exec(t, "select pg_replication_slot_advance($1, pg_current_wal_lsn())", p.slot)
+	p.flush(t)
+	p.exec(t, "select pg_replication_slot_advance($1, pg_current_wal_flush_lsn())", p.slot)
 	for first := confirmed + 1; first <= n; first += 7 { // several in a transaction
 		p.exec(t, insert, p.aggregate, first, min(first+6, n))
 	}
+	p.flush(t)
 	rows, err := p.pool.Query(t.Context(), "select n, id::text from taken")
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +58,12 @@ func newPredecessor(t *testing.T, n, confirmed int) *predecessor {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// flush brings what is committed to the server's disk: nobody is given more.
+func (s *setup) flush(t *testing.T) {
+	t.Helper()
+	s.script(t, "begin; set local synchronous_commit = on; select pg_logical_emit_message(true, 'gapless.flush', ''); commit")
 }
 
 func (p *predecessor) record(n int) *kgo.Record {
@@ -251,6 +259,7 @@ func TestTakesOverByTopicsThatDoNotAnswer(t *testing.T) {
 	cfg := s.config(&sink)
 	cfg.TakeOverTopics = true
 	s.append(t, "k", "1", "2")
+	s.flush(t)
 	sink.err = errors.New("planted")
 	r := run(t, cfg)
 	testkit.Eventually(t, patience, func() error {
