@@ -422,10 +422,12 @@ const recordOverhead = 1024
 // route sends the record, or parks it when it cannot be sent or must wait
 // behind one that could not.
 func (s *session) route(o origin, record *format.Record, made error) error {
+	var fault *format.Fault
+	if made != nil && !errors.As(made, &fault) {
+		return made
+	}
 	if s.collect != nil {
-		if fault, ok := errors.AsType[*format.Fault](made); made != nil && (!ok || fault == nil) {
-			return made
-		} else if made != nil {
+		if fault != nil {
 			return nil // nobody can have sent it
 		}
 		return s.collect(record, core.Point{Commit: s.place.Commit, Index: s.place.Index})
@@ -433,10 +435,6 @@ func (s *session) route(o origin, record *format.Record, made error) error {
 	s.slabs.keep(record)
 	record.Seq = s.machine.Track(record.Size() + recordOverhead)
 	crashpoint.Hit("relay.after_track")
-	var fault *format.Fault
-	if made != nil && !errors.As(made, &fault) {
-		return made
-	}
 	if fault == nil && len(s.r.poison) > 0 {
 		fault = s.r.poison[placeOf(record)]
 	}
