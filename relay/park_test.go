@@ -190,7 +190,7 @@ func TestGiantsAreParked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []parked{{"a", true, 0, true}, {"b", true, 0, false}, {"c", true, 2 << 20, false}}; !slices.Equal(got, want) {
+	if want := []parked{{"a", true, 0, true}, {"b", true, 1, false}, {"c", true, 2 << 20, false}}; !slices.Equal(got, want) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -145,7 +145,7 @@ func (s *session) deleteOld(ctx context.Context, table string, t TableRetention)
 		}
 	}
 	if total == 0 { // a look may read much of the table
-		return max(deleteEvery, min(t.After/100, deleteRarely))
+		return max(deleteEvery, min(t.After/1000, deleteRarely))
 	}
 	s.r.log.DebugContext(ctx, "relayed rows deleted", "table", table, "rows", total)
 	return deleteEvery
