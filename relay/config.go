@@ -68,6 +68,8 @@ type Config struct {
 	// speak to the relay, see signal.go; default: none. Its rows are no events.
 	SignalTable string
 
+	Storage Storage // default: schema gapless of the database
+
 	// Sink takes the records. The relay closes it when Run ends.
 	Sink Sink
 
@@ -136,6 +138,9 @@ func (c Config) validate() error {
 		faults = append(faults, err)
 	}
 	if err := c.Retention.validate(); err != nil {
+		faults = append(faults, err)
+	}
+	if err := c.Storage.validate(c); err != nil {
 		faults = append(faults, err)
 	}
 	if err := c.Heartbeat.validate(c.Sink); err != nil {

@@ -15,6 +15,9 @@ import (
 
 func (s *setup) parked(t testing.TB) []string {
 	t.Helper()
+	if s.kafka != nil {
+		return s.parkedInKafka(t)
+	}
 	rows, err := s.pool.Query(t.Context(), `
 		select status || ' ' || row_key || ' ' || coalesce(convert_from(record_value, 'UTF8'), '') || ' ' || reason
 		from gapless.parked where slot = $1 order by commit_lsn, commit_index`, s.slot)

@@ -22,6 +22,9 @@ import (
 // request asks for an action on all parked rows of the slot, and returns its id.
 func (s *setup) request(t testing.TB, action string) (id int64) {
 	t.Helper()
+	if s.kafka != nil {
+		return s.requestInKafka(t, action)
+	}
 	var ids []uuid.UUID
 	rows, err := s.pool.Query(t.Context(), "select id from gapless.parked where slot = $1 and status = 'parked'", s.slot)
 	if err == nil {
@@ -43,6 +46,9 @@ func (s *setup) request(t testing.TB, action string) (id int64) {
 func (s *setup) finished(t testing.TB, request int64) {
 	t.Helper()
 	testkit.Eventually(t, patience, func() error {
+		if s.kafka != nil {
+			return s.finishedInKafka(t, request)
+		}
 		var done bool
 		err := s.pool.QueryRow(t.Context(), "select finished_at is not null from gapless.relay_request where id = $1", request).Scan(&done)
 		if err == nil && !done {

@@ -24,6 +24,7 @@ type Relay struct {
 	metrics   *metrics
 	board     board
 	store     *store
+	state     atomic.Pointer[state]
 	wake      chan struct{} // asks the watch to look now
 	retention turns
 	primary   bool      // the server was met as one
@@ -82,6 +83,7 @@ func (r *Relay) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer r.store.close()
+	defer r.forgetState()
 	watching, unwatch := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { r.watch(watching) })
@@ -125,7 +127,7 @@ func (r *Relay) stopped(ctx context.Context, err error) error {
 	}
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
-		return err
+		return r.advised(refusal)
 	}
 	// What was not stored is sent again by the next run: a stop, not a loss.
 	r.log.WarnContext(ctx, "stopped before all was stored", "error", err)
@@ -137,9 +139,10 @@ func (r *Relay) stopped(ctx context.Context, err error) error {
 func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admitted bool) (time.Duration, error) {
 	var refusal *Refusal
 	var sink *sinkError
+	var kept *stateError
 	switch {
 	case errors.As(err, &refusal):
-		return 0, err
+		return 0, r.advised(refusal)
 	case errors.Is(err, errStandby) || slotTaken(err):
 		if r.board.become(Standby, err.Error()) {
 			r.log.InfoContext(ctx, "standing by", "reason", err)
@@ -160,6 +163,15 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admit
 		r.log.ErrorContext(ctx, "lost the slot to another relay", "error", err)
 		r.board.become(Standby, err.Error())
 		return jitter(time.Second), nil
+	case errors.As(err, &kept):
+		if !admitted && kept.forbidden() {
+			return 0, err
+		}
+		r.reconnecting(ctx, "state", "kafka", err)
+		if streamed {
+			r.resetSink(ctx)
+		}
+		return r.backoff(tries), nil
 	case errors.As(err, &sink):
 		r.reconnecting(ctx, "sink", sink.reason(), err)
 		pause := r.backoff(tries)
@@ -171,7 +183,7 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admit
 		return 0, refuseSQL([]string{dropSlotSQL(r.cfg.Slot), makeSlotSQL(r.cfg.Slot), resendSQL(r.cfg.Slot), followSQL(r.cfg.Slot)},
 			"A slot that is older than its publication cannot be read any more. "+byHand,
 			"publication %q was made after slot %q, or was dropped under it", r.cfg.Publication, r.cfg.Slot)
-	case !admitted && permanent(err):
+	case errors.Is(err, ErrNoRetention), !admitted && permanent(err):
 		return 0, err
 	}
 	r.reconnecting(ctx, "postgres", postgresReason(err), err)

@@ -13,7 +13,6 @@ import (
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/relay/pgoutput"
 	"github.com/gapless/gapless/relay/replication"
-	"github.com/gapless/gapless/sql"
 )
 
 // errMoved says that an earlier owner stored progress between our look at it
@@ -104,6 +103,7 @@ type session struct {
 
 	fingerprint string // of the publication, as it was found or last proven
 
+	full    bool // the state takes no more parked rows
 	paused  bool // by an operator, or by a signal
 	signals signals
 }
@@ -132,7 +132,7 @@ func (r *Relay) session(ctx context.Context) (opened bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	wished, err := r.store.control(ctx)
+	wished, err := r.remembered().control(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -170,7 +170,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	}
 	// The slot is ours. An earlier owner may have stored progress after our
 	// look at it; from here on it cannot.
-	position, incarnation, err := r.store.take(ctx, r.cfg.ID, p.system.ID, p.system.Timeline)
+	position, incarnation, err := r.remembered().take(ctx, r.cfg.ID, p.system.ID, p.system.Timeline)
 	if err != nil {
 		return nil, err
 	}
@@ -178,10 +178,10 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 		return nil, errMoved
 	}
 	r.incarnation.Store(incarnation)
-	if err := r.store.exec(ctx, sql.RelayAdopt, r.cfg.Slot); err != nil {
-		return nil, fmt.Errorf("look for rows that wait for none: %w", err)
+	if err := r.remembered().adopt(ctx, incarnation); err != nil {
+		return nil, err
 	}
-	blocked, err := r.store.parkedKeys(ctx)
+	blocked, err := r.remembered().parkedKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if r.ahead.system == p.system.ID && r.ahead.timeline == p.system.Timeline {
 		known = r.ahead.points
 	}
-	settled, err := r.store.parkedAhead(ctx, position, p.system.Timeline)
+	settled, err := r.remembered().parkedAhead(ctx, position, p.system.Timeline)
 	if err != nil {
 		return nil, err
 	}

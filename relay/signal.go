@@ -157,22 +157,28 @@ func (s *session) signalsOf(rel *pgoutput.Relation) *table {
 	return t
 }
 
-// executeSignal has a pause or a resume done in the database, and then what is wished
-// there: it may have been executed before, or be older than what an operator wants.
-func (s *session) executeSignal(now time.Duration) func(context.Context) {
-	v := s.signals.pending
-	s.signals.tried = now
+// reason is what is kept of it.
+func (v *signal) reason() string { return fmt.Sprintf("signal %s at %s", v.id, v.at) }
+
+func (s *store) signal(ctx context.Context, _ int64, system string, v *signal) error {
 	statement := sql.RelaySignalPause
 	if v.kind == "resume" {
 		statement = sql.RelaySignalResume
 	}
+	return s.exec(ctx, statement, s.slot, system, v.at.Commit.String(), v.at.Index, v.reason())
+}
+
+// executeSignal has a pause or a resume done in the state, and then what is wished
+// there: it may have been executed before, or be older than what an operator wants.
+func (s *session) executeSignal(now time.Duration) func(context.Context) {
+	v := s.signals.pending
+	s.signals.tried = now
 	return func(ctx context.Context) {
-		reason := fmt.Sprintf("signal %s at %s", v.id, v.at)
-		err := s.r.store.exec(ctx, statement, s.r.cfg.Slot, s.system.ID, v.at.Commit.String(), v.at.Index, reason)
+		err := s.r.remembered().signal(ctx, s.incarnation, s.system.ID, v)
 		var w wish
 		if err == nil {
 			crashpoint.Hit("relay.after_signal")
-			w, err = s.r.store.control(ctx)
+			w, err = s.r.remembered().control(ctx)
 		}
 		s.inbox.result(func() {
 			s.worker.busy = false

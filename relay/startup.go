@@ -34,11 +34,11 @@ func (r *Relay) refuseStandby(v server) error {
 }
 
 // refuseServer checks what no reconnect can mend.
-func refuseServer(v server, cfg Config) error {
+func refuseServer(v server, cfg Config, inPostgres bool) error {
 	if v.WALLevel != "logical" {
 		return refuse("Set wal_level = logical and restart the server.", "wal_level is %s, not logical", v.WALLevel)
 	}
-	if !v.Migrated {
+	if inPostgres && !v.Migrated {
 		return refuse("Run 'gapless migrate up'.", "database %q has no schema of Gapless", v.Database)
 	}
 	if !v.PublicationExists {
@@ -142,14 +142,22 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		r.store.pool.Reset() // the next look may lead to another server
 		return s, err
 	}
-	if err := refuseServer(s.server, r.cfg); err != nil {
+	if r.remembered() == nil {
+		if err := r.choose(ctx); err != nil {
+			return s, err
+		}
+		if s.server, err = r.check(ctx); err != nil { // the schema may have been made
+			return s, err
+		}
+	}
+	if err := refuseServer(s.server, r.cfg, r.keepsInPostgres()); err != nil {
 		return s, err
 	}
 	// Before the record is judged by it: what is changed later is found by a proof.
 	if s.fingerprint, err = r.store.fingerprint(ctx); err != nil {
 		return s, err
 	}
-	record, err := r.store.load(ctx)
+	record, err := r.remembered().load(ctx)
 	if err != nil {
 		return s, err
 	}
@@ -187,7 +195,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		if s.position, err = r.takenOver(ctx, s); err != nil {
 			return s, err
 		}
-		return s, r.store.create(ctx, s.system.ID, s.system.Timeline, s.position)
+		return s, r.remembered().create(ctx, s.system.ID, s.system.Timeline, s.position)
 	}
 	err = refuseIdentity(r.cfg.Slot, *record, s.system, func() (core.LSN, error) {
 		return conn.SwitchPoint(ctx, s.system.Timeline, record.Timeline)
@@ -240,11 +248,7 @@ func (r *Relay) makeSlot(ctx context.Context, tables []string) error {
 // refuseSecond: a name that was mistyped would make a slot beside the one that is
 // meant, which would keep WAL for ever once the relay runs under the right name.
 func (r *Relay) refuseSecond(ctx context.Context) error {
-	rows, err := r.store.pool.Query(ctx, sql.RelayOtherSlots, r.cfg.Slot, r.cfg.Publication)
-	if err != nil {
-		return fmt.Errorf("look for other slots: %w", err)
-	}
-	others, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	others, err := r.remembered().otherSlots(ctx)
 	if err != nil {
 		return fmt.Errorf("look for other slots: %w", err)
 	}
@@ -253,6 +257,14 @@ func (r *Relay) refuseSecond(ctx context.Context) error {
 	}
 	return refuse("Name one of them with --slot, or make a second slot with --create-slot.",
 		"slot %q does not exist, and this database has %s for publication %q", r.cfg.Slot, strings.Join(others, ", "), r.cfg.Publication)
+}
+
+func (s *store) otherSlots(ctx context.Context) ([]string, error) {
+	rows, err := s.pool.Query(ctx, sql.RelayOtherSlots, s.slot, s.publication)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 func (r *Relay) refuseRows(ctx context.Context, tables []string) error {

@@ -212,7 +212,7 @@ func (s *session) failed(err error) {
 	w.fails[w.kind]++
 	w.again[w.kind] = s.now() + pause
 	s.r.log.Warn("statement failed, trying again", "error", err, "pause", pause)
-	if errors.Is(err, errFenced) || shuttingDown(err) {
+	if _, ok := errors.AsType[*Refusal](err); ok || errors.Is(err, errFenced) || shuttingDown(err) {
 		s.worker.fatal = err
 	}
 }
@@ -225,7 +225,7 @@ func (s *session) save(p core.Position) func(context.Context) {
 		v.fingerprint = s.proofs[n-1].Fingerprint
 	}
 	return func(ctx context.Context) {
-		err := s.r.store.save(ctx, v)
+		err := s.r.remembered().save(ctx, v)
 		if err == nil {
 			crashpoint.Hit("relay.after_store")
 		}

@@ -11,21 +11,16 @@ import (
 // far is how many records are rather passed over by asking anew than by reading them.
 const far = 1000
 
-// Fetch reads the bytes of parked rows from the topic.
+// Fetch reads the bytes of parked rows, of which Slot gave copies, from the topic.
 func (l *Log) Fetch(ctx context.Context, held []*Held) (map[Place]Row, error) {
 	rows := make(map[Place]Row, len(held))
 	if len(held) == 0 {
 		return rows, nil
 	}
 	at := make([]int64, len(held))
-	l.mu.Lock()
-	for i, h := range held {
-		at[i] = h.offset
-	}
-	l.mu.Unlock()
 	wanted := make(map[int64]Place, len(held))
 	for i, h := range held {
-		wanted[at[i]] = h.At
+		at[i], wanted[h.offset] = h.offset, h.At
 	}
 	slices.Sort(at)
 	for len(at) > 0 {

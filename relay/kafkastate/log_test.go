@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
 	"github.com/gapless/gapless/internal/kafkaserver"
@@ -93,10 +92,7 @@ func resume(t *testing.T, l *kafkastate.Log) (at string) {
 // raw writes any record there is.
 func (p topic) raw(t *testing.T, key, value string) {
 	t.Helper()
-	c := kafkaserver.Client(t, p.brokers, kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: p.name, Key: []byte(key), Value: []byte(value)}).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
+	kafkaserver.Produce(t, p.brokers, p.name, key, value)
 }
 
 // One that was fenced can write nothing more, and nothing of what it tries is seen; what
@@ -260,9 +256,13 @@ func TestBytesOfRows(t *testing.T) {
 	key := "k"
 	var entries []kafkastate.Entry
 	for i := range 3 {
-		entries = append(entries, kafkastate.RowEntry(slot, kafkastate.Place{Timeline: 1, Commit: 0xABC, Index: int64(i)}, kafkastate.Row{
+		e, err := kafkastate.RowEntry(slot, kafkastate.Place{Timeline: 1, Commit: 0xABC, Index: int64(i)}, kafkastate.Row{
 			ID: uuid.New(), Table: "t", RowKey: &key, Key: []byte(key), Value: []byte{byte(i), 0, 255}, Blocks: true, Status: kafkastate.Parked,
-		}))
+		}, l.MaxBytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, e)
 	}
 	write(t, l, 1, entries...)
 	for _, l := range []*kafkastate.Log{l, p.open(t)} {

@@ -1,7 +1,10 @@
 package kafkastate
 
 import (
+	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -83,7 +86,16 @@ func (s *Slot) Accept(id int64) []Entry {
 	return append(entries, EntryOf(s.name, r))
 }
 
-// Next are the rows that may go out for the requests: of each key concerned, in the log's
+// Unknown leaves out rows whose places are known, whatever became of them: they were
+// parked before a crash.
+func (s *Slot) Unknown(rows []Entry) []Entry {
+	return slices.DeleteFunc(rows, func(e Entry) bool {
+		at, err := ParsePlace(strings.TrimPrefix(e.key, s.name+"/"+kindRow+"/"))
+		return err == nil && s.held[at] != nil
+	})
+}
+
+// Next are copies of the rows that may go out for the requests: of each key concerned, in the log's
 // order, up to the first that is parked and not to be redriven. rows bounds them, and
 // bytes what they hold; one row there is in any case.
 func (s *Slot) Next(requests []int64, rows, bytes int) []*Held {
@@ -113,6 +125,8 @@ func (s *Slot) Next(requests []int64, rows, bytes int) []*Held {
 		if size += h.size; i > 0 && (i >= rows || size > bytes) {
 			return candidates[:i]
 		}
+		copied := *h
+		candidates[i] = &copied
 	}
 	return candidates
 }
@@ -176,6 +190,9 @@ func (s *Slot) Outcome(id int64) Outcome {
 func (s *Slot) Finish(requests []int64, now time.Time) (entries []Entry, keys map[string]bool) {
 	keys = map[string]bool{}
 	for _, id := range requests {
+		if s.Requests[id] == nil {
+			continue // an operator has removed it
+		}
 		r := *s.Requests[id]
 		r.Outcome = s.Outcome(id)
 		r.FinishedAt, r.Rows = &now, nil
@@ -186,7 +203,20 @@ func (s *Slot) Finish(requests []int64, now time.Time) (entries []Entry, keys ma
 			keys[key] = len(s.keys[key]) > 0
 		}
 	}
-	return entries, keys
+	return append(entries, s.oldRequests()...), keys
+}
+
+// keptRequests is how many finished requests stay, for who asks what was done and why.
+const keptRequests = 1000
+
+func (s *Slot) oldRequests() (entries []Entry) {
+	ids := slices.Sorted(maps.Keys(s.Requests))
+	for _, id := range ids[:max(0, len(ids)-keptRequests)] {
+		if s.Requests[id].FinishedAt != nil {
+			entries = append(entries, Entry{key: s.name + "/" + kindRequest + "/" + strconv.FormatInt(id, 10)})
+		}
+	}
+	return entries
 }
 
 // Passed returns what removes the marks of rows that are settled and before a position:

@@ -93,9 +93,9 @@ type Row struct {
 	Partition int32           `json:"partition"` // -1: by the key
 	Key       []byte          `json:"key"`
 	Value     []byte          `json:"value"`
-	Headers   json.RawMessage `json:"headers,omitempty"` // ordered array of [name, base64 or null]
-	Timestamp time.Time       `json:"timestamp"`
-	Committed time.Time       `json:"committed_at"`
+	Headers   json.RawMessage `json:"headers,omitempty"`      // ordered array of [name, base64 or null]
+	Timestamp *int64          `json:"timestamp_us,omitempty"` // microseconds since 1970
+	Committed *int64          `json:"committed_us,omitempty"`
 	Source    json.RawMessage `json:"source,omitempty"` // the row itself, where no record could be made
 	Blocks    bool            `json:"blocks"`
 	Status    string          `json:"status"` // parked or waiting
@@ -199,15 +199,16 @@ const (
 	kindStatus   = "status"
 )
 
-// Entry is a record to be written: Value nil is a tombstone.
+// Entry is a record to be written. Without a value it is a tombstone.
 type Entry struct {
-	key   string
-	value any
+	key     string
+	value   any
+	encoded []byte // of value, where it was needed before
 }
 
 func (e Entry) encode() ([]byte, error) {
-	if e.value == nil {
-		return nil, nil
+	if e.value == nil || e.encoded != nil {
+		return e.encoded, nil
 	}
 	b, err := json.Marshal(e.value)
 	if err != nil {
@@ -218,47 +219,60 @@ func (e Entry) encode() ([]byte, error) {
 
 // EntryOf makes the entry of a record.
 func EntryOf(slot string, value any) Entry {
+	entry := func(kind string, value any) Entry { return Entry{key: slot + "/" + kind, value: value} }
 	switch v := value.(type) {
 	case Progress:
 		v.V = version
-		return Entry{slot + "/" + kindProgress, v}
+		return entry(kindProgress, v)
 	case Proofs:
 		v.V = version
-		return Entry{slot + "/" + kindProofs, v}
+		return entry(kindProofs, v)
 	case Control:
 		v.V = version
-		return Entry{slot + "/" + kindControl, v}
+		return entry(kindControl, v)
 	case Signal:
 		v.V = version
-		return Entry{slot + "/" + kindSignal, v}
+		return entry(kindSignal, v)
 	case Status:
 		v.V = version
-		return Entry{slot + "/" + kindStatus, v}
+		return entry(kindStatus, v)
 	case Request:
 		v.V = version
-		return Entry{slot + "/" + kindRequest + "/" + strconv.FormatInt(v.ID, 10), v}
+		return entry(kindRequest+"/"+strconv.FormatInt(v.ID, 10), v)
 	}
 	panic(fmt.Sprintf("kafkastate: no record is a %T", value)) // a programmer's error
 }
 
-// RowEntry makes the entry of a parked row.
-func RowEntry(slot string, at Place, r Row) Entry {
+// tooLarge is the source of a row without its bytes, as the relay has it elsewhere.
+var tooLarge = json.RawMessage(`{"too_large":true}`)
+
+// RowEntry makes the entry of a parked row. One that takes more than limit bytes, see
+// Log.MaxBytes, becomes a pointer: all but key, value and headers.
+func RowEntry(slot string, at Place, r Row, limit int) (Entry, error) {
 	r.V = version
-	return Entry{slot + "/" + kindRow + "/" + at.String(), r}
+	e := Entry{key: slot + "/" + kindRow + "/" + at.String(), value: r}
+	var err error
+	if e.encoded, err = e.encode(); err != nil || len(e.key)+len(e.encoded) <= limit {
+		return e, err
+	}
+	r.Key, r.Value, r.Headers, r.Source, r.Pointer = nil, nil, nil, tooLarge, true
+	e.value, e.encoded = r, nil
+	e.encoded, err = e.encode()
+	return e, err
 }
 
 // MarkEntry makes the entry of a mark.
 func MarkEntry(slot string, at Place, m Mark) Entry {
 	m.V = version
-	return Entry{slot + "/" + kindMark + "/" + at.String(), m}
+	return Entry{key: slot + "/" + kindMark + "/" + at.String(), value: m}
 }
 
 func noRow(slot string, at Place) Entry {
-	return Entry{slot + "/" + kindRow + "/" + at.String(), nil}
+	return Entry{key: slot + "/" + kindRow + "/" + at.String()}
 }
 
 func noMark(slot string, at Place) Entry {
-	return Entry{slot + "/" + kindMark + "/" + at.String(), nil}
+	return Entry{key: slot + "/" + kindMark + "/" + at.String()}
 }
 
 // decode reads a record's value, which must be of a version that this program knows.

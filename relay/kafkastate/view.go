@@ -251,18 +251,16 @@ func (s *Slot) check() error {
 // HasPosition tells whether there is a position to go on from.
 func (s *Slot) HasPosition() bool { return s.Progress != nil && !s.Progress.Forgotten }
 
-// Has tells whether the slot's parked rows have that place, whatever became of it.
-func (s *Slot) Has(at Place) bool { return s.held[at] != nil }
-
 // Open counts rows that were neither sent nor discarded.
 func (s *Slot) Open() int { return s.open }
 
-// Rows are the open rows, in the log's order.
+// Rows are copies of the open rows, in the log's order.
 func (s *Slot) Rows() []*Held {
 	rows := make([]*Held, 0, s.open)
 	for _, h := range s.held {
 		if h.IsOpen() {
-			rows = append(rows, h)
+			copied := *h
+			rows = append(rows, &copied)
 		}
 	}
 	slices.SortFunc(rows, func(a, b *Held) int { return a.At.Compare(b.At) })

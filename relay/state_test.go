@@ -1,0 +1,383 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gapless/gapless/internal/kafkaserver"
+	"github.com/gapless/gapless/internal/pgtest"
+	"github.com/gapless/gapless/internal/testkit"
+	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/relay/kafkastate"
+)
+
+// inKafka is the state of a setup's relays where it is in Kafka.
+type inKafka struct {
+	brokers []string
+	topic   string
+	login   string // URL of a login that may write nothing
+}
+
+// ownTable is the outbox of a database without schema gapless.
+const ownTable = "public.own_outbox"
+
+// newKafkaSetup is a database as Debezium is given one: a table, a publication, a slot,
+// and a login that may read the one and stream the other. The relay's state is in Kafka.
+func newKafkaSetup(t *testing.T) *setup {
+	t.Helper()
+	db := pgtest.NewEmptyDB(t)
+	s := &setup{db: db, pool: db.Pool(t)}
+	s.exec(t, "create table "+ownTable+" (n bigint generated always as identity, id uuid primary key default gen_random_uuid(), aggregatetype text, aggregateid text, type text, payload text)")
+	s.exec(t, "create publication gapless for table "+ownTable+" with (publish = 'insert')")
+	s.slot = db.Slot(t, "relay")
+	s.kafka = &inKafka{brokers: kafkaserver.ForTest(t), topic: kafkaserver.Name(t, "state"), login: db.ReaderURL(t)}
+	s.exec(t, "grant select on "+ownTable+" to "+pgtest.Reader)
+	return s
+}
+
+// inBoth runs a test with the state in schema gapless, and in Kafka.
+func inBoth(t *testing.T, f func(*testing.T, *setup)) {
+	t.Helper()
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		f(t, newSetup(t))
+	})
+	t.Run("kafka", func(t *testing.T) {
+		t.Parallel()
+		f(t, newKafkaSetup(t))
+	})
+}
+
+func (k *inKafka) storage() relay.Storage {
+	return relay.Storage{Place: relay.Kafka, Brokers: k.brokers, Topic: k.topic, CreateTopic: true}
+}
+
+// open reads the slot's state as it is now.
+func (s *setup) openState(ctx context.Context) (*kafkastate.Log, error) {
+	l, err := kafkastate.Open(ctx, kafkastate.Config{
+		Brokers: s.kafka.brokers, Topic: s.kafka.topic, Slot: s.slot, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := l.End(ctx); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// inState calls f with the slot's state as it is now.
+func (s *setup) inState(ctx context.Context, f func(*kafkastate.Log, *kafkastate.Slot) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	l, err := s.openState(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	var slot *kafkastate.Slot
+	if err := l.View(func(v *kafkastate.Slot) { slot = v }); err != nil { // nobody else writes to this one's memory
+		return err
+	}
+	return f(l, slot)
+}
+
+// parkedInKafka is what parked reads from the table, without what is settled.
+func (s *setup) parkedInKafka(t testing.TB) (list []string) {
+	t.Helper()
+	err := s.inState(t.Context(), func(l *kafkastate.Log, v *kafkastate.Slot) error {
+		held := v.Rows()
+		rows, err := l.Fetch(t.Context(), held)
+		for _, h := range held {
+			list = append(list, fmt.Sprintf("%s %s %s %s", h.Mark.Status, *h.Row.RowKey, rows[h.At].Value, h.Mark.Reason))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func (s *setup) requestInKafka(t testing.TB, action string) (id int64) {
+	t.Helper()
+	err := s.inState(t.Context(), func(l *kafkastate.Log, v *kafkastate.Slot) (err error) {
+		r := kafkastate.Request{Action: action, Actor: "test", Reason: "for the test"}
+		for _, h := range v.Rows() {
+			if h.Mark.Status == kafkastate.Parked {
+				r.Rows = append(r.Rows, h.At.String())
+			}
+		}
+		id, err = l.Ask(t.Context(), r)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func (s *setup) finishedInKafka(t testing.TB, request int64) error {
+	return s.inState(t.Context(), func(_ *kafkastate.Log, v *kafkastate.Slot) error {
+		if r := v.Requests[request]; r == nil || r.FinishedAt == nil {
+			return fmt.Errorf("request is open: %+v", r)
+		}
+		return nil
+	})
+}
+
+func (s *setup) pauseInKafka(t testing.TB, paused bool) {
+	t.Helper()
+	err := s.inState(t.Context(), func(l *kafkastate.Log, _ *kafkastate.Slot) error {
+		var wished string
+		if err := s.pool.QueryRow(t.Context(), "select pg_current_wal_lsn()::text").Scan(&wished); err != nil {
+			return err
+		}
+		var hi, lo uint64
+		if _, err := fmt.Sscanf(wished, "%X/%X", &hi, &lo); err != nil {
+			return err
+		}
+		return l.Append(t.Context(), kafkastate.EntryOf(s.slot, kafkastate.Control{
+			Paused: paused, Actor: "postgres", Reason: "for the test", At: time.Now(), Wished: hi<<32 | lo,
+		}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The login of these tests may write nothing, and with it a relay does all its work.
+func TestReaderMayNotWrite(t *testing.T) {
+	t.Parallel()
+	s := newKafkaSetup(t)
+	reader := pgtest.OpenPool(t, s.kafka.login)
+	for _, statement := range []string{
+		"create schema gapless", "create table public.mine ()", "insert into " + ownTable + " default values", "delete from " + ownTable,
+		"create table mine ()",
+	} {
+		_, err := reader.Exec(t.Context(), statement)
+		if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != "42501" {
+			t.Errorf("%s: %v, want permission denied", statement, err)
+		}
+	}
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1", "2")
+	want(t, &sink, "1", "2")
+	s.stored(t, r, 2)
+	r.stop()
+	s.append(t, "k", "3")
+	run(t, s.config(&sink))
+	want(t, &sink, "1", "2", "3") // it went on where it was
+}
+
+// A relay takes the slot from one that does not know it yet: that one stores nothing
+// more, and the second goes on from what the first had stored.
+func TestStateIsFenced(t *testing.T) {
+	t.Parallel()
+	s := newKafkaSetup(t)
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1")
+	want(t, &sink, "1")
+	s.stored(t, r, 1)
+	err := s.inState(t.Context(), func(l *kafkastate.Log, v *kafkastate.Slot) error {
+		if v.Progress.Incarnation != 1 {
+			t.Errorf("incarnation %d", v.Progress.Incarnation)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		return l.Fence(ctx) // as the next owner begins
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.append(t, "k", "2") // its progress cannot be stored: the relay begins anew, and takes the slot again
+	testkit.Eventually(t, patience, func() error {
+		return s.inState(t.Context(), func(_ *kafkastate.Log, v *kafkastate.Slot) error {
+			if n := v.Progress.Incarnation; n < 2 {
+				return fmt.Errorf("incarnation %d", n)
+			}
+			return nil
+		})
+	})
+	s.append(t, "k", "3")
+	testkit.Eventually(t, patience, func() error {
+		got := sink.values()
+		if got[0] != "1" || got[1] != "2" || got[len(got)-1] != "3" || slices.Contains(got[1:], "1") {
+			return fmt.Errorf("got %q", got)
+		}
+		return nil
+	})
+}
+
+// Without the topic, or with one that cannot hold the state, nothing begins.
+func TestStateTopicIsMissing(t *testing.T) {
+	t.Parallel()
+	s := newKafkaSetup(t)
+	var sink memory
+	cfg := s.config(&sink)
+	cfg.Storage.CreateTopic = false
+	err := run(t, cfg).ended()
+	refusal(t, err, s.kafka.topic+", which is to hold the relay's state, does not exist")
+	if r, ok := errors.AsType[*relay.Refusal](err); !ok || !strings.Contains(r.Remedy, "--config cleanup.policy=compact") {
+		t.Errorf("remedy of %v", err)
+	}
+}
+
+// A record that cannot be read ends a stream, and keeps the next from starting.
+func TestStateIsCorrupt(t *testing.T) {
+	t.Parallel()
+	s := newKafkaSetup(t)
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1")
+	want(t, &sink, "1")
+	s.stored(t, r, 1)
+	kafkaserver.Produce(t, s.kafka.brokers, s.kafka.topic, s.slot+"/progress", "{}")
+	refusal(t, r.ended(), s.slot+"/progress of topic "+s.kafka.topic)
+	refusal(t, run(t, s.config(&sink)).ended(), s.slot+"/progress of topic "+s.kafka.topic)
+	want(t, &sink, "1")
+}
+
+// The record of another server's slot of the same name is not gone on from.
+func TestStateOfAnotherServer(t *testing.T) {
+	t.Parallel()
+	s := newKafkaSetup(t)
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1")
+	s.stored(t, r, 1)
+	r.stop()
+	err := s.inState(t.Context(), func(l *kafkastate.Log, v *kafkastate.Slot) error {
+		p := *v.Progress
+		p.SystemID, p.Incarnation = "1234", p.Incarnation+1
+		return l.Append(t.Context(), kafkastate.EntryOf(s.slot, p))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusal(t, run(t, s.config(&sink)).ended(), "server is another one")
+}
+
+// What is forgotten begins where the slot is, and a relay that runs notices.
+func TestStateIsForgotten(t *testing.T) {
+	t.Parallel()
+	s := newKafkaSetup(t)
+	sink := memory{refuse: poison}
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1")
+	s.append(t, "p", "poison")
+	want(t, &sink, "1")
+	s.stored(t, r, 2)
+	r.stop()
+	err := s.inState(t.Context(), func(l *kafkastate.Log, _ *kafkastate.Slot) error {
+		return l.Forget(t.Context(), "test", "for the test")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r = run(t, s.config(&sink))
+	s.append(t, "k", "2")
+	s.append(t, "p", "p1")
+	want(t, &sink, "1", "2") // the parked row is still known
+	wantParked(t, s, "parked p poison too_large", "waiting p p1 waiting")
+	s.stored(t, r, 2)
+}
+
+// A slot has one record. Where the other place has it, or both have, nothing begins.
+func TestStateInBothPlaces(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.kafka = &inKafka{brokers: kafkaserver.ForTest(t), topic: kafkaserver.Name(t, "state"), login: s.db.URL}
+	var sink memory
+	in := func(place relay.Place) relay.Config {
+		cfg := s.config(&sink)
+		cfg.Storage.Place = place
+		return cfg
+	}
+	r := run(t, in(relay.Auto)) // the table is there, so that is it
+	s.append(t, "k", "1")
+	s.storedInPostgres(t, r, 1)
+	r.stop()
+	refusal(t, run(t, in(relay.Kafka)).ended(), "the state is to be in Kafka, but slot")
+	s.exec(t, "alter table gapless.relay_progress rename to moved")
+	s.exec(t, "create table gapless.relay_progress (like gapless.moved including all)")
+	r = run(t, in(relay.Kafka))
+	s.append(t, "k", "2")
+	s.stored(t, r, 1)
+	r.stop()
+	for _, place := range []relay.Place{relay.Auto, relay.Postgres} {
+		refusal(t, run(t, in(place)).ended(), "the state is to be in schema gapless, but slot")
+	}
+	s.exec(t, "insert into gapless.relay_progress select * from gapless.moved")
+	for _, place := range []relay.Place{relay.Auto, relay.Postgres, relay.Kafka} {
+		refusal(t, run(t, in(place)).ended(), "has a record in schema gapless")
+	}
+}
+
+// Where the schema is not there, it is made if that may be, else the state is in Kafka.
+func TestPlaceIsChosenByWhatIsPermitted(t *testing.T) {
+	t.Parallel()
+	t.Run("schema", func(t *testing.T) {
+		t.Parallel()
+		s := newKafkaSetup(t)
+		var sink memory
+		cfg := s.config(&sink)
+		made := 0
+		cfg.DatabaseURL = s.db.URL // may write
+		cfg.Storage.Place = relay.Auto
+		cfg.Storage.MakeSchema = func(context.Context) error {
+			made++
+			s.exec(t, "drop publication gapless") // the migrations make one of that name
+			pgtest.Migrate(t, s.db.URL)
+			s.exec(t, "drop publication gapless")
+			s.exec(t, "create publication gapless for table "+ownTable+" with (publish = 'insert')")
+			return nil
+		}
+		cfg.Slot = s.db.SlotName("fresh")
+		s.slot = cfg.Slot
+		r := run(t, cfg)
+		r.become(relay.Streaming)
+		s.append(t, "k", "1")
+		want(t, &sink, "1")
+		s.storedInPostgres(t, r, 1)
+		if made != 1 {
+			t.Errorf("made %d times", made)
+		}
+	})
+	t.Run("kafka", func(t *testing.T) {
+		t.Parallel()
+		s := newKafkaSetup(t)
+		var sink memory
+		cfg := s.config(&sink)
+		cfg.Storage.Place = relay.Auto
+		cfg.Storage.MakeSchema = func(context.Context) error { return errors.New("must not be tried") }
+		r := run(t, cfg)
+		s.append(t, "k", "1")
+		want(t, &sink, "1")
+		s.stored(t, r, 1)
+	})
+	t.Run("retention", func(t *testing.T) {
+		t.Parallel()
+		s := newKafkaSetup(t)
+		cfg := s.config(&memory{})
+		cfg.Retention.Tables = map[string]relay.TableRetention{ownTable: {}}
+		if _, err := relay.New(cfg); !errors.Is(err, relay.ErrNoRetention) {
+			t.Errorf("error %v", err)
+		}
+		cfg.Storage.Place = relay.Auto
+		if err := run(t, cfg).ended(); !errors.Is(err, relay.ErrNoRetention) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
