@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -11,6 +12,7 @@ import (
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/kafkastate"
 )
 
 func (s *setup) parked(t testing.TB) []string {
@@ -33,6 +35,11 @@ func (s *setup) parked(t testing.TB) []string {
 
 func wantParked(t testing.TB, s *setup, rows ...string) {
 	t.Helper()
+	if s.kafka != nil { // of what is settled it has no bytes any more
+		rows = slices.DeleteFunc(rows, func(r string) bool {
+			return strings.HasPrefix(r, kafkastate.Redriven) || strings.HasPrefix(r, kafkastate.Discarded)
+		})
+	}
 	testkit.Eventually(t, patience, func() error {
 		if got := s.parked(t); !slices.Equal(got, rows) {
 			return fmt.Errorf("parked %q, want %q", got, rows)
@@ -53,7 +60,11 @@ func poison(v sent) error {
 // A row that cannot be sent blocks its key and nothing else, through restarts.
 func TestPoisonBlocksItsKeyOnly(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
+	inBoth(t, poisonBlocksItsKeyOnly)
+}
+
+func poisonBlocksItsKeyOnly(t *testing.T, s *setup) {
+	t.Helper()
 	sink := memory{refuse: poison}
 	r := run(t, s.config(&sink))
 	s.append(t, "a", "a1", "poison", "a2")
@@ -77,7 +88,11 @@ func TestPoisonBlocksItsKeyOnly(t *testing.T) {
 // and parks it before anything behind it goes out.
 func TestPoisonFoundLate(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
+	inBoth(t, poisonFoundLate)
+}
+
+func poisonFoundLate(t *testing.T, s *setup) {
+	t.Helper()
 	sink := memory{fail: poison}
 	r := run(t, s.config(&sink))
 	s.append(t, "a", "a1", "poison", "a2")
@@ -131,7 +146,11 @@ func TestColumnTakenAwayParks(t *testing.T) {
 // A sink that cannot go on: reset, and everything from the position again.
 func TestSinkFailureSendsAgain(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
+	inBoth(t, sinkFailureSendsAgain)
+}
+
+func sinkFailureSendsAgain(t *testing.T, s *setup) {
+	t.Helper()
 	failed := false
 	sink := memory{}
 	sink.fail = func(v sent) error {

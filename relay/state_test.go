@@ -63,7 +63,7 @@ func (k *inKafka) storage() relay.Storage {
 // open reads the slot's state as it is now.
 func (s *setup) openState(ctx context.Context) (*kafkastate.Log, error) {
 	l, err := kafkastate.Open(ctx, kafkastate.Config{
-		Brokers: s.kafka.brokers, Topic: s.kafka.topic, Slot: s.slot, Logger: slog.New(slog.DiscardHandler),
+		Brokers: s.kafka.brokers, Topic: s.kafka.topic, Slot: s.slot, Create: true, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return nil, err
@@ -106,6 +106,42 @@ func (s *setup) parkedInKafka(t testing.TB) (list []string) {
 		t.Fatal(err)
 	}
 	return list
+}
+
+func (s *setup) countInKafka(t testing.TB, statuses []string) (n int) {
+	t.Helper()
+	err := s.inState(t.Context(), func(_ *kafkastate.Log, v *kafkastate.Slot) error {
+		for _, h := range v.Rows() {
+			if slices.Contains(statuses, h.Mark.Status) {
+				n++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// lose removes the parked row of a key from the state, without a word to anybody.
+func (s *setup) lose(t testing.TB, key string) {
+	t.Helper()
+	if s.kafka == nil {
+		s.exec(t, "delete from gapless.parked where slot = $1 and row_key = $2 and status = 'parked'", s.slot, key)
+		return
+	}
+	err := s.inState(t.Context(), func(_ *kafkastate.Log, v *kafkastate.Slot) error {
+		for _, h := range v.Rows() {
+			if *h.Row.RowKey == key && h.Mark.Status == kafkastate.Parked {
+				kafkaserver.Produce(t, s.kafka.brokers, s.kafka.topic, s.slot+"/row/"+h.At.String(), nil)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *setup) requestInKafka(t testing.TB, action string) (id int64) {
@@ -243,7 +279,7 @@ func TestStateIsCorrupt(t *testing.T) {
 	s.append(t, "k", "1")
 	want(t, &sink, "1")
 	s.stored(t, r, 1)
-	kafkaserver.Produce(t, s.kafka.brokers, s.kafka.topic, s.slot+"/progress", "{}")
+	kafkaserver.Produce(t, s.kafka.brokers, s.kafka.topic, s.slot+"/progress", []byte("{}"))
 	refusal(t, r.ended(), s.slot+"/progress of topic "+s.kafka.topic)
 	refusal(t, run(t, s.config(&sink)).ended(), s.slot+"/progress of topic "+s.kafka.topic)
 	want(t, &sink, "1")
@@ -344,7 +380,7 @@ func TestPlaceIsChosenByWhatIsPermitted(t *testing.T) {
 			s.exec(t, "create publication gapless for table "+ownTable+" with (publish = 'insert')")
 			return nil
 		}
-		cfg.Slot = s.db.SlotName("fresh")
+		cfg.Slot, cfg.CreateSlot = s.db.SlotName("fresh"), true
 		s.slot = cfg.Slot
 		r := run(t, cfg)
 		r.become(relay.Streaming)

@@ -123,12 +123,12 @@ func AddPartitions(t testing.TB, brokers []string, topic string, partitions int)
 	}
 }
 
-// Produce writes one record.
-func Produce(t testing.TB, brokers []string, topic, key, value string) {
+// Produce writes one record; without a value it is a tombstone.
+func Produce(t testing.TB, brokers []string, topic, key string, value []byte) {
 	t.Helper()
 	c := client(t, brokers)
 	defer c.Close()
-	if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Key: []byte(key), Value: []byte(value)}).FirstErr(); err != nil {
+	if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Key: []byte(key), Value: value}).FirstErr(); err != nil {
 		t.Fatalf("produce to %s: %v", topic, err)
 	}
 }

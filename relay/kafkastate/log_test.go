@@ -92,7 +92,7 @@ func resume(t *testing.T, l *kafkastate.Log) (at string) {
 // raw writes any record there is.
 func (p topic) raw(t *testing.T, key, value string) {
 	t.Helper()
-	kafkaserver.Produce(t, p.brokers, p.name, key, value)
+	kafkaserver.Produce(t, p.brokers, p.name, key, []byte(value))
 }
 
 // One that was fenced can write nothing more, and nothing of what it tries is seen; what
