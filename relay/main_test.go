@@ -41,7 +41,12 @@ func child() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
+	var storage relay.Storage
+	if topic := os.Getenv("STATE_TOPIC"); topic != "" {
+		storage = relay.Storage{Place: relay.Kafka, Brokers: strings.Split(os.Getenv("BROKERS"), ","), Topic: topic, CreateTopic: true}
+	}
 	r, err := relay.New(relay.Config{
+		Storage:     storage,
 		DatabaseURL: os.Getenv("DATABASE"), Slot: os.Getenv("SLOT"), Sink: sink, Logger: log, SignalTable: os.Getenv("SIGNAL_TABLE"),
 		MaxRecords: 50, ProgressEvery: 5 * time.Millisecond, // much happens between two kills
 	})

@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gapless/gapless/internal/crashpoint"
 )
 
 // TransactionalID of the relays of a slot.
@@ -137,6 +139,7 @@ func (l *Log) transact(ctx context.Context, records []*kgo.Record) error {
 		_ = client.EndTransaction(ending, kgo.TryAbort) // if it fails, time ends it
 		return failed(err)
 	}
+	crashpoint.Hit("relay.after_state")
 	if err := client.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		return failed(err)
 	}
