@@ -68,6 +68,33 @@
 // An incarnation number in the record fences relays that lost the slot and do
 // not know it: their next write of progress finds another number.
 //
+// # Where its state is
+//
+// Position, parked rows and wishes are in schema gapless of the database, beside the slot;
+// or, where the relay may not write there, in a compacted topic, see package kafkastate.
+// Config.Storage chooses. The laws are the same in both. What follows names the tables.
+// The place is found out at the first start, before anything is sent:
+//
+//	schema there                  that; also when it may not be written to: an error
+//	not there, may be made        made, and then that
+//	neither, Kafka configured     the topic
+//	record in the other place,    refused
+//	  or in both
+//
+// A topic without a record of the slot is a slot without a record, see above. The first
+// record is written once the slot is held: a relay that dies before has changed nothing.
+// Fencing is by a transactional id of topic and slot. The steps that are not the
+// database's:
+//
+//	fenced, incarnation not written     the next owner finds the position of before
+//	records written, not committed      aborted by the next owner; nothing of them is seen
+//	committed, answer lost              read from the topic; the write may be made again
+//	row marked as sent, bytes not yet   one transaction: both or none
+//	  removed
+//
+// Retention is not possible there, and of a row that is too large for the topic the bytes
+// are not kept. At kafkastate.MaxRows parked rows the stream holds.
+//
 // # When it dies
 //
 //	before the sink has a record    sent again from the position: repeats
@@ -153,5 +180,6 @@
 //
 // relay.after_connect, relay.after_begin, relay.after_track, relay.after_send,
 // relay.after_commit, relay.after_ack, relay.after_store, relay.after_confirm,
-// relay.after_park, relay.after_resend, relay.after_signal, relay.stopping.
+// relay.after_park, relay.after_resend, relay.after_signal, relay.stopping; with the state
+// in Kafka also relay.after_fence, and relay.after_state (written, not committed).
 package relay

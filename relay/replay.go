@@ -129,6 +129,9 @@ func (r *Replayer) Plan(ctx context.Context, q ReplayRequest) (ReplayPlan, error
 		q.Table = "gapless.outbox"
 	}
 	p := ReplayPlan{Request: q}
+	if err := r.hasSchema(ctx); err != nil {
+		return p, err
+	}
 	t, err := r.open(ctx, q)
 	if err != nil {
 		return p, err
@@ -138,6 +141,15 @@ func (r *Replayer) Plan(ctx context.Context, q ReplayRequest) (ReplayPlan, error
 	}
 	err = t.count(ctx, r.store.pool, &p)
 	return p, err
+}
+
+// hasSchema refuses a database where a replay could not be noted.
+func (r *Replayer) hasSchema(ctx context.Context) error {
+	found, err := collect[placement](ctx, r.store, sql.RelayPlace)
+	if err == nil && !found.Made {
+		err = fmt.Errorf("%w: a replay is noted in schema gapless, which this database does not have: to send rows again, write them again", ErrReplayInput)
+	}
+	return err
 }
 
 // passWait is how long the relay may take to pass the present moment: it hears of the
@@ -234,6 +246,9 @@ func (r *Replayer) Run(ctx context.Context, id uuid.UUID) (ReplayState, error) {
 
 func (r *Replayer) take(ctx context.Context, id uuid.UUID) (*replay, error) {
 	p := &replay{Replayer: r, id: id, state: ReplayState{ID: id}}
+	if err := r.hasSchema(ctx); err != nil {
+		return p, err
+	}
 	var request []byte
 	var first, last *time.Time
 	var same bool

@@ -83,12 +83,14 @@ func refuseSlot(v server, cfg Config) error {
 	return nil
 }
 
+const anotherServer = "server is another one"
+
 // refuseIdentity compares the server with the record. switchPoint is asked only
 // when the timeline is a newer one.
 func refuseIdentity(slot string, p progress, sys replication.System, switchPoint func() (core.LSN, error)) error {
 	if p.SystemID != sys.ID {
 		return refuse("Point the relay at the server it was relaying from, or name a new slot with a record of its own.",
-			"server is another one: its system identifier is %s, the progress record has %s", sys.ID, p.SystemID)
+			anotherServer+": its system identifier is %s, the progress record has %s", sys.ID, p.SystemID)
 	}
 	if sys.Timeline < p.Timeline {
 		return refuse("Point the relay at the promoted server.",

@@ -283,6 +283,9 @@ func byHandKafka(slot string) string {
 // advise leaves out the statements on schema gapless, which is not there.
 func (k *kafkaState) advise(r *Refusal) *Refusal {
 	advised := &Refusal{What: r.What, Remedy: strings.ReplaceAll(r.Remedy, byHand, byHandKafka(k.slot))}
+	if strings.HasPrefix(r.What, anotherServer) {
+		advised.Remedy += " Slots of the same name on several servers need a topic each: --state-topic."
+	}
 	for _, statement := range r.SQL {
 		if !strings.Contains(statement, "gapless.relay_progress") {
 			advised.SQL = append(advised.SQL, statement)

@@ -37,6 +37,7 @@ type relayRun struct {
 	database
 	kafka
 	topicCreation
+	storage
 	OpsListen   string `help:"Address of health and metrics." default:"127.0.0.1:9082"`
 	Pprof       bool   `help:"Serve Go profiles at /debug/pprof/ of --ops-listen." name:"pprof"`
 	Slot        string `help:"Replication slot." default:"gapless"`
@@ -120,6 +121,7 @@ func (c *relayRun) with(file *RelayFile) *relayRun {
 	own.Publication = cmp.Or(file.Publication, c.Publication)
 	own.MetricsDebezium = file.MetricsDebezium
 	own.SignalTable = cmp.Or(file.SignalTable, c.SignalTable)
+	own.State, own.StateTopic = cmp.Or(file.State, c.State), cmp.Or(file.StateTopic, c.StateTopic)
 	own.DebeziumOffsets = cmp.Or(file.DebeziumOffsets, c.DebeziumOffsets)
 	if file.OnFault != nil {
 		own.OnFault = file.OnFault
@@ -177,6 +179,9 @@ func (c *relayRun) relay(file *RelayFile, log *slog.Logger, registry prometheus.
 	}
 	r, err := relay.New(relay.Config{
 		DatabaseURL: url, BeforeConnect: pgconnect.Fresh(c.url), Slot: c.Slot, CreateSlot: c.CreateSlot, Publication: c.Publication, Tables: tables, Messages: messages, OnFault: onFault, Sink: sink, TakeOver: takeOver,
+		Storage: relay.Storage{
+			Place: c.place(), Brokers: cluster.seeds, Options: cluster.options, Topic: c.StateTopic, CreateTopic: c.CreateTopics, MakeSchema: c.makesSchema(log.Info),
+		},
 		Retention: relay.Retention{Outbox: c.Retention.Duration, Tables: file.retentions()}, Heartbeat: beats, SignalTable: c.SignalTable, Logger: log, Registerer: registry,
 	})
 	if err != nil {

@@ -104,6 +104,7 @@ func (r *resolver) fromFile(flag string) any {
 			"registry-url": registry.URL, "registry-user": registry.User, "registry-token-file": registry.TokenFile,
 			"database-url": one.DatabaseURL, "database-password-file": one.PasswordFile, "slot": one.Slot, "publication": one.Publication,
 			"metrics-debezium": one.MetricsDebezium, "debezium-offsets": one.DebeziumOffsets, "signal-table": one.SignalTable,
+			"state": one.State, "state-topic": one.StateTopic,
 		}[flag]
 	}
 	if h := one.Heartbeat; h != nil {
