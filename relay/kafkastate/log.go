@@ -18,6 +18,10 @@ var ErrFenced = errors.New("another relay has taken the slot")
 // MaxRows bounds the open parked rows of a slot.
 const MaxRows = 100_000
 
+// fetchWait is how long a broker keeps a fetch that finds nothing: what an aborted
+// transaction has held back may be seen no sooner.
+const fetchWait = 500 * time.Millisecond
+
 // openFor bounds a transaction: the broker aborts it after that.
 const openFor = 10 * time.Second
 
@@ -83,7 +87,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 func (l *Log) reading(from kgo.Offset) []kgo.Opt {
 	return append(l.cfg.options(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{l.cfg.Topic: {0: from}}), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(fetchWait))
 }
 
 // Close ends reading and writing. What is not committed is not there.
