@@ -76,8 +76,9 @@
 // The place is found out at the first start, before anything is sent:
 //
 //	schema there                  that; also when it may not be written to: an error
+//	not there, record in Kafka    the topic
 //	not there, may be made        made, and then that
-//	neither, Kafka configured     the topic
+//	none of these                 the topic
 //	record in the other place,    refused
 //	  or in both
 //

@@ -127,17 +127,13 @@ func (k *kafkaState) parkedCount(context.Context) (n int64, err error) {
 
 func (k *kafkaState) redrivable(ctx context.Context, incarnation int64) ([]int64, []*parkedRow, error) {
 	var requests []int64
-	var accept []kafkastate.Entry
-	err := k.view("read requests", func(s *kafkastate.Slot) {
-		requests = s.Unfinished()
-		for _, id := range requests {
-			if !s.Requests[id].Accepted {
-				accept = append(accept, s.Accept(id)...)
-			}
-		}
-	})
-	if err := k.inParts(ctx, "accept requests", incarnation, accept, err); err != nil || len(requests) == 0 {
+	if err := k.view("read requests", func(s *kafkastate.Slot) { requests = s.Unfinished() }); err != nil || len(requests) == 0 {
 		return nil, nil, err
+	}
+	for _, id := range requests { // one after the other: each takes what those before it left
+		if err := k.accept(ctx, incarnation, id); err != nil {
+			return nil, nil, err
+		}
 	}
 	var held []*kafkastate.Held
 	if err := k.view("read parked rows", func(s *kafkastate.Slot) { held = s.Next(requests, redriveRows, redriveBytes) }); err != nil {
@@ -156,6 +152,17 @@ func (k *kafkaState) redrivable(ctx context.Context, incarnation int64) ([]int64
 		}
 	}
 	return requests, rows, nil
+}
+
+// accept marks the rows that a request chose.
+func (k *kafkaState) accept(ctx context.Context, incarnation, id int64) error {
+	var entries []kafkastate.Entry
+	err := k.view("accept request", func(s *kafkastate.Slot) {
+		if r := s.Requests[id]; r != nil && !r.Accepted {
+			entries = s.Accept(id)
+		}
+	})
+	return k.inParts(ctx, "accept request", incarnation, entries, err)
 }
 
 func parkedRowOf(h *kafkastate.Held, r kafkastate.Row) (*parkedRow, error) {

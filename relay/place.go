@@ -20,7 +20,7 @@ type Place string
 // The places.
 const (
 	// Auto is Postgres where schema gapless is, or may be made; else Kafka, where that is
-	// configured.
+	// configured. A record that is in Kafka while there is no schema keeps it there.
 	Auto     Place = ""
 	Postgres Place = "postgres" // schema gapless of the database
 	Kafka    Place = "kafka"    // a compacted topic
@@ -41,7 +41,8 @@ type Storage struct {
 	Topic       string // default kafkastate.DefaultTopic
 	CreateTopic bool   // when it is missing
 
-	// MakeSchema makes schema gapless, for Auto and where the login may; nil: it is not made.
+	// MakeSchema makes schema gapless where the login may and the state is not to be in
+	// Kafka; nil: it is not made.
 	MakeSchema func(context.Context) error
 }
 
@@ -102,7 +103,7 @@ type placement struct {
 }
 
 // choose finds out where the state is. It writes nothing but what is needed to keep it.
-func (r *Relay) choose(ctx context.Context) error {
+func (r *Relay) choose(ctx context.Context, system string) error {
 	c := r.cfg.Storage
 	if len(c.Brokers) == 0 {
 		r.remember(r.store)
@@ -112,39 +113,37 @@ func (r *Relay) choose(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for the place of the state: %w", err)
 	}
-	chosen := c.Place
-	if chosen == Auto {
-		switch {
-		case found.Made:
-			chosen = Postgres
-		case found.Makeable && c.MakeSchema != nil:
-			if err := c.MakeSchema(ctx); err != nil {
-				return fmt.Errorf("make schema gapless for the relay's state: %w", err)
-			}
-			r.log.InfoContext(ctx, "schema gapless made, for the relay's state")
-			chosen, found.Made, found.Readable = Postgres, true, true
-		default:
-			chosen = Kafka
-		}
-	}
-	if chosen == Postgres {
-		return r.chooseStore(ctx, found)
-	}
-	return r.chooseKafka(ctx, found)
-}
-
-func (r *Relay) chooseStore(ctx context.Context, found placement) error {
-	other, err := r.inKafka(ctx)
-	if err != nil || other == nil {
-		if err == nil {
-			r.remember(r.store)
-		}
-		return err
-	}
-	defer other.close()
-	elsewhere, err := other.load(ctx)
+	elsewhere, err := r.inKafka(ctx, system)
 	if err != nil {
 		return err
+	}
+	chosen := c.Place
+	if chosen == Auto && !found.Made && elsewhere != nil {
+		chosen = Kafka // a right that was granted since is no reason to move
+	}
+	if chosen != Kafka && !found.Made && found.Makeable && c.MakeSchema != nil {
+		if err := c.MakeSchema(ctx); err != nil {
+			return fmt.Errorf("make schema gapless for the relay's state: %w", err)
+		}
+		r.log.InfoContext(ctx, "schema gapless made, for the relay's state")
+		found.Made, found.Readable = true, true
+	}
+	switch {
+	case chosen == Auto && found.Made:
+		chosen = Postgres
+	case chosen == Auto:
+		chosen = Kafka
+	}
+	if chosen == Postgres {
+		return r.chooseStore(ctx, found, elsewhere)
+	}
+	return r.chooseKafka(ctx, found, elsewhere)
+}
+
+func (r *Relay) chooseStore(ctx context.Context, found placement, elsewhere *progress) (err error) {
+	if elsewhere == nil {
+		r.remember(r.store)
+		return nil
 	}
 	var here *progress
 	if found.Made {
@@ -152,44 +151,36 @@ func (r *Relay) chooseStore(ctx context.Context, found placement) error {
 			return err
 		}
 	}
-	if elsewhere != nil {
-		return r.refusePlaces(here, elsewhere, Postgres)
-	}
-	r.remember(r.store)
-	return nil
+	return r.refusePlaces(here, elsewhere, Postgres)
 }
 
-func (r *Relay) chooseKafka(ctx context.Context, found placement) error {
+func (r *Relay) chooseKafka(ctx context.Context, found placement, here *progress) error {
 	if c := r.cfg.Retention; c.Outbox > 0 || len(c.Tables) > 0 {
 		return ErrNoRetention
+	}
+	if found.Made && !found.Readable {
+		r.log.WarnContext(ctx, "gapless.relay_progress may not be read: whether the slot has a record there is not known")
+	} else if found.Made {
+		elsewhere, err := r.store.load(ctx)
+		if err != nil {
+			return err
+		}
+		if elsewhere != nil {
+			return r.refusePlaces(elsewhere, here, Kafka)
+		}
 	}
 	k, err := openKafkaState(ctx, r.cfg, r.store)
 	if err != nil {
 		return err
-	}
-	if found.Made && !found.Readable {
-		r.log.WarnContext(ctx, "gapless.relay_progress may not be read: whether slot has a record there is not known")
-	} else if found.Made {
-		elsewhere, err := r.store.load(ctx)
-		if err == nil && elsewhere != nil {
-			var here *progress
-			if here, err = k.load(ctx); err == nil {
-				err = r.refusePlaces(elsewhere, here, Kafka)
-			}
-		}
-		if err != nil {
-			k.close()
-			return err
-		}
 	}
 	r.log.InfoContext(ctx, "state is kept in Kafka", "topic", k.topic)
 	r.remember(k)
 	return nil
 }
 
-// inKafka opens the topic, if it is there, to look for a record; nil where it is not, or
-// may not be read.
-func (r *Relay) inKafka(ctx context.Context) (*kafkaState, error) {
+// inKafka reads the record in the topic; nil where there is none, nor a topic, or it may
+// not be read. A slot of the same name on another server is nobody's business here.
+func (r *Relay) inKafka(ctx context.Context, system string) (*progress, error) {
 	cfg := r.cfg
 	cfg.Storage.CreateTopic = false
 	shape, err := kafkastate.Look(ctx, cfg.Storage.log(cfg))
@@ -199,7 +190,16 @@ func (r *Relay) inKafka(ctx context.Context) (*kafkaState, error) {
 	case err != nil:
 		return nil, &stateError{err}
 	}
-	return openKafkaState(ctx, cfg, r.store)
+	k, err := openKafkaState(ctx, cfg, r.store)
+	if err != nil {
+		return nil, err
+	}
+	defer k.close()
+	p, err := k.load(ctx)
+	if err != nil || p != nil && p.SystemID != system {
+		return nil, err
+	}
+	return p, nil
 }
 
 // refusePlaces is for a slot with a record where it is not looked for.

@@ -145,7 +145,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		return s, err
 	}
 	if r.remembered() == nil {
-		if err := r.choose(ctx); err != nil {
+		if err := r.choose(ctx, s.system.ID); err != nil {
 			return s, err
 		}
 		if s.server, err = r.check(ctx); err != nil { // the schema may have been made

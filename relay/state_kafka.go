@@ -282,7 +282,9 @@ func byHandKafka(slot string) string {
 
 // advise leaves out the statements on schema gapless, which is not there.
 func (k *kafkaState) advise(r *Refusal) *Refusal {
-	advised := &Refusal{What: r.What, Remedy: strings.ReplaceAll(r.Remedy, byHand, byHandKafka(k.slot))}
+	advised := &Refusal{What: r.What, Remedy: strings.NewReplacer(
+		byHand, byHandKafka(k.slot), "run the statement and start", "have the record forgotten and start",
+	).Replace(r.Remedy)}
 	if strings.HasPrefix(r.What, anotherServer) {
 		advised.Remedy += " Slots of the same name on several servers need a topic each: --state-topic."
 	}
