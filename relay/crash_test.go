@@ -29,11 +29,6 @@ type crashes struct {
 	topic     string
 }
 
-func newCrashes(t *testing.T) *crashes {
-	t.Helper()
-	return crashesOf(t, newSetup(t))
-}
-
 func crashesOf(t *testing.T, s *setup) *crashes {
 	t.Helper()
 	c := &crashes{setup: s, t: t, aggregate: kafkaserver.Name(t, "crash")}

@@ -93,7 +93,7 @@ func killedAfterPark(t *testing.T, s *setup) {
 // signal that is read again does not bring it back.
 func TestKilledAfterSignal(t *testing.T) {
 	t.Parallel()
-	c := newCrashes(t)
+	c := crashesOf(t, newSetup(t))
 	c.makeSignalTable(t)
 	row := func(value string) string {
 		return fmt.Sprintf("insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ('%s', 'k', 'T', '%s')", c.aggregate, value)

@@ -67,8 +67,10 @@ func (l *Log) fetch(ctx context.Context, offsets []int64, wanted map[int64]Place
 	}
 	for _, offset := range offsets {
 		if place := wanted[offset]; rows[place].V == 0 {
-			return &UnusableError{fmt.Sprintf("topic %s does not have parked row %s any more, which was at offset %d", l.cfg.Topic, place, offset),
-				"Find out what happened to the topic. " + byHand(l.cfg.Slot)}
+			return &UnusableError{
+				fmt.Sprintf("topic %s does not have parked row %s any more, which was at offset %d", l.cfg.Topic, place, offset),
+				"Find out what happened to the topic. " + byHand(l.cfg.Slot),
+			}
 		}
 	}
 	return nil

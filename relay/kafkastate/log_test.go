@@ -195,7 +195,7 @@ func TestUnusableTopics(t *testing.T) {
 	brokers := kafkaserver.ForTest(t)
 	admin := kadm.NewClient(kafkaserver.Client(t, brokers))
 	compact, remove := "compact", "compact,delete"
-	for what, make := range map[string]func(name string) error{
+	for what, made := range map[string]func(name string) error{
 		"does not exist": func(string) error { return nil },
 		"has 2 partitions": func(name string) error {
 			_, err := admin.CreateTopic(t.Context(), 2, 1, map[string]*string{"cleanup.policy": &compact}, name)
@@ -209,7 +209,7 @@ func TestUnusableTopics(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			p := topic{brokers, kafkaserver.Name(t, "state")}
-			if err := make(p.name); err != nil {
+			if err := made(p.name); err != nil {
 				t.Fatal(err)
 			}
 			c := p.config()

@@ -132,14 +132,20 @@ func look(ctx context.Context, admin *kadm.Client, topic string) (s Shape, err e
 func (s Shape) Judge(topic string) error {
 	switch {
 	case !s.Exists:
-		return &UnusableError{"topic " + topic + ", which is to hold the relay's state, does not exist",
-			"Make it: " + Making(topic) + ", or start the relay with --create-topics. If it was there before, its parked rows are gone with it: find out first who deleted it."}
+		return &UnusableError{
+			"topic " + topic + ", which is to hold the relay's state, does not exist",
+			"Make it: " + Making(topic) + ", or start the relay with --create-topics. If it was there before, its parked rows are gone with it: find out first who deleted it.",
+		}
 	case s.Partitions != 1:
-		return &UnusableError{fmt.Sprintf("topic %s has %d partitions, and the relay's state needs the order of one", topic, s.Partitions),
-			"Name another topic with --state-topic, or make one: " + Making("…")}
+		return &UnusableError{
+			fmt.Sprintf("topic %s has %d partitions, and the relay's state needs the order of one", topic, s.Partitions),
+			"Name another topic with --state-topic, or make one: " + Making("…"),
+		}
 	case s.Policy != "" && s.Policy != "compact":
-		return &UnusableError{fmt.Sprintf("topic %s has cleanup.policy=%s: Kafka would remove the relay's state in time", topic, s.Policy),
-			"kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name " + topic + " --add-config cleanup.policy=compact"}
+		return &UnusableError{
+			fmt.Sprintf("topic %s has cleanup.policy=%s: Kafka would remove the relay's state in time", topic, s.Policy),
+			"kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name " + topic + " --add-config cleanup.policy=compact",
+		}
 	}
 	return nil
 }
