@@ -283,7 +283,7 @@ func (s *setup) stored(t testing.TB, r *running, events uint64) {
 		return
 	}
 	storedAt(t, r, events, func() (lsn string, err error) {
-		err = s.inState(t.Context(), func(_ *kafkastate.Log, v *kafkastate.Slot) error {
+		err = s.inState(t.Context(), func(v *kafkastate.Slot) error {
 			if v.Progress == nil {
 				return errors.New("no record")
 			}

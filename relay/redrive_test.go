@@ -165,7 +165,7 @@ func (s *setup) attempts(t testing.TB) (n int) {
 		}
 		return n
 	}
-	err := s.inState(t.Context(), func(_ *kafkastate.Log, v *kafkastate.Slot) error {
+	err := s.inState(t.Context(), func(v *kafkastate.Slot) error {
 		n = v.Rows()[0].Mark.Attempts
 		return nil
 	})

@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -71,7 +72,14 @@ func (s *setup) openState(ctx context.Context) (*kafkastate.Log, error) {
 }
 
 // inState calls f with the slot's state as it is now.
-func (s *setup) inState(ctx context.Context, f func(*kafkastate.Log, *kafkastate.Slot) error) error {
+func (s *setup) inState(ctx context.Context, f func(*kafkastate.Slot) error) error {
+	return s.withLog(ctx, func(l *kafkastate.Log) (err error) {
+		return errors.Join(l.View(func(v *kafkastate.Slot) { err = f(v) }), err)
+	})
+}
+
+// withLog calls f with a log that is read to its end.
+func (s *setup) withLog(ctx context.Context, f func(*kafkastate.Log) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	l, err := s.openState(ctx)
@@ -79,18 +87,23 @@ func (s *setup) inState(ctx context.Context, f func(*kafkastate.Log, *kafkastate
 		return err
 	}
 	defer l.Close()
-	var slot *kafkastate.Slot
-	if err := l.View(func(v *kafkastate.Slot) { slot = v }); err != nil { // nobody else writes to this one's memory
-		return err
-	}
-	return f(l, slot)
+	return f(l)
+}
+
+// openRows are the rows that are neither sent nor discarded.
+func openRows(l *kafkastate.Log) (held []*kafkastate.Held, err error) {
+	err = l.View(func(v *kafkastate.Slot) { held = v.Rows() })
+	return held, err
 }
 
 // parkedInKafka is what parked reads from the table, without what is settled.
 func (s *setup) parkedInKafka(t testing.TB) (list []string) {
 	t.Helper()
-	err := s.inState(t.Context(), func(l *kafkastate.Log, v *kafkastate.Slot) error {
-		held := v.Rows()
+	err := s.withLog(t.Context(), func(l *kafkastate.Log) error {
+		held, err := openRows(l)
+		if err != nil {
+			return err
+		}
 		rows, err := l.Fetch(t.Context(), held)
 		for _, h := range held {
 			list = append(list, fmt.Sprintf("%s %s %s %s", h.Mark.Status, *h.Row.RowKey, rows[h.At].Value, h.Mark.Reason))
@@ -105,7 +118,7 @@ func (s *setup) parkedInKafka(t testing.TB) (list []string) {
 
 func (s *setup) countInKafka(t testing.TB, statuses []string) (n int) {
 	t.Helper()
-	err := s.inState(t.Context(), func(_ *kafkastate.Log, v *kafkastate.Slot) error {
+	err := s.inState(t.Context(), func(v *kafkastate.Slot) error {
 		for _, h := range v.Rows() {
 			if slices.Contains(statuses, h.Mark.Status) {
 				n++
@@ -126,7 +139,7 @@ func (s *setup) lose(t testing.TB, key string) {
 		s.exec(t, "delete from gapless.parked where slot = $1 and row_key = $2 and status = 'parked'", s.slot, key)
 		return
 	}
-	err := s.inState(t.Context(), func(_ *kafkastate.Log, v *kafkastate.Slot) error {
+	err := s.inState(t.Context(), func(v *kafkastate.Slot) error {
 		for _, h := range v.Rows() {
 			if *h.Row.RowKey == key && h.Mark.Status == kafkastate.Parked {
 				kafkaserver.Produce(t, s.kafka.brokers, s.kafka.topic, s.slot+"/row/"+h.At.String(), nil)
@@ -141,9 +154,13 @@ func (s *setup) lose(t testing.TB, key string) {
 
 func (s *setup) requestInKafka(t testing.TB, action string) (id int64) {
 	t.Helper()
-	err := s.inState(t.Context(), func(l *kafkastate.Log, v *kafkastate.Slot) (err error) {
+	err := s.withLog(t.Context(), func(l *kafkastate.Log) error {
+		held, err := openRows(l)
+		if err != nil {
+			return err
+		}
 		r := kafkastate.Request{Action: action, Actor: "test", Reason: "for the test"}
-		for _, h := range v.Rows() {
+		for _, h := range held {
 			if h.Mark.Status == kafkastate.Parked {
 				r.Rows = append(r.Rows, h.At.String())
 			}
@@ -158,7 +175,7 @@ func (s *setup) requestInKafka(t testing.TB, action string) (id int64) {
 }
 
 func (s *setup) finishedInKafka(t testing.TB, request int64) error {
-	return s.inState(t.Context(), func(_ *kafkastate.Log, v *kafkastate.Slot) error {
+	return s.inState(t.Context(), func(v *kafkastate.Slot) error {
 		if r := v.Requests[request]; r == nil || r.FinishedAt == nil {
 			return fmt.Errorf("request is open: %+v", r)
 		}
@@ -168,7 +185,7 @@ func (s *setup) finishedInKafka(t testing.TB, request int64) error {
 
 func (s *setup) pauseInKafka(t testing.TB, paused bool) {
 	t.Helper()
-	err := s.inState(t.Context(), func(l *kafkastate.Log, _ *kafkastate.Slot) error {
+	err := s.withLog(t.Context(), func(l *kafkastate.Log) error {
 		var wished string
 		if err := s.pool.QueryRow(t.Context(), "select pg_current_wal_lsn()::text").Scan(&wished); err != nil {
 			return err

@@ -52,9 +52,14 @@ func TestStateIsFenced(t *testing.T) {
 	s.append(t, "k", "1")
 	want(t, &sink, "1")
 	s.stored(t, r, 1)
-	err := s.inState(t.Context(), func(l *kafkastate.Log, v *kafkastate.Slot) error {
-		if v.Progress.Incarnation != 1 {
-			t.Errorf("incarnation %d", v.Progress.Incarnation)
+	err := s.withLog(t.Context(), func(l *kafkastate.Log) error {
+		err := l.View(func(v *kafkastate.Slot) {
+			if v.Progress.Incarnation != 1 {
+				t.Errorf("incarnation %d", v.Progress.Incarnation)
+			}
+		})
+		if err != nil {
+			return err
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
@@ -65,7 +70,7 @@ func TestStateIsFenced(t *testing.T) {
 	}
 	s.append(t, "k", "2") // its progress cannot be stored: the relay begins anew, and takes the slot again
 	testkit.Eventually(t, patience, func() error {
-		return s.inState(t.Context(), func(_ *kafkastate.Log, v *kafkastate.Slot) error {
+		return s.inState(t.Context(), func(v *kafkastate.Slot) error {
 			if n := v.Progress.Incarnation; n < 2 {
 				return fmt.Errorf("incarnation %d", n)
 			}
@@ -120,8 +125,11 @@ func TestStateOfAnotherServer(t *testing.T) {
 	s.append(t, "k", "1")
 	s.stored(t, r, 1)
 	r.stop()
-	err := s.inState(t.Context(), func(l *kafkastate.Log, v *kafkastate.Slot) error {
-		p := *v.Progress
+	err := s.withLog(t.Context(), func(l *kafkastate.Log) error {
+		var p kafkastate.Progress
+		if err := l.View(func(v *kafkastate.Slot) { p = *v.Progress }); err != nil {
+			return err
+		}
 		p.SystemID, p.Incarnation = "1234", p.Incarnation+1
 		return l.Append(t.Context(), kafkastate.EntryOf(s.slot, p))
 	})
@@ -142,7 +150,7 @@ func TestStateIsForgotten(t *testing.T) {
 	want(t, &sink, "1")
 	s.stored(t, r, 2)
 	r.stop()
-	err := s.inState(t.Context(), func(l *kafkastate.Log, _ *kafkastate.Slot) error {
+	err := s.withLog(t.Context(), func(l *kafkastate.Log) error {
 		return l.Forget(t.Context(), "test", "for the test")
 	})
 	if err != nil {

@@ -133,10 +133,13 @@ func TestParkedRowsAreBounded(t *testing.T) {
 	s.append(t, "k", "1")
 	s.stored(t, r, 1)
 	r.stop()
-	err := s.inState(t.Context(), func(l *kafkastate.Log, v *kafkastate.Slot) error {
+	err := s.withLog(t.Context(), func(l *kafkastate.Log) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 		defer cancel()
-		incarnation := v.Progress.Incarnation
+		incarnation := int64(0)
+		if err := l.View(func(v *kafkastate.Slot) { incarnation = v.Progress.Incarnation }); err != nil {
+			return err
+		}
 		if err := l.Fence(ctx); err != nil {
 			return err
 		}
@@ -168,7 +171,7 @@ func TestParkedRowsAreBounded(t *testing.T) {
 	if got := r.Status().Reason; !strings.Contains(got, "rows are parked") {
 		t.Errorf("reason %q", got)
 	}
-	err = s.inState(t.Context(), func(l *kafkastate.Log, _ *kafkastate.Slot) error {
+	err = s.withLog(t.Context(), func(l *kafkastate.Log) error {
 		_, err := l.Ask(t.Context(), kafkastate.Request{Action: kafkastate.ActionDiscard, Actor: "test", Reason: "for the test", Rows: []string{
 			kafkastate.Place{Timeline: 1, Commit: 1, Index: 7}.String(),
 		}})
@@ -181,7 +184,7 @@ func TestParkedRowsAreBounded(t *testing.T) {
 	s.append(t, "b", "b1")
 	want(t, &sink, "1", "b1")
 	testkit.Eventually(t, patience, func() error {
-		return s.inState(t.Context(), func(_ *kafkastate.Log, v *kafkastate.Slot) error {
+		return s.inState(t.Context(), func(v *kafkastate.Slot) error {
 			if n := v.Open(); n != kafkastate.MaxRows {
 				return fmt.Errorf("%d rows", n)
 			}
