@@ -216,3 +216,23 @@ func TestGiantsAreParked(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// A row that cannot be parked holds the stream, which says so, and goes on by itself.
+func TestParkingThatFailsIsSaid(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	sink := memory{refuse: poison}
+	r := run(t, s.config(&sink))
+	r.become(relay.Streaming)
+	s.exec(t, "alter table gapless.parked rename to away")
+	s.append(t, "k", "poison")
+	s.append(t, "l", "goes on")
+	want(t, &sink, "goes on")
+	r.become(relay.Holding)
+	if reason := r.Status().Reason; !strings.Contains(reason, "gapless.parked") {
+		t.Errorf("holding for %q", reason)
+	}
+	s.exec(t, "alter table gapless.away rename to parked")
+	r.become(relay.Streaming)
+	wantParked(t, s, "parked k poison too_large")
+}

@@ -29,8 +29,9 @@ const (
 // Storage says where a relay keeps its state: how far it is, what it has parked, what
 // operators want. The zero value is schema gapless of the database.
 //
-// The place is chosen at the first start and never changed in silence: a slot with a
-// record in both places is refused, and so is one whose record is in the other place.
+// The place is chosen at the first start and never changed in silence: a slot whose record
+// is in the other place is refused. One that has its record in the database does not ask
+// Kafka, unless the state is to be there.
 type Storage struct {
 	Place Place
 
@@ -113,6 +114,18 @@ func (r *Relay) choose(ctx context.Context, system string) error {
 	if err != nil {
 		return fmt.Errorf("look for the place of the state: %w", err)
 	}
+	if c.Place != Kafka && found.Made && found.Readable {
+		// A slot whose record is here never had its first one made while Kafka had one:
+		// Kafka need not be there for it.
+		here, err := r.store.load(ctx)
+		if err != nil {
+			return err
+		}
+		if here != nil {
+			r.remember(r.store)
+			return nil
+		}
+	}
 	elsewhere, err := r.inKafka(ctx, system)
 	if err != nil {
 		return err
@@ -135,23 +148,17 @@ func (r *Relay) choose(ctx context.Context, system string) error {
 		chosen = Kafka
 	}
 	if chosen == Postgres {
-		return r.chooseStore(ctx, found, elsewhere)
+		return r.chooseStore(elsewhere)
 	}
 	return r.chooseKafka(ctx, found, elsewhere)
 }
 
-func (r *Relay) chooseStore(ctx context.Context, found placement, elsewhere *progress) (err error) {
-	if elsewhere == nil {
-		r.remember(r.store)
-		return nil
+func (r *Relay) chooseStore(elsewhere *progress) error {
+	if elsewhere != nil {
+		return r.refusePlaces(nil, elsewhere, Postgres)
 	}
-	var here *progress
-	if found.Made {
-		if here, err = r.store.load(ctx); err != nil {
-			return err
-		}
-	}
-	return r.refusePlaces(here, elsewhere, Postgres)
+	r.remember(r.store)
+	return nil
 }
 
 func (r *Relay) chooseKafka(ctx context.Context, found placement, here *progress) error {
