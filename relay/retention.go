@@ -180,10 +180,10 @@ func (t turns) enter(ctx context.Context) bool {
 
 func (t turns) leave() { <-t }
 
-// connections that c needs.
-func (c Retention) connections() int {
-	n := len(c.Tables)
-	if c.Outbox > 0 {
+// connections that it needs.
+func (r Retention) connections() int {
+	n := len(r.Tables)
+	if r.Outbox > 0 {
 		n++
 	}
 	return min(maxTurns, n)
