@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 		os.Exit(child())
 	}
 	// The clock of its timeouts ends by itself, a while after the last match.
-	pgtest.Main(m, pgtest.Leak(goleak.IgnoreAnyFunction("github.com/dlclark/regexp2.runClock")))
+	pgtest.Main(m, pgtest.Parallel(3), pgtest.Leak(goleak.IgnoreAnyFunction("github.com/dlclark/regexp2.runClock")))
 }
 
 // childVariable makes the test binary a relay that a test can kill.
