@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -136,6 +137,9 @@ func (r *Relay) choose(ctx context.Context, system string) error {
 	}
 	if chosen != Kafka && !found.Made && found.Makeable && c.MakeSchema != nil {
 		if err := c.MakeSchema(ctx); err != nil {
+			if _, refused := errors.AsType[*pgconn.PgError](err); refused {
+				return refuse("Run 'gapless migrate up', or keep the state elsewhere with --state kafka.", "schema gapless cannot be made for the relay's state: %v", err)
+			}
 			return fmt.Errorf("make schema gapless for the relay's state: %w", err)
 		}
 		r.log.InfoContext(ctx, "schema gapless made, for the relay's state")

@@ -164,6 +164,9 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		return s, err
 	}
 	if r.remembered() == nil {
+		if !s.server.Migrated && len(s.server.PublicationTables) == 0 && r.cfg.Storage.Place != Kafka {
+			return s, refuseServer(s.server, r.cfg, true) // there is nothing to relay that a schema could be made for
+		}
 		if err := r.choose(ctx, s.system.ID); err != nil {
 			return s, err
 		}
