@@ -471,7 +471,7 @@ var plants = []plant{
 	{check: "state-topic", what: "not compacted", want: doctor.Fault, says: "has cleanup.policy=delete", fix: "cleanup.policy=compact", world: withKafka, fault: stateTopic(1, "delete", "8388608")},
 	{check: "state-topic", what: "two partitions", want: doctor.Fault, says: "has 2 partitions", fix: "--partitions 1", world: withKafka, fault: stateTopic(2, "compact", "8388608")},
 	{check: "state-topic", what: "small records", want: doctor.Warning, says: "takes records of 1000000 bytes", fix: "--entity-name gapless.relay.state", world: withKafka, fault: stateTopic(1, "compact", "1000000")},
-	{check: "state-topic", what: "missing, and so is the schema", want: doctor.Fault, says: "does not exist", fix: "--create --topic gapless.relay.state", world: withKafka, fault: after("drop schema gapless cascade")},
+	{check: "state-topic", what: "missing, and so is the schema", want: doctor.Warning, says: "neither schema gapless nor topic", fix: "--create --topic gapless.relay.state", world: withKafka, fault: after("drop schema gapless cascade")},
 
 	{
 		check: "registry", what: "away", want: doctor.Fault, says: "connection refused", world: withRegistry,

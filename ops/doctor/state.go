@@ -38,6 +38,9 @@ func (e *exam) stateTopic(ctx context.Context) (verdict, error) {
 		return well("there is no topic %s, and none is needed: the state is in the database", topic), nil
 	}
 	if u, ok := errors.AsType[*kafkastate.UnusableError](shape.Judge(topic)); ok {
+		if !shape.Exists { // which is what the schema's own check says
+			return warn("gapless migrate up. Where schema gapless may not be: "+u.Remedy, "neither schema gapless nor topic %s, either of which holds a relay's state, is there", topic), nil
+		}
 		return fault(u.Remedy, "%s", u.What), nil
 	}
 	switch {
