@@ -127,13 +127,13 @@ const (
 	kinds
 )
 
-// stuckAfter is how often a job fails before it is said that nothing moves.
-const stuckAfter = 4
+// failsAfter is how often a job fails before it is said that nothing moves.
+const failsAfter = 4
 
 // stuck is why what must be stored cannot be; nil when it can.
 func (w *worker) stuck() error {
 	for k := range kindControl {
-		if w.fails[k] >= stuckAfter {
+		if w.fails[k] >= failsAfter {
 			return w.errors[k]
 		}
 	}
