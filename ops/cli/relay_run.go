@@ -59,6 +59,7 @@ type relayRun struct {
 
 // Run relays until ctx ends, or all relays have.
 func (c *relayRun) Run(ctx context.Context, e *env) error {
+	e.leanGC()
 	registry := e.metrics()
 	list, err := c.relays(e, registry)
 	if err != nil {
