@@ -41,7 +41,8 @@ type Config struct {
 
 	// TakeOver tells how far the program that had the slot before has sent of it. It is
 	// asked when the slot is free and has no progress record; what it says then holds
-	// until its answer is stored. nil: as far as the slot itself says, so what that
+	// until its answer is stored. It is believed only where the slot's log bears it out, and
+	// never by a Relay that has had a record before. nil: as far as the slot itself says, so what that
 	// program had sent and not confirmed comes again.
 	TakeOver func(context.Context) (Sent, error)
 
@@ -76,6 +77,8 @@ type Config struct {
 
 	// FilterTimeout bounds each statement that has the filter of a snapshot signal; default 1 min.
 	FilterTimeout time.Duration
+
+	Storage Storage // default: schema gapless of the database
 
 	// Sink takes the records. The relay closes it when Run ends.
 	Sink Sink
@@ -146,6 +149,9 @@ func (c Config) validate() error {
 		faults = append(faults, err)
 	}
 	if err := c.Retention.validate(); err != nil {
+		faults = append(faults, err)
+	}
+	if err := c.Storage.validate(c); err != nil {
 		faults = append(faults, err)
 	}
 	if err := c.Heartbeat.validate(c.Sink); err != nil {

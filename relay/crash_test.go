@@ -29,9 +29,14 @@ type crashes struct {
 	topic     string
 }
 
-func newCrashes(t *testing.T) *crashes {
+func crashesOf(t *testing.T, s *setup) *crashes {
 	t.Helper()
-	c := &crashes{setup: newSetup(t), t: t, brokers: kafkaserver.ForTest(t), aggregate: kafkaserver.Name(t, "crash")}
+	c := &crashes{setup: s, t: t, aggregate: kafkaserver.Name(t, "crash")}
+	if s.kafka != nil {
+		c.brokers = s.kafka.brokers
+	} else {
+		c.brokers = kafkaserver.ForTest(t)
+	}
 	c.topic = "outbox.event." + c.aggregate
 	kafkaserver.CreateTopic(t, c.brokers, c.topic, 3)
 	return c
@@ -65,8 +70,12 @@ func (o *output) String() string {
 func (c *crashes) start(env ...string) *process {
 	c.t.Helper()
 	p := &process{cmd: exec.CommandContext(context.WithoutCancel(c.t.Context()), os.Args[0]), stderr: &output{}, exited: make(chan error, 1)}
-	p.cmd.Env = append(os.Environ(), append(env, childVariable+"=1",
-		"DATABASE="+c.db.URL, "SLOT="+c.slot, "BROKERS="+strings.Join(c.brokers, ","))...)
+	if c.kafka != nil {
+		env = append(env, "DATABASE="+c.kafka.login, "STATE_TOPIC="+c.kafka.topic)
+	} else {
+		env = append(env, "DATABASE="+c.db.URL)
+	}
+	p.cmd.Env = append(os.Environ(), append(env, childVariable+"=1", "SLOT="+c.slot, "BROKERS="+strings.Join(c.brokers, ","))...)
 	p.cmd.Stderr, p.cmd.Stdout = p.stderr, io.Discard
 	if err := p.cmd.Start(); err != nil {
 		c.t.Fatal(err)
@@ -104,11 +113,15 @@ func (c *crashes) load(ctx context.Context, seed uint64) (rows int) {
 			version[k]++
 			keys, versions = append(keys, strconv.Itoa(k)), append(versions, int64(version[k]))
 		}
-		// The statement is not cancelled: half a load would be unknown.
-		_, err := c.pool.Exec(context.WithoutCancel(ctx), `
+		statement := `
 			insert into gapless.outbox (aggregatetype, aggregateid, aggregate_version, type, payload)
-			select $1, k, v, 'T', convert_to(v::text, 'UTF8') from unnest($2::text[], $3::bigint[]) with ordinality as u(k, v, n) order by n`,
-			c.aggregate, keys, versions)
+			select $1, k, v, 'T', convert_to(v::text, 'UTF8') from unnest($2::text[], $3::bigint[]) with ordinality as u(k, v, n) order by n`
+		if c.kafka != nil {
+			statement = "insert into " + ownTable + ` (aggregatetype, aggregateid, type, payload)
+			select $1, k, 'T', v::text from unnest($2::text[], $3::bigint[]) with ordinality as u(k, v, n) order by n`
+		}
+		// The statement is not cancelled: half a load would be unknown.
+		_, err := c.pool.Exec(context.WithoutCancel(ctx), statement, c.aggregate, keys, versions)
 		if err != nil {
 			c.t.Errorf("load: %v", err)
 			return rows
@@ -153,9 +166,14 @@ func (c *crashes) judge(rows int) {
 
 func TestKilledAtRandom(t *testing.T) {
 	t.Parallel()
+	inBoth(t, killedAtRandom)
+}
+
+func killedAtRandom(t *testing.T, s *setup) {
+	t.Helper()
 	seed := uint64(testkit.Seed(t))
 	rng := rand.New(rand.NewPCG(seed, 0))
-	c := newCrashes(t)
+	c := crashesOf(t, s)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	defer cancel()
 	written := make(chan int, 1)
@@ -201,7 +219,7 @@ func TestKilledAtRandom(t *testing.T) {
 func TestKilledAmidSnapshot(t *testing.T) {
 	t.Parallel()
 	const rows, page, kills = 900, 100, 3
-	c := newCrashes(t)
+	c := crashesOf(t, newSetup(t))
 	c.makeSignalTable(t)
 	c.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload)
 		select $1, 'k' || i % 5, 'T', convert_to('v' || i, 'UTF8') from generate_series(1, $2::int) i`, c.aggregate, rows)
@@ -269,7 +287,12 @@ func TestKilledAmidSnapshot(t *testing.T) {
 // when it goes on its records are repeats and its progress is fenced.
 func TestStoppedRelayIsReplaced(t *testing.T) {
 	t.Parallel()
-	c := newCrashes(t)
+	inBoth(t, stoppedRelayIsReplaced)
+}
+
+func stoppedRelayIsReplaced(t *testing.T, s *setup) {
+	t.Helper()
+	c := crashesOf(t, s)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	written := make(chan int, 1)
 	go func() { written <- c.load(ctx, 1) }()

@@ -26,45 +26,62 @@ func TestKilledAtEachPoint(t *testing.T) {
 		name, _, _ := strings.Cut(point, ":")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newCrashes(t)
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Second)
-			defer cancel()
-			written := make(chan int, 1)
-			go func() { written <- c.load(ctx, 1) }()
-			for range 2 {
-				p := c.start("GAPLESS_CRASH=" + point)
-				if name == "relay.stopping" {
-					testkit.Eventually(t, patience, func() error { // it cannot stop what has not begun
-						if !strings.Contains(p.stderr.String(), "msg=streaming") {
-							return errors.New("not streaming yet")
-						}
-						return nil
-					})
-					if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-						t.Fatal(err)
-					}
-				}
-				if !p.killed(t) || !strings.Contains(p.stderr.String(), "crashpoint "+name+"\n") {
-					t.Fatalf("did not fire:\n%s", p.stderr)
-				}
-			}
-			rows := <-written
-			c.start()
-			c.judge(rows)
+			inBoth(t, func(t *testing.T, s *setup) { killedAt(t, s, point) })
 		})
 	}
+	for _, point := range []string{"relay.after_fence:1", "relay.after_state:1", "relay.after_state:4"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			killedAt(t, newKafkaSetup(t), point)
+		})
+	}
+}
+
+func killedAt(t *testing.T, s *setup, point string) {
+	t.Helper()
+	name, _, _ := strings.Cut(point, ":")
+	c := crashesOf(t, s)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Second)
+	defer cancel()
+	written := make(chan int, 1)
+	go func() { written <- c.load(ctx, 1) }()
+	for range 2 {
+		p := c.start("GAPLESS_CRASH=" + point)
+		if name == "relay.stopping" {
+			testkit.Eventually(t, patience, func() error { // it cannot stop what has not begun
+				if !strings.Contains(p.stderr.String(), "msg=streaming") {
+					return errors.New("not streaming yet")
+				}
+				return nil
+			})
+			if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !p.killed(t) || !strings.Contains(p.stderr.String(), "crashpoint "+name+"\n") {
+			t.Fatalf("did not fire:\n%s", p.stderr)
+		}
+	}
+	rows := <-written
+	c.start()
+	c.judge(rows)
 }
 
 // Parked, then killed before progress is stored: no second row.
 func TestKilledAfterPark(t *testing.T) {
 	t.Parallel()
-	c := newCrashes(t)
-	c.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ($1, 'big', 'T', convert_to(repeat('9', 1048576), 'UTF8'))`, c.aggregate)
+	inBoth(t, killedAfterPark)
+}
+
+func killedAfterPark(t *testing.T, s *setup) {
+	t.Helper()
+	c := crashesOf(t, s)
+	c.appendKind(t, c.aggregate, "big", strings.Repeat("9", 1<<20))
 	p := c.start("GAPLESS_CRASH=relay.after_park:1")
 	if !p.killed(t) || !strings.Contains(p.stderr.String(), "crashpoint relay.after_park\n") {
 		t.Fatalf("did not fire:\n%s", p.stderr)
 	}
-	c.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ($1, 'k', 'T', '1')`, c.aggregate)
+	c.appendKind(t, c.aggregate, "k", "1")
 	c.start()
 	c.judge(1)
 	if got := c.parked(t); len(got) != 1 {
@@ -76,7 +93,7 @@ func TestKilledAfterPark(t *testing.T) {
 // signal that is read again does not bring it back.
 func TestKilledAfterSignal(t *testing.T) {
 	t.Parallel()
-	c := newCrashes(t)
+	c := crashesOf(t, newSetup(t))
 	c.makeSignalTable(t)
 	row := func(value string) string {
 		return fmt.Sprintf("insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ('%s', 'k', 'T', '%s')", c.aggregate, value)
@@ -98,7 +115,7 @@ func TestKilledAfterSignal(t *testing.T) {
 // comes again, and the replay is not begun anew.
 func TestKilledAfterPage(t *testing.T) {
 	t.Parallel()
-	c := newCrashes(t)
+	c := crashesOf(t, newSetup(t))
 	c.makeSignalTable(t)
 	c.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload)
 		select $1, 'k', 'T', convert_to(i::text, 'UTF8') from generate_series(1, 9) i`, c.aggregate)
@@ -136,9 +153,13 @@ func TestKilledAfterPage(t *testing.T) {
 // again, and only then what waits behind it.
 func TestKilledAfterResend(t *testing.T) {
 	t.Parallel()
-	c := newCrashes(t)
-	c.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload)
-		select $1, 'k', 'T', convert_to(v, 'UTF8') from unnest(array[repeat('9', 5000), '1', '2']) v`, c.aggregate)
+	inBoth(t, killedAfterResend)
+}
+
+func killedAfterResend(t *testing.T, s *setup) {
+	t.Helper()
+	c := crashesOf(t, s)
+	c.appendKind(t, c.aggregate, "k", strings.Repeat("9", 5000), "1", "2")
 	p := c.start("MAX_RECORD_BYTES=4000")
 	testkit.Eventually(t, patience, func() error {
 		if got := c.parked(t); len(got) != 3 {
@@ -159,7 +180,7 @@ func TestKilledAfterResend(t *testing.T) {
 	}
 	c.start()
 	c.finished(t, request)
-	c.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ($1, 'k', 'T', '3')`, c.aggregate)
+	c.appendKind(t, c.aggregate, "k", "3")
 	f := follow(t, c.brokers, c.topic)
 	testkit.Eventually(t, patience, func() error {
 		f.mu.Lock()

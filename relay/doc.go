@@ -46,6 +46,8 @@
 //	                                  point where it began
 //	record ahead of the server's WAL  refused: the server would skip rows
 //	                                  without a word
+//	record gone, or its incarnation   refused: the server went back on the same timeline
+//	  not above what this process had
 //	slot behind the record            usual: the record decides, the server
 //	                                  honours a start above the slot's position
 //	slot ahead of the record          an idle relay's keepalives do that; so does
@@ -63,12 +65,42 @@
 //
 //	slot, no record                 begins at the slot's position, or with TakeOver
 //	                                where the program that had it before has got to,
-//	                                be it within a transaction. With TakeOverTopics at
+//	                                be it within a transaction, if something that the
+//	                                slot sends ends there. With TakeOverTopics at
 //	                                the slot's position, but for the rows that are at
 //	                                the ends of their topics, see recall.go
 //
 // An incarnation number in the record fences relays that lost the slot and do
-// not know it: their next write of progress finds another number.
+// not know it: their next write of progress finds another number. Nor does a write take
+// the record back: one that was given up may come after its successor.
+//
+// # Where its state is
+//
+// Position, parked rows and wishes are in schema gapless of the database, beside the slot;
+// or, where the relay may not write there, in a compacted topic, see package kafkastate.
+// Config.Storage chooses. The laws are the same in both. What follows names the tables.
+// The place is found out at the first start, before anything is sent:
+//
+//	schema there                  that; also when it may not be written to: an error
+//	not there, record in Kafka    the topic
+//	not there, may be made        made, and then that
+//	none of these                 the topic
+//	record in the other place,    refused
+//	  or in both
+//
+// A topic without a record of the slot is a slot without a record, see above. The first
+// record is written once the slot is held: a relay that dies before has changed nothing.
+// Fencing is by a transactional id of topic and slot. The steps that are not the
+// database's:
+//
+//	fenced, incarnation not written     the next owner finds the position of before
+//	records written, not committed      aborted by the next owner; nothing of them is seen
+//	committed, answer lost              read from the topic; the write may be made again
+//	row marked as sent, bytes not yet   one transaction: both or none
+//	  removed
+//
+// Retention is not possible there, and of a row that is too large for the topic the bytes
+// are not kept. At kafkastate.MaxRows parked rows the stream holds.
 //
 // # When it dies
 //
@@ -82,8 +114,8 @@
 //	                                was looked at: what this one has sent is found, too
 //	amid a replay by signal         the next stream goes on with it: a page repeats
 //	in mid transaction              the first partial_index changes are skipped
-//	answer to a write of progress   the write is made again, it is idempotent
-//	  is lost
+//	answer to a write of progress   the write is made again, it is idempotent; one
+//	  is lost                       that comes late takes nothing back
 //	two relays on one slot          Postgres refuses the second; a relay that
 //	                                lost the slot is fenced by the incarnation,
 //	                                what it had buffered may arrive as repeats
@@ -159,6 +191,7 @@
 //
 // relay.after_connect, relay.after_begin, relay.after_track, relay.after_send,
 // relay.after_commit, relay.after_ack, relay.after_store, relay.after_confirm,
-// relay.after_park, relay.after_resend, relay.after_signal, relay.after_page,
-// relay.stopping.
+// relay.after_park, relay.after_resend, relay.after_signal, relay.after_page, relay.stopping;
+// with the state in Kafka also relay.after_fence, and relay.after_state (written, not
+// committed).
 package relay

@@ -17,6 +17,7 @@ import (
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/kafkastate"
 )
 
 const patience = 20 * time.Second
@@ -170,6 +171,8 @@ type setup struct {
 	db   *pgtest.DB
 	pool *pgxpool.Pool
 	slot string
+
+	kafka *inKafka // where the state is there
 }
 
 func newSetup(t *testing.T) *setup {
@@ -179,10 +182,14 @@ func newSetup(t *testing.T) *setup {
 }
 
 func (s *setup) config(sink relay.Sink) relay.Config {
-	return relay.Config{
+	c := relay.Config{
 		DatabaseURL: s.db.URL, Slot: s.slot, Sink: sink,
 		Logger: slog.New(slog.DiscardHandler), ProgressEvery: 20 * time.Millisecond,
 	}
+	if s.kafka != nil {
+		c.DatabaseURL, c.Storage = s.kafka.login, s.kafka.storage()
+	}
+	return c
 }
 
 func run(t testing.TB, cfg relay.Config) *running {
@@ -259,6 +266,10 @@ func (s *setup) exec(t testing.TB, sql string, args ...any) {
 // append writes one event for each value, in one transaction.
 func (s *setup) append(t testing.TB, key string, values ...string) {
 	t.Helper()
+	if s.kafka != nil && s.kafka.login != s.db.URL {
+		s.exec(t, "insert into "+ownTable+" (aggregatetype, aggregateid, type, payload) select 'order', $1, 'T', v from unnest($2::text[]) with ordinality as u(v, n) order by n", key, values)
+		return
+	}
 	s.exec(t, "insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'order', $1, 'T', convert_to(v, 'UTF8') from unnest($2::text[]) with ordinality as u(v, n) order by n", key, values)
 }
 
@@ -275,9 +286,35 @@ func want(t testing.TB, m *memory, values ...string) {
 // stored waits until this relay has handled events, and record and slot say so.
 func (s *setup) stored(t testing.TB, r *running, events uint64) {
 	t.Helper()
+	if s.kafka == nil {
+		s.storedInPostgres(t, r, events)
+		return
+	}
+	storedAt(t, r, events, func() (lsn string, err error) {
+		err = s.inState(t.Context(), func(v *kafkastate.Slot) error {
+			if v.Progress == nil {
+				return errors.New("no record")
+			}
+			lsn = v.Progress.Resume
+			return nil
+		})
+		return lsn, err
+	})
+}
+
+func (s *setup) storedInPostgres(t testing.TB, r *running, events uint64) {
+	t.Helper()
+	storedAt(t, r, events, func() (lsn string, err error) {
+		err = s.pool.QueryRow(t.Context(), "select resume_lsn::text from gapless.relay_progress where slot = $1", s.slot).Scan(&lsn)
+		return lsn, err
+	})
+}
+
+func storedAt(t testing.TB, r *running, events uint64, at func() (string, error)) {
+	t.Helper()
 	testkit.Eventually(t, patience, func() error {
-		var lsn string
-		if err := s.pool.QueryRow(t.Context(), "select resume_lsn::text from gapless.relay_progress where slot = $1", s.slot).Scan(&lsn); err != nil {
+		lsn, err := at()
+		if err != nil {
 			return err
 		}
 		st := r.Status()

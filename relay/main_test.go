@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 		os.Exit(child())
 	}
 	// The clock of its timeouts ends by itself, a while after the last match.
-	pgtest.Main(m, pgtest.Leak(goleak.IgnoreAnyFunction("github.com/dlclark/regexp2.runClock")))
+	pgtest.Main(m, pgtest.Parallel(3), pgtest.Leak(goleak.IgnoreAnyFunction("github.com/dlclark/regexp2.runClock")))
 }
 
 // childVariable makes the test binary a relay that a test can kill.
@@ -41,7 +41,12 @@ func child() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
+	var storage relay.Storage
+	if topic := os.Getenv("STATE_TOPIC"); topic != "" {
+		storage = relay.Storage{Place: relay.Kafka, Brokers: strings.Split(os.Getenv("BROKERS"), ","), Topic: topic, CreateTopic: true}
+	}
 	r, err := relay.New(relay.Config{
+		Storage:     storage,
 		DatabaseURL: os.Getenv("DATABASE"), Slot: os.Getenv("SLOT"), Sink: sink, Logger: log, SignalTable: os.Getenv("SIGNAL_TABLE"), TakeOverTopics: os.Getenv("TAKE_OVER") != "",
 		MaxRecords: 50, ProgressEvery: 5 * time.Millisecond, // much happens between two kills
 	})

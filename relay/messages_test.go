@@ -116,6 +116,9 @@ func TestMessagesThatPostgresCannotHoldAreParked(t *testing.T) {
 
 func (s *setup) count(t testing.TB, statuses ...string) (n int) {
 	t.Helper()
+	if s.kafka != nil {
+		return s.countInKafka(t, statuses)
+	}
 	if err := s.pool.QueryRow(t.Context(), "select count(*) from gapless.parked where slot = $1 and status = any($2)", s.slot, statuses).Scan(&n); err != nil {
 		t.Fatal(err)
 	}

@@ -130,7 +130,9 @@ func (m *metrics) idle() {
 // show sets what the server told.
 func (m *metrics) show(f figures, oldest time.Duration) {
 	set := func(g *prometheus.GaugeVec, v float64) { g.WithLabelValues().Set(v) }
-	set(m.rowsParked, float64(f.parked))
+	if f.parked != nil {
+		set(m.rowsParked, float64(*f.parked))
+	}
 	set(m.oldestTransaction, seconds(oldest))
 	set(m.slotActive, flag(f.slot.Active))
 	set(m.slotRetained, float64(f.slot.RetainedBytes))

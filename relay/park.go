@@ -37,6 +37,14 @@ const (
 	statusWaiting = "waiting"
 )
 
+// why is its fault, or for what it waits.
+func (p *parked) why() *format.Fault {
+	if p.fault == nil {
+		return &format.Fault{Reason: "waiting", Detail: "an earlier row of the key is parked"}
+	}
+	return p.fault
+}
+
 // rowKey is the ordering key as gapless.parked has it; nil for a null key.
 // A key that is not text is kept in hex, as Postgres prints bytes.
 func rowKey(key []byte) *string {
@@ -133,12 +141,13 @@ func (s *session) storeParked() func(context.Context) {
 	n := min(len(s.parking), maxParkBatch)
 	batch := s.parking[:n:n]
 	return func(ctx context.Context) {
-		err := s.r.store.park(ctx, s.incarnation, batch)
+		err := s.r.remembered().park(ctx, s.incarnation, batch)
 		if err == nil {
 			crashpoint.Hit("relay.after_park")
 		}
 		s.inbox.result(func() {
 			s.worker.busy = false
+			s.full = errors.Is(err, errFull)
 			if err != nil {
 				s.failed(err)
 				return
@@ -173,10 +182,7 @@ func (s *store) park(ctx context.Context, incarnation int64, rows []*parked) err
 		if r.EventID != uuid.Nil {
 			id = &r.EventID
 		}
-		fault := p.fault
-		if fault == nil {
-			fault = &format.Fault{Reason: "waiting", Detail: "an earlier row of the key is parked"}
-		}
+		fault := p.why()
 		arguments = append(arguments, pgx.StrictNamedArgs{
 			"slot": s.slot, "incarnation": incarnation, "event_id": id, "relation": p.table, "row_key": rowKey(r.Key), "topic": pgtext.Clean(r.Topic),
 			"record_key": r.Key, "record_value": r.Value, "headers": headers, "record_timestamp": r.Timestamp, "record_partition": r.Partition,
@@ -226,6 +232,22 @@ func headersJSON(headers []format.Header) ([]byte, error) {
 		pairs = append(pairs, [2]any{pgtext.Clean(h.Name), value})
 	}
 	return json.Marshal(pairs)
+}
+
+func (s *store) adopt(ctx context.Context, _ int64) error {
+	if err := s.exec(ctx, sql.RelayAdopt, s.slot); err != nil {
+		return fmt.Errorf("look for rows that wait for none: %w", err)
+	}
+	return nil
+}
+
+func (s *store) parkedCount(ctx context.Context) (n int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := s.pool.QueryRow(ctx, sql.RelayParkedCount, s.slot).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count parked rows: %w", err)
+	}
+	return n, nil
 }
 
 func (s *store) parkedKeys(ctx context.Context) (map[string]struct{}, error) {

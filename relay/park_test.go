@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -11,10 +12,14 @@ import (
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/kafkastate"
 )
 
 func (s *setup) parked(t testing.TB) []string {
 	t.Helper()
+	if s.kafka != nil {
+		return s.parkedInKafka(t)
+	}
 	rows, err := s.pool.Query(t.Context(), `
 		select status || ' ' || row_key || ' ' || coalesce(convert_from(record_value, 'UTF8'), '') || ' ' || reason
 		from gapless.parked where slot = $1 order by commit_lsn, commit_index`, s.slot)
@@ -30,6 +35,11 @@ func (s *setup) parked(t testing.TB) []string {
 
 func wantParked(t testing.TB, s *setup, rows ...string) {
 	t.Helper()
+	if s.kafka != nil { // of what is settled it has no bytes any more
+		rows = slices.DeleteFunc(rows, func(r string) bool {
+			return strings.HasPrefix(r, kafkastate.Redriven) || strings.HasPrefix(r, kafkastate.Discarded)
+		})
+	}
 	testkit.Eventually(t, patience, func() error {
 		if got := s.parked(t); !slices.Equal(got, rows) {
 			return fmt.Errorf("parked %q, want %q", got, rows)
@@ -50,7 +60,11 @@ func poison(v sent) error {
 // A row that cannot be sent blocks its key and nothing else, through restarts.
 func TestPoisonBlocksItsKeyOnly(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
+	inBoth(t, poisonBlocksItsKeyOnly)
+}
+
+func poisonBlocksItsKeyOnly(t *testing.T, s *setup) {
+	t.Helper()
 	sink := memory{refuse: poison}
 	r := run(t, s.config(&sink))
 	s.append(t, "a", "a1", "poison", "a2")
@@ -74,7 +88,11 @@ func TestPoisonBlocksItsKeyOnly(t *testing.T) {
 // and parks it before anything behind it goes out.
 func TestPoisonFoundLate(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
+	inBoth(t, poisonFoundLate)
+}
+
+func poisonFoundLate(t *testing.T, s *setup) {
+	t.Helper()
 	sink := memory{fail: poison}
 	r := run(t, s.config(&sink))
 	s.append(t, "a", "a1", "poison", "a2")
@@ -128,7 +146,11 @@ func TestColumnTakenAwayParks(t *testing.T) {
 // A sink that cannot go on: reset, and everything from the position again.
 func TestSinkFailureSendsAgain(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
+	inBoth(t, sinkFailureSendsAgain)
+}
+
+func sinkFailureSendsAgain(t *testing.T, s *setup) {
+	t.Helper()
 	failed := false
 	sink := memory{}
 	sink.fail = func(v sent) error {
@@ -190,7 +212,27 @@ func TestGiantsAreParked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []parked{{"a", true, 0, true}, {"b", true, 0, false}, {"c", true, 2 << 20, false}}; !slices.Equal(got, want) {
+	if want := []parked{{"a", true, 0, true}, {"b", true, 1, false}, {"c", true, 2 << 20, false}}; !slices.Equal(got, want) {
 		t.Errorf("%+v", got)
 	}
+}
+
+// A row that cannot be parked holds the stream, which says so, and goes on by itself.
+func TestParkingThatFailsIsSaid(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	sink := memory{refuse: poison}
+	r := run(t, s.config(&sink))
+	r.become(relay.Streaming)
+	s.exec(t, "alter table gapless.parked rename to away")
+	s.append(t, "k", "poison")
+	s.append(t, "l", "goes on")
+	want(t, &sink, "goes on")
+	r.become(relay.Holding)
+	if reason := r.Status().Reason; !strings.Contains(reason, "gapless.parked") {
+		t.Errorf("holding for %q", reason)
+	}
+	s.exec(t, "alter table gapless.away rename to parked")
+	r.become(relay.Streaming)
+	wantParked(t, s, "parked k poison too_large")
 }

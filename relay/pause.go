@@ -19,7 +19,7 @@ type wish struct {
 // is sent; what is in flight is acknowledged and stored, the slot stays ours, and the
 // server goes on getting its status updates.
 func (s *session) control(ctx context.Context) {
-	w, err := s.r.store.control(ctx)
+	w, err := s.r.remembered().control(ctx)
 	s.inbox.result(func() {
 		s.worker.busy = false
 		if err != nil {

@@ -12,6 +12,10 @@ import (
 
 func (s *setup) pause(t *testing.T, paused bool) {
 	t.Helper()
+	if s.kafka != nil {
+		s.pauseInKafka(t, paused)
+		return
+	}
 	var changed int
 	if err := s.pool.QueryRow(t.Context(), sql.RelayPause, s.slot, paused, "for the test").Scan(&changed); err != nil || changed != 1 {
 		t.Fatalf("pause: %d changed, %v", changed, err)

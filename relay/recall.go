@@ -199,7 +199,8 @@ func (r *Relay) recall(ctx context.Context, s start, p core.Position) (until cor
 	if gaps > 0 {
 		log.WarnContext(ctx, "rows are missing in the topics though later ones of their keys are there: they are sent now, behind those", "missing", gaps)
 	}
-	r.ahead, r.recalled = ahead{s.system.ID, s.system.Timeline, places}, true
+	r.on(history{s.system.ID, s.system.Timeline})
+	r.ahead, r.recalled = places, true
 	return until, nil
 }
 

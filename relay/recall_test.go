@@ -29,7 +29,7 @@ type predecessor struct {
 // newPredecessor writes n rows of five keys, of which the slot gives those behind confirmed.
 func newPredecessor(t *testing.T, n, confirmed int) *predecessor {
 	t.Helper()
-	p := &predecessor{crashes: newCrashes(t), ids: map[int]string{}}
+	p := &predecessor{crashes: crashesOf(t, newSetup(t)), ids: map[int]string{}}
 	p.client = kafkaserver.Client(t, p.brokers)
 	p.exec(t, "create table taken (id uuid default gen_random_uuid(), aggregatetype text, aggregateid text, type text, payload text, n int)")
 	p.exec(t, "alter publication gapless add table taken")

@@ -134,7 +134,10 @@ func (s *session) redriveJob() func(context.Context) {
 // nextRedriven looks for rows that may go out. When there are none, the requests
 // are done with.
 func (s *session) nextRedriven(ctx context.Context) {
-	requests, rows, err := s.r.store.redrivable(ctx)
+	requests, rows, err := s.r.remembered().redrivable(ctx, s.incarnation)
+	if err == nil {
+		err = s.r.describeParked(ctx, rows)
+	}
 	if l, ok := s.r.cfg.Sink.(Learner); ok && err == nil && !s.redrive.learned && len(rows) > 0 {
 		changed, err := l.Relearn(ctx)
 		s.inbox.result(func() { s.relearned(changed, err) })
@@ -143,7 +146,7 @@ func (s *session) nextRedriven(ctx context.Context) {
 	var keys map[string]bool
 	isLast := err == nil && len(requests) > 0 && len(rows) == 0
 	if isLast {
-		keys, err = s.r.store.finishRequests(ctx, s.incarnation, requests)
+		keys, err = s.r.remembered().finishRequests(ctx, s.incarnation, requests)
 	}
 	s.inbox.result(func() {
 		s.worker.busy = false
@@ -268,7 +271,7 @@ func (s *session) redriven(p *parkedRow, r *format.Record, err error) {
 func (s *session) settleRedriven() func(context.Context) {
 	sent, failed := s.redrive.sent, s.redrive.failed
 	return func(ctx context.Context) {
-		err := s.r.store.settle(ctx, s.incarnation, sent, failed)
+		err := s.r.remembered().settle(ctx, s.incarnation, sent, failed)
 		s.inbox.result(func() {
 			s.worker.busy = false
 			if err != nil {
@@ -330,8 +333,7 @@ func (s *session) sendWaiting(p *parked, key string) bool {
 	return false
 }
 
-// redrivable returns the open requests, and the next rows that may go out for them.
-func (s *store) redrivable(ctx context.Context) ([]int64, []*parkedRow, error) {
+func (s *store) redrivable(ctx context.Context, _ int64) ([]int64, []*parkedRow, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	found, err := s.pool.Query(ctx, sql.RelayRequestsOpen, s.slot)
@@ -353,27 +355,33 @@ func (s *store) redrivable(ctx context.Context) ([]int64, []*parkedRow, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read parked rows: %w", err)
 	}
-	known := map[uint32]map[string]format.Attribute{} // by table
 	for _, p := range rows {
 		if err := p.parse(); err != nil {
 			return nil, nil, fmt.Errorf("read parked row %s: %w", p.ID, err)
 		}
+	}
+	return requests, rows, nil
+}
+
+// describeParked asks the catalog for the tables of rows that are to be made again.
+func (r *Relay) describeParked(ctx context.Context, rows []*parkedRow) (err error) {
+	known := map[uint32]map[string]format.Attribute{} // by table
+	for _, p := range rows {
 		if p.source == nil || p.source.OID == 0 {
 			continue
 		}
 		attributes, ok := known[p.source.OID]
 		if !ok {
-			if attributes, err = s.attributes(ctx, p.Relation, p.source.OID); err != nil {
-				return nil, nil, err
+			if attributes, err = r.store.attributes(ctx, p.Relation, p.source.OID); err != nil {
+				return err
 			}
 			known[p.source.OID] = attributes
 		}
 		p.attributes = attributes
 	}
-	return requests, rows, nil
+	return nil
 }
 
-// settle stores what became of rows.
 func (s *store) settle(ctx context.Context, incarnation int64, sent []*parkedRow, failed []failure) error {
 	ids := make([]uuid.UUID, len(sent))
 	for i, p := range sent {
@@ -387,8 +395,6 @@ func (s *store) settle(ctx context.Context, incarnation int64, sent []*parkedRow
 	})
 }
 
-// finishRequests closes the requests and tells which keys they concerned, and
-// whether rows of them still wait.
 func (s *store) finishRequests(ctx context.Context, incarnation int64, requests []int64) (map[string]bool, error) {
 	keys := map[string]bool{}
 	err := s.fenced(ctx, storeTimeout, "finish requests", incarnation, func(b *pgx.Batch) {

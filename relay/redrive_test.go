@@ -16,12 +16,16 @@ import (
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/relay/eventrouter"
 	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/kafkastate"
 	"github.com/gapless/gapless/sql"
 )
 
 // request asks for an action on all parked rows of the slot, and returns its id.
 func (s *setup) request(t testing.TB, action string) (id int64) {
 	t.Helper()
+	if s.kafka != nil {
+		return s.requestInKafka(t, action)
+	}
 	var ids []uuid.UUID
 	rows, err := s.pool.Query(t.Context(), "select id from gapless.parked where slot = $1 and status = 'parked'", s.slot)
 	if err == nil {
@@ -43,6 +47,9 @@ func (s *setup) request(t testing.TB, action string) (id int64) {
 func (s *setup) finished(t testing.TB, request int64) {
 	t.Helper()
 	testkit.Eventually(t, patience, func() error {
+		if s.kafka != nil {
+			return s.finishedInKafka(t, request)
+		}
 		var done bool
 		err := s.pool.QueryRow(t.Context(), "select finished_at is not null from gapless.relay_request where id = $1", request).Scan(&done)
 		if err == nil && !done {
@@ -61,7 +68,11 @@ func accepting(sink *memory) {
 
 func TestRedriveKeepsTheKeysOrder(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
+	inBoth(t, redriveKeepsTheKeysOrder)
+}
+
+func redriveKeepsTheKeysOrder(t *testing.T, s *setup) {
+	t.Helper()
 	sink := memory{refuse: poison}
 	r := run(t, s.config(&sink))
 	s.append(t, "a", "a1", "poison", "a2")
@@ -79,7 +90,7 @@ func TestRedriveKeepsTheKeysOrder(t *testing.T) {
 	s.stored(t, r, 6)
 	// The record is the one that it would have been.
 	again := sink.records()[2]
-	if again.topic != before.topic || again.key != "a" || again.header("gapless_position") == "" || again.header("ce_type") != "T" || again.timestamp.IsZero() ||
+	if again.topic != before.topic || again.key != "a" || again.header("id") == "" || again.header("id") == before.header("id") || again.timestamp.IsZero() ||
 		!slices.EqualFunc(again.headers, before.headers, func(a, b format.Header) bool { return a.Name == b.Name }) {
 		t.Errorf("redriven as %+v", again)
 	}
@@ -87,7 +98,11 @@ func TestRedriveKeepsTheKeysOrder(t *testing.T) {
 
 func TestDiscardLetsTheRestGo(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
+	inBoth(t, discardLetsTheRestGo)
+}
+
+func discardLetsTheRestGo(t *testing.T, s *setup) {
+	t.Helper()
 	sink := memory{refuse: poison}
 	run(t, s.config(&sink))
 	s.append(t, "a", "poison", "a1", "poison", "a2")
@@ -109,39 +124,65 @@ func TestRedriveInVain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSetup(t)
-			var sink memory
-			refuse(&sink)
-			run(t, s.config(&sink))
-			s.append(t, "a", "poison", "a1")
-			wantParked(t, s, "parked a poison too_large", "waiting a a1 waiting")
-			before := len(sink.values())
-			s.finished(t, s.request(t, "redrive"))
-			wantParked(t, s, "parked a poison too_large", "waiting a a1 waiting")
-			var attempts int
-			if err := s.pool.QueryRow(t.Context(), "select attempts from gapless.parked where slot = $1 and status = 'parked'", s.slot).Scan(&attempts); err != nil || attempts != 2 {
-				t.Errorf("%d attempts, %v", attempts, err)
-			}
-			if got := sink.values()[before:]; len(got) != 0 {
-				t.Errorf("sent past the parked row: %q", got)
-			}
-			accepting(&sink)
-			s.finished(t, s.request(t, "redrive"))
-			s.append(t, "a", "a2")
-			testkit.Eventually(t, patience, func() error {
-				if got := sink.values()[before:]; !slices.Equal(got, []string{"poison", "a1", "a2"}) {
-					return fmt.Errorf("got %q", got)
-				}
-				return nil
-			})
+			inBoth(t, func(t *testing.T, s *setup) { redriveInVain(t, s, refuse) })
 		})
 	}
+}
+
+func redriveInVain(t *testing.T, s *setup, refuse func(*memory)) {
+	t.Helper()
+	var sink memory
+	refuse(&sink)
+	run(t, s.config(&sink))
+	s.append(t, "a", "poison", "a1")
+	wantParked(t, s, "parked a poison too_large", "waiting a a1 waiting")
+	before := len(sink.values())
+	s.finished(t, s.request(t, "redrive"))
+	wantParked(t, s, "parked a poison too_large", "waiting a a1 waiting")
+	if got := s.attempts(t); got != 2 {
+		t.Errorf("%d attempts", got)
+	}
+	if got := sink.values()[before:]; len(got) != 0 {
+		t.Errorf("sent past the parked row: %q", got)
+	}
+	accepting(&sink)
+	s.finished(t, s.request(t, "redrive"))
+	s.append(t, "a", "a2")
+	testkit.Eventually(t, patience, func() error {
+		if got := sink.values()[before:]; !slices.Equal(got, []string{"poison", "a1", "a2"}) {
+			return fmt.Errorf("got %q", got)
+		}
+		return nil
+	})
+}
+
+// attempts of the one parked row.
+func (s *setup) attempts(t testing.TB) (n int) {
+	t.Helper()
+	if s.kafka == nil {
+		if err := s.pool.QueryRow(t.Context(), "select attempts from gapless.parked where slot = $1 and status = 'parked'", s.slot).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	err := s.inState(t.Context(), func(v *kafkastate.Slot) error {
+		n = v.Rows()[0].Mark.Attempts
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // A hot key is let go while its rows keep coming: none is lost or overtaken.
 func TestRedriveUnderLoad(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
+	inBoth(t, redriveUnderLoad)
+}
+
+func redriveUnderLoad(t *testing.T, s *setup) {
+	t.Helper()
 	sink := memory{refuse: poison}
 	run(t, s.config(&sink))
 	s.append(t, "hot", "poison")
@@ -157,12 +198,10 @@ func TestRedriveUnderLoad(t *testing.T) {
 	}()
 	waiting := func(least int) {
 		testkit.Eventually(t, patience, func() error {
-			var n int
-			err := s.pool.QueryRow(t.Context(), "select count(*) from gapless.parked where slot = $1 and status = 'waiting'", s.slot).Scan(&n)
-			if err == nil && n < least {
-				err = fmt.Errorf("%d rows wait", n)
+			if n := s.count(t, "waiting"); n < least {
+				return fmt.Errorf("%d rows wait", n)
 			}
-			return err
+			return nil
 		})
 	}
 	waiting(600) // more than two batches
@@ -182,16 +221,19 @@ func TestRedriveUnderLoad(t *testing.T) {
 		all = append(all, strconv.Itoa(i))
 	}
 	want(t, &sink, all...)
-	var open int
-	if err := s.pool.QueryRow(t.Context(), "select count(*) from gapless.parked where slot = $1 and status <> 'redriven'", s.slot).Scan(&open); err != nil || open != 0 {
-		t.Errorf("%d rows left, %v", open, err)
+	if open := s.count(t, "parked", "waiting", "redriving"); open != 0 {
+		t.Errorf("%d rows left", open)
 	}
 }
 
 // Keys are redriven by themselves, and one stays behind a row that is to stay.
 func TestRedriveStopsAtWhatStaysParked(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
+	inBoth(t, redriveStopsAtWhatStaysParked)
+}
+
+func redriveStopsAtWhatStaysParked(t *testing.T, s *setup) {
+	t.Helper()
 	sink := memory{refuse: poison}
 	run(t, s.config(&sink))
 	s.append(t, "a", "poison", "a1", "poison", "a2")
@@ -222,44 +264,11 @@ func TestPolicies(t *testing.T) {
 	t.Parallel()
 	t.Run("skip", func(t *testing.T) {
 		t.Parallel()
-		s := newSetup(t)
-		sink := memory{refuse: poison}
-		cfg := s.config(&sink)
-		cfg.OnFault = map[string]relay.Policy{format.TooLarge: relay.Skip}
-		r := run(t, cfg)
-		s.append(t, "a", "poison", "a1")
-		want(t, &sink, "a1")
-		wantParked(t, s, "parked a poison too_large")
-		s.stored(t, r, 2)
-		r.stop()
-		accepting(&sink)
-		run(t, cfg)
-		s.append(t, "a", "a2") // not blocked after a restart either
-		want(t, &sink, "a1", "a2")
-		s.finished(t, s.request(t, "redrive"))
-		want(t, &sink, "a1", "a2", "poison")
+		inBoth(t, skips)
 	})
 	t.Run("halt", func(t *testing.T) {
 		t.Parallel()
-		s := newSetup(t)
-		sink := memory{fail: poison}
-		cfg := s.config(&sink)
-		cfg.OnFault = map[string]relay.Policy{format.TooLarge: relay.Halt}
-		r := run(t, cfg)
-		s.append(t, "a", "a1", "poison", "a2")
-		err := r.ended()
-		refusal(t, err, "halts by policy")
-		if got := s.parked(t); len(got) != 0 {
-			t.Errorf("parked %q", got)
-		}
-		accepting(&sink)
-		run(t, cfg)
-		testkit.Eventually(t, patience, func() error {
-			if got := sink.values(); got[len(got)-1] != "a2" {
-				return fmt.Errorf("got %q", got)
-			}
-			return nil
-		})
+		inBoth(t, halts)
 	})
 	var sink memory
 	for _, bad := range []map[string]relay.Policy{{"too big": relay.Skip}, {format.TooLarge: "drop"}} {
@@ -269,10 +278,55 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+func skips(t *testing.T, s *setup) {
+	t.Helper()
+	sink := memory{refuse: poison}
+	cfg := s.config(&sink)
+	cfg.OnFault = map[string]relay.Policy{format.TooLarge: relay.Skip}
+	r := run(t, cfg)
+	s.append(t, "a", "poison", "a1")
+	want(t, &sink, "a1")
+	wantParked(t, s, "parked a poison too_large")
+	s.stored(t, r, 2)
+	r.stop()
+	accepting(&sink)
+	run(t, cfg)
+	s.append(t, "a", "a2") // not blocked after a restart either
+	want(t, &sink, "a1", "a2")
+	s.finished(t, s.request(t, "redrive"))
+	want(t, &sink, "a1", "a2", "poison")
+}
+
+func halts(t *testing.T, s *setup) {
+	t.Helper()
+	sink := memory{fail: poison}
+	cfg := s.config(&sink)
+	cfg.OnFault = map[string]relay.Policy{format.TooLarge: relay.Halt}
+	r := run(t, cfg)
+	s.append(t, "a", "a1", "poison", "a2")
+	err := r.ended()
+	refusal(t, err, "halts by policy")
+	if got := s.parked(t); len(got) != 0 {
+		t.Errorf("parked %q", got)
+	}
+	accepting(&sink)
+	run(t, cfg)
+	testkit.Eventually(t, patience, func() error {
+		if got := sink.values(); got[len(got)-1] != "a2" {
+			return fmt.Errorf("got %q", got)
+		}
+		return nil
+	})
+}
+
 // A row of which no record could be made is made again, by the options of then.
 func TestRedriveMakesTheRecordAgain(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
+	inBoth(t, redriveMakesTheRecordAgain)
+}
+
+func redriveMakesTheRecordAgain(t *testing.T, s *setup) {
+	t.Helper()
 	s.exec(t, "create table shop_outbox (id uuid primary key, aggregatetype text, aggregateid text, type text, body text, n numeric)")
 	s.exec(t, "alter publication gapless add table shop_outbox")
 	var sink memory

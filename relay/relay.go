@@ -24,19 +24,29 @@ type Relay struct {
 	metrics   *metrics
 	board     board
 	store     *store
+	state     atomic.Pointer[state]
 	wake      chan struct{} // asks the watch to look now
 	retention turns
 	primary   bool      // the server was met as one
 	keepAt    time.Time // when the outbox's partitions are due to be looked after
 
+	// Of the newest stream, and on no other history does what follows hold.
+	history     history
+	incarnation atomic.Int64 // 0 before the first
+
 	// poison holds what a sink has refused after it was sent: the next stream
 	// parks it before anything behind it goes out.
 	poison map[place]*format.Fault
 
-	ahead    ahead
+	// ahead is what was acknowledged after the position, for the next stream to skip.
+	ahead    []core.Point
 	recalled bool // ahead has what the topics tell
+}
 
-	incarnation atomic.Int64 // of the newest stream; 0 before the first
+// history is what positions and ids of transactions belong to.
+type history struct {
+	system   string
+	timeline int32
 }
 
 // place is where a row was committed.
@@ -83,6 +93,7 @@ func (r *Relay) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer r.store.close()
+	defer r.forgetState()
 	watching, unwatch := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { r.watch(watching) })
@@ -126,7 +137,7 @@ func (r *Relay) stopped(ctx context.Context, err error) error {
 	}
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
-		return err
+		return r.advised(refusal)
 	}
 	// What was not stored is sent again by the next run: a stop, not a loss.
 	r.log.WarnContext(ctx, "stopped before all was stored", "error", err)
@@ -138,9 +149,10 @@ func (r *Relay) stopped(ctx context.Context, err error) error {
 func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admitted bool) (time.Duration, error) {
 	var refusal *Refusal
 	var sink *sinkError
+	var kept *stateError
 	switch {
 	case errors.As(err, &refusal):
-		return 0, err
+		return 0, r.advised(refusal)
 	case errors.Is(err, errStandby) || slotTaken(err):
 		if r.board.become(Standby, err.Error()) {
 			r.log.InfoContext(ctx, "standing by", "reason", err)
@@ -160,10 +172,20 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admit
 	case errors.Is(err, errFenced):
 		r.log.ErrorContext(ctx, "lost the slot to another relay", "error", err)
 		r.board.become(Standby, err.Error())
+		r.resetSink(ctx) // a refusal of what is still in flight would be heard of by nobody
 		return jitter(time.Second), nil
+	case errors.As(err, &kept):
+		if !admitted && kept.forbidden() {
+			return 0, err
+		}
+		r.reconnecting(ctx, "state", "kafka", err)
+		if streamed {
+			r.resetSink(ctx)
+		}
+		return backoff(tries, r.cfg.ReconnectMax), nil
 	case errors.As(err, &sink):
 		r.reconnecting(ctx, "sink", sink.reason(), err)
-		pause := r.backoff(tries)
+		pause := backoff(tries, r.cfg.ReconnectMax)
 		if r.resetSink(ctx) && sink.fault != nil {
 			pause = 0 // the row is known now and will be parked
 		}
@@ -172,7 +194,7 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admit
 		return 0, refuseSQL([]string{dropSlotSQL(r.cfg.Slot), makeSlotSQL(r.cfg.Slot), resendSQL(r.cfg.Slot), followSQL(r.cfg.Slot)},
 			"A slot that is older than its publication cannot be read any more. "+byHand,
 			"publication %q was made after slot %q, or was dropped under it", r.cfg.Publication, r.cfg.Slot)
-	case !admitted && permanent(err):
+	case errors.Is(err, ErrNoRetention), !admitted && permanent(err):
 		return 0, err
 	}
 	r.reconnecting(ctx, "postgres", postgresReason(err), err)
@@ -181,7 +203,7 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admit
 		// that nobody hears of any more would let later rows land first.
 		r.resetSink(ctx)
 	}
-	return r.backoff(tries), nil
+	return backoff(tries, r.cfg.ReconnectMax), nil
 }
 
 // publicationUnreadable recognises what the walsender says, at each start anew,
@@ -234,10 +256,10 @@ func postgresReason(err error) string {
 	return "stream"
 }
 
-// backoff doubles from 50 ms, with jitter, so that many relays do not fall
+// backoff doubles from 50 ms up to most, with jitter, so that many relays do not fall
 // upon a server that comes back.
-func (r *Relay) backoff(tries int) time.Duration {
-	return jitter(min(r.cfg.ReconnectMax, 50*time.Millisecond<<min(tries, 16)))
+func backoff(tries int, most time.Duration) time.Duration {
+	return jitter(min(most, 50*time.Millisecond<<min(tries, 16)))
 }
 
 // jitter spreads d over its upper half.

@@ -20,11 +20,12 @@ import (
 // ReplayConfig is what a Replayer needs; it should be what the relay of Slot has, so that
 // the same rows become the same records.
 type ReplayConfig struct {
-	DatabaseURL string
-	Slot        string                   // default gapless
-	Tables      map[string]format.Format // see Config
-	Sink        Sink                     // the Replayer closes it
-	Logger      *slog.Logger             // default slog.Default
+	DatabaseURL   string
+	BeforeConnect func(context.Context, *pgx.ConnConfig) error // see Config
+	Slot          string                                       // default gapless
+	Tables        map[string]format.Format                     // see Config
+	Sink          Sink                                         // the Replayer closes it
+	Logger        *slog.Logger                                 // default slog.Default
 
 	// Progress is called after each page, from Run's goroutine; nil is skipped.
 	Progress func(ReplayState)
@@ -94,15 +95,14 @@ type Replayer struct {
 	signalled bool // it is the relay's, and runs what signals ask for
 }
 
-// NewReplayer checks cfg and connects.
+// NewReplayer checks cfg. Connections are made when they are needed.
 func NewReplayer(ctx context.Context, cfg ReplayConfig) (*Replayer, error) {
-	if cfg.Slot == "" {
-		cfg.Slot = "gapless"
+	c := Config{DatabaseURL: cfg.DatabaseURL, BeforeConnect: cfg.BeforeConnect, Slot: cfg.Slot, Tables: cfg.Tables, Sink: cfg.Sink, Logger: cfg.Logger}.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("replayer: %w", err)
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
-	s, err := openStore(ctx, Config{DatabaseURL: cfg.DatabaseURL, Slot: cfg.Slot})
+	cfg.Slot, cfg.Logger = c.Slot, c.Logger
+	s, err := openStore(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -112,9 +112,6 @@ func NewReplayer(ctx context.Context, cfg ReplayConfig) (*Replayer, error) {
 // Close closes the connections and the sink.
 func (r *Replayer) Close(ctx context.Context) error {
 	r.store.close()
-	if r.cfg.Sink == nil {
-		return nil
-	}
 	return r.cfg.Sink.Close(ctx)
 }
 
@@ -138,6 +135,9 @@ func (r *Replayer) Plan(ctx context.Context, q ReplayRequest) (ReplayPlan, error
 		q.Table = "gapless.outbox"
 	}
 	p := ReplayPlan{Request: q}
+	if err := r.hasSchema(ctx); err != nil {
+		return p, err
+	}
 	t, err := r.open(ctx, q)
 	if err != nil {
 		return p, err
@@ -147,6 +147,15 @@ func (r *Replayer) Plan(ctx context.Context, q ReplayRequest) (ReplayPlan, error
 	}
 	err = t.count(ctx, r.store.pool, &p)
 	return p, err
+}
+
+// hasSchema refuses a database where a replay could not be noted.
+func (r *Replayer) hasSchema(ctx context.Context) error {
+	found, err := collect[placement](ctx, r.store, sql.RelayPlace)
+	if err == nil && !found.Made {
+		err = fmt.Errorf("%w: a replay is noted in schema gapless, which this database does not have: to send rows again, write them again", ErrReplayInput)
+	}
+	return err
 }
 
 // passWait is how long the relay may take to pass the present moment: it hears of the
@@ -247,6 +256,9 @@ func (r *Replayer) Run(ctx context.Context, id uuid.UUID) (ReplayState, error) {
 
 func (r *Replayer) take(ctx context.Context, id uuid.UUID) (*replay, error) {
 	p := &replay{Replayer: r, id: id, state: ReplayState{ID: id}}
+	if err := r.hasSchema(ctx); err != nil {
+		return p, err
+	}
 	var request []byte
 	var first, last *time.Time
 	var same, planned bool
@@ -291,21 +303,8 @@ func (p *replay) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for {
-		err := p.send(ctx, page)
-		if err == nil {
-			break
-		}
-		if held, ok := errors.AsType[*HeldError](err); ok {
-			return fmt.Errorf("replay %s stops: %w", p.id, held)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		p.cfg.Logger.WarnContext(ctx, "replay: sending a page again", "replay", p.id, "error", err)
-		if err := p.cfg.Sink.Reset(ctx); err != nil {
-			return err
-		}
+	if err := p.deliver(ctx, page); err != nil {
+		return err
 	}
 	sent, held, failed := page.tally()
 	p.state.Sent += sent
@@ -334,7 +333,37 @@ func (p *replay) step(ctx context.Context) error {
 	return nil
 }
 
-// send hands the page's records over and waits for all their answers.
+// deliver sends the page until each row of it is settled.
+func (p *replay) deliver(ctx context.Context, page *replayPage) error {
+	for tries := 0; ; tries++ {
+		err := p.send(ctx, page)
+		if err == nil {
+			return nil
+		}
+		if held, ok := errors.AsType[*HeldError](err); ok {
+			return fmt.Errorf("replay %s stops: %w", p.id, held)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		p.cfg.Logger.WarnContext(ctx, "replay: sending a page again", "replay", p.id, "error", err)
+		if err := p.cfg.Sink.Reset(ctx); err != nil {
+			return err
+		}
+		if _, ok := errors.AsType[*format.Fault](err); ok {
+			tries = -1 // the row is known now, and is not sent again
+		} else if !sleep(ctx, backoff(tries, replayPause)) {
+			return ctx.Err()
+		}
+	}
+}
+
+// replayPause is the longest pause between tries to send a page.
+const replayPause = 10 * time.Second
+
+// send hands the page's records over and waits for all their answers. One that ends it
+// is a failure of the sink, and so is the refusal of a record that was out: what is behind
+// it waits for Reset.
 func (p *replay) send(ctx context.Context, page *replayPage) error {
 	type answer struct {
 		row *replayRow
@@ -361,12 +390,11 @@ func (p *replay) send(ctx context.Context, page *replayPage) error {
 	for range open {
 		select {
 		case a := <-answers:
-			switch {
-			case a.err == nil:
-				a.row.sent = true
-			case !errors.As(a.err, &a.row.fault):
+			if a.err != nil {
+				errors.As(a.err, &a.row.fault)
 				return a.err
 			}
+			a.row.sent = true
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -145,7 +145,7 @@ func (s *session) deleteOld(ctx context.Context, table string, t TableRetention)
 		}
 	}
 	if total == 0 { // a look may read much of the table
-		return max(deleteEvery, min(t.After/100, deleteRarely))
+		return max(deleteEvery, min(t.After/1000, deleteRarely))
 	}
 	s.r.log.DebugContext(ctx, "relayed rows deleted", "table", table, "rows", total)
 	return deleteEvery
@@ -180,10 +180,10 @@ func (t turns) enter(ctx context.Context) bool {
 
 func (t turns) leave() { <-t }
 
-// connections that c needs.
-func (c Retention) connections() int {
-	n := len(c.Tables)
-	if c.Outbox > 0 {
+// connections that it needs.
+func (r Retention) connections() int {
+	n := len(r.Tables)
+	if r.Outbox > 0 {
 		n++
 	}
 	return min(maxTurns, n)

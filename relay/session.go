@@ -14,7 +14,6 @@ import (
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/relay/pgoutput"
 	"github.com/gapless/gapless/relay/replication"
-	"github.com/gapless/gapless/sql"
 )
 
 // errMoved says that an earlier owner stored progress between our look at it
@@ -105,6 +104,7 @@ type session struct {
 
 	fingerprint string // of the publication, as it was found or last proven
 
+	full    bool        // the state takes no more parked rows
 	paused  bool        // by an operator, or by a signal
 	quiet   atomic.Bool // the same, for others to see
 	signals signals
@@ -136,7 +136,7 @@ func (r *Relay) session(ctx context.Context) (opened bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	wished, err := r.store.control(ctx)
+	wished, err := r.remembered().control(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -174,18 +174,20 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	}
 	// The slot is ours. An earlier owner may have stored progress after our
 	// look at it; from here on it cannot.
-	position, incarnation, err := r.store.take(ctx, r.cfg.ID, p.system.ID, p.system.Timeline)
+	position, incarnation, err := r.remembered().take(ctx, r.cfg.ID, p.system.ID, p.system.Timeline)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.enter(history{p.system.ID, p.system.Timeline}, incarnation); err != nil {
 		return nil, err
 	}
 	if position != p.position {
 		return nil, errMoved
 	}
-	r.incarnation.Store(incarnation)
-	if err := r.store.exec(ctx, sql.RelayAdopt, r.cfg.Slot); err != nil {
-		return nil, fmt.Errorf("look for rows that wait for none: %w", err)
+	if err := r.remembered().adopt(ctx, incarnation); err != nil {
+		return nil, err
 	}
-	blocked, err := r.store.parkedKeys(ctx)
+	blocked, err := r.remembered().parkedKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -199,17 +201,12 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if s.emissions, err = emissions(r.cfg); err != nil {
 		return nil, err
 	}
-	var known []core.Point
-	if r.ahead.system == p.system.ID && r.ahead.timeline == p.system.Timeline {
-		known = r.ahead.points
-	}
-	settled, err := r.store.parkedAhead(ctx, position, p.system.Timeline)
+	settled, err := r.remembered().parkedAhead(ctx, position, p.system.Timeline)
 	if err != nil {
 		return nil, err
 	}
-	known = core.Merge(known, settled)
 	s.machine = core.New(core.Config{
-		Position: position, Ahead: known, Confirmed: p.slotAt,
+		Position: position, Ahead: core.Merge(r.ahead, settled), Confirmed: p.slotAt,
 		MaxRecords: r.cfg.MaxRecords, MaxBytes: r.cfg.MaxBytes, ProgressEvery: r.cfg.ProgressEvery, StatusEvery: silence / 3,
 	}, 0)
 	s.want = newWants(r.cfg)
@@ -229,7 +226,7 @@ func (s *session) run(ctx context.Context) error {
 	defer s.worker.stop(ctx, s.r.cfg.StopTimeout)
 	defer func() {
 		s.publish()
-		s.r.ahead = ahead{s.system.ID, s.system.Timeline, s.machine.Ahead()}
+		s.r.ahead = s.machine.Ahead()
 	}()
 	stop := context.AfterFunc(ctx, s.conn.Interrupt)
 	defer stop()
@@ -473,14 +470,19 @@ func (s *session) takeInbox(now time.Duration) error {
 	for _, done := range results {
 		done()
 	}
+	// What is acknowledged counts, whatever ends the stream now.
+	failed := s.takeAcks(acks, now)
 	if s.worker.fatal != nil {
 		return s.worker.fatal
 	}
+	return failed
+}
+
+func (s *session) takeAcks(acks []ack, now time.Duration) (failed error) {
 	if len(acks) == 0 {
 		return nil
 	}
 	s.lastAck = now
-	var failed error
 	for _, a := range acks {
 		if a.err == nil {
 			s.acked(a.record, a.at)

@@ -16,6 +16,10 @@ import (
 
 func (s *setup) appendKind(t testing.TB, aggregate, key string, values ...string) {
 	t.Helper()
+	if s.kafka != nil {
+		s.exec(t, "insert into "+ownTable+" (aggregatetype, aggregateid, type, payload) select $1, $2, 'T', v from unnest($3::text[]) with ordinality as u(v, n) order by n", aggregate, key, values)
+		return
+	}
 	s.exec(t, "insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select $1, $2, 'T', convert_to(v, 'UTF8') from unnest($3::text[]) with ordinality as u(v, n) order by n", aggregate, key, values)
 }
 
@@ -26,50 +30,56 @@ func TestSettledRowsAreNotReadAgain(t *testing.T) {
 	for name, refuse := range map[string]func(sent) error{"refused again": poison, "taken now": nil} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSetup(t)
-			first := newTopical()
-			first.refuse = poison
-			r := run(t, s.config(first))
-			s.appendKind(t, "away", "h", "h1")
-			s.append(t, "a", "poison")
-			wantParked(t, s, "parked a poison too_large")
-			s.finished(t, s.request(t, "discard"))
-			s.append(t, "a", "a1")
-			want(t, &first.memory, "a1")
-			r.stop()
-			second := memory{refuse: refuse}
-			r = run(t, s.config(&second))
-			s.append(t, "a", "a2")
-			want(t, &second, "h1", "a1", "a2")
-			s.stored(t, r, 3)
-			wantParked(t, s, "discarded a poison too_large")
+			inBoth(t, func(t *testing.T, s *setup) {
+				first := newTopical()
+				first.refuse = poison
+				r := run(t, s.config(first))
+				s.appendKind(t, "away", "h", "h1")
+				s.append(t, "a", "poison")
+				wantParked(t, s, "parked a poison too_large")
+				s.finished(t, s.request(t, "discard"))
+				s.append(t, "a", "a1")
+				want(t, &first.memory, "a1")
+				r.stop()
+				second := memory{refuse: refuse}
+				r = run(t, s.config(&second))
+				s.append(t, "a", "a2")
+				want(t, &second, "h1", "a1", "a2")
+				s.stored(t, r, 3)
+				wantParked(t, s, "discarded a poison too_large")
+			})
 		})
 	}
 	t.Run("skipped", func(t *testing.T) {
 		t.Parallel()
-		s := newSetup(t)
-		first := newTopical()
-		first.refuse = poison
-		cfg := s.config(first)
-		cfg.OnFault = map[string]relay.Policy{format.TooLarge: relay.Skip}
-		r := run(t, cfg)
-		s.appendKind(t, "away", "h", "h1")
-		s.append(t, "a", "poison")
-		wantParked(t, s, "parked a poison too_large")
-		r.stop()
-		var second memory
-		run(t, s.config(&second))
-		s.append(t, "b", "b1")
-		want(t, &second, "h1", "b1")
-		s.finished(t, s.request(t, "redrive"))
-		want(t, &second, "h1", "b1", "poison")
+		inBoth(t, func(t *testing.T, s *setup) {
+			first := newTopical()
+			first.refuse = poison
+			cfg := s.config(first)
+			cfg.OnFault = map[string]relay.Policy{format.TooLarge: relay.Skip}
+			r := run(t, cfg)
+			s.appendKind(t, "away", "h", "h1")
+			s.append(t, "a", "poison")
+			wantParked(t, s, "parked a poison too_large")
+			r.stop()
+			var second memory
+			run(t, s.config(&second))
+			s.append(t, "b", "b1")
+			want(t, &second, "h1", "b1")
+			s.finished(t, s.request(t, "redrive"))
+			want(t, &second, "h1", "b1", "poison")
+		})
 	})
 }
 
 // Rows that wait for a row that is gone go out when a stream begins.
 func TestRowsThatWaitForNone(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
+	inBoth(t, rowsThatWaitForNone)
+}
+
+func rowsThatWaitForNone(t *testing.T, s *setup) {
+	t.Helper()
 	sink := memory{refuse: poison}
 	r := run(t, s.config(&sink))
 	s.append(t, "a", "poison", "a1")
@@ -77,7 +87,7 @@ func TestRowsThatWaitForNone(t *testing.T) {
 	wantParked(t, s, "parked a poison too_large", "waiting a a1 waiting", "parked b poison too_large", "waiting b b1 waiting")
 	s.stored(t, r, 4)
 	r.stop()
-	s.exec(t, "delete from gapless.parked where slot = $1 and row_key = 'a' and status = 'parked'", s.slot)
+	s.lose(t, "a")
 	run(t, s.config(&sink))
 	s.append(t, "a", "a2")
 	want(t, &sink, "a1", "a2")
@@ -88,7 +98,11 @@ func TestRowsThatWaitForNone(t *testing.T) {
 // row of the stream waits for it.
 func TestRedriveToATopicThatIsHeld(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
+	inBoth(t, redriveToATopicThatIsHeld)
+}
+
+func redriveToATopicThatIsHeld(t *testing.T, s *setup) {
+	t.Helper()
 	sink := newTopical()
 	sink.away = ""
 	sink.refuse = poison

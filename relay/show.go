@@ -24,15 +24,20 @@ func (s *session) show(ctx context.Context, now time.Duration) {
 	silent := now - max(s.lastAck, s.busySince(records, now))
 	held := s.heldWhy()
 	isFull := held != "" && s.machine.Full()
+	stuck := s.worker.stuck()
 	switch {
 	case records > 0 && silent >= s.r.cfg.HoldAfter:
-		s.hold(ctx, now, fmt.Sprintf("no acknowledgement for %s", silent.Round(time.Second)))
+		s.hold(ctx, now, theSink, fmt.Sprintf("no acknowledgement for %s", silent.Round(time.Second)))
+	case s.full:
+		s.hold(ctx, now, theState, errFull.Error())
+	case stuck != nil:
+		s.hold(ctx, now, theState, stuck.Error())
 	case isFull:
-		s.hold(ctx, now, held+"; no more rows are held back than that")
+		s.hold(ctx, now, theSink, held+"; no more rows are held back than that")
 	case s.holding:
 		s.holding = false
 		s.r.metrics.holding.Set(0)
-		s.r.log.InfoContext(ctx, "sink acknowledges again")
+		s.r.log.InfoContext(ctx, "going on")
 		fallthrough
 	default:
 		if !s.paused {
@@ -81,17 +86,27 @@ func (s *session) counted() int64 {
 	return n
 }
 
+// What a stream that holds waits for.
+const (
+	theSink  = "sink"
+	theState = "state"
+)
+
 // hold says that nothing moves, and why where the sink can tell.
-func (s *session) hold(ctx context.Context, now time.Duration, why string) {
+func (s *session) hold(ctx context.Context, now time.Duration, whom, why string) {
 	if !s.holding {
 		s.holding = true
 		s.r.metrics.holding.Set(1)
 		s.r.board.become(Holding, why)
-		s.r.log.ErrorContext(ctx, "sink does not acknowledge, holding", "reason", why)
+		if whom == theSink {
+			s.r.log.ErrorContext(ctx, "sink does not acknowledge, holding", "reason", why)
+		} else {
+			s.r.log.ErrorContext(ctx, "state takes nothing, holding", "reason", why)
+		}
 		s.asked = 0
 	}
 	d, ok := s.r.cfg.Sink.(Diagnoser)
-	if !ok || s.asked != 0 && now-s.asked < 15*time.Second {
+	if !ok || whom != theSink || s.asked != 0 && now-s.asked < 15*time.Second {
 		return
 	}
 	s.asked = max(now, 1)

@@ -117,6 +117,9 @@ func (s *session) signal(v signal) {
 		s.signals.pending, s.signals.tried = &v, 0
 	case "execute-snapshot", "stop-snapshot", "pause-snapshot", "resume-snapshot":
 		d, err := parseSnapshot(v)
+		if err == nil && !s.r.keepsInPostgres() {
+			err = errors.New("replays are kept in schema gapless, and this relay's state is in Kafka")
+		}
 		if err != nil {
 			log.Warn("signal refused", "error", err)
 			return
@@ -175,7 +178,18 @@ func (s *session) signalsOf(rel *pgoutput.Relation) *table {
 	return t
 }
 
-// executeSignal has a signal done in the database, and then what is wished there: it may
+// reason is what is kept of it.
+func (v *signal) reason() string { return fmt.Sprintf("signal %s at %s", v.id, v.at) }
+
+func (s *store) signal(ctx context.Context, _ int64, system string, v *signal) error {
+	statement := sql.RelaySignalPause
+	if v.kind == "resume" {
+		statement = sql.RelaySignalResume
+	}
+	return s.exec(ctx, statement, s.slot, system, v.at.Commit.String(), v.at.Index, v.reason())
+}
+
+// executeSignal has a signal done in the state, and then what is wished there: it may
 // have been executed before, or be older than what an operator wants.
 func (s *session) executeSignal(now time.Duration) func(context.Context) {
 	v, d := *s.signals.pending, s.signals.snapshot
@@ -189,7 +203,7 @@ func (s *session) executeSignal(now time.Duration) func(context.Context) {
 		var w wish
 		if err == nil {
 			crashpoint.Hit("relay.after_signal")
-			w, err = s.r.store.control(ctx)
+			w, err = s.r.remembered().control(ctx)
 		}
 		s.inbox.result(func() {
 			s.worker.busy = false
@@ -211,10 +225,5 @@ func (s *session) execute(ctx context.Context, v signal, d *snapshotData) error 
 	if d != nil {
 		return s.executeSnapshot(ctx, v, d)
 	}
-	statement := sql.RelaySignalPause
-	if v.kind == "resume" {
-		statement = sql.RelaySignalResume
-	}
-	reason := fmt.Sprintf("signal %s at %s", v.id, v.at)
-	return s.r.store.exec(ctx, statement, s.r.cfg.Slot, s.system.ID, v.at.Commit.String(), v.at.Index, reason)
+	return s.r.remembered().signal(ctx, s.incarnation, s.system.ID, &v)
 }

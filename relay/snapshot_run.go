@@ -33,7 +33,7 @@ const (
 )
 
 func (s *session) runSnapshots(ctx context.Context) {
-	if s.r.cfg.SignalTable == "" {
+	if s.r.cfg.SignalTable == "" || !s.r.keepsInPostgres() {
 		return
 	}
 	w := &snapshots{r: s.r, held: s.quiet.Load, passed: map[uuid.UUID]bool{}, later: map[uuid.UUID]time.Time{}}

@@ -34,11 +34,11 @@ func (r *Relay) refuseStandby(v server) error {
 }
 
 // refuseServer checks what no reconnect can mend.
-func refuseServer(v server, cfg Config) error {
+func refuseServer(v server, cfg Config, inPostgres bool) error {
 	if v.WALLevel != "logical" {
 		return refuse("Set wal_level = logical and restart the server.", "wal_level is %s, not logical", v.WALLevel)
 	}
-	if !v.Migrated {
+	if inPostgres && !v.Migrated {
 		return refuse("Run 'gapless migrate up'.", "database %q has no schema of Gapless", v.Database)
 	}
 	if !v.PublicationExists {
@@ -83,12 +83,14 @@ func refuseSlot(v server, cfg Config) error {
 	return nil
 }
 
+const anotherServer = "server is another one"
+
 // refuseIdentity compares the server with the record. switchPoint is asked only
 // when the timeline is a newer one.
 func refuseIdentity(slot string, p progress, sys replication.System, switchPoint func() (core.LSN, error)) error {
 	if p.SystemID != sys.ID {
 		return refuse("Point the relay at the server it was relaying from, or name a new slot with a record of its own.",
-			"server is another one: its system identifier is %s, the progress record has %s", sys.ID, p.SystemID)
+			anotherServer+": its system identifier is %s, the progress record has %s", sys.ID, p.SystemID)
 	}
 	if sys.Timeline < p.Timeline {
 		return refuse("Point the relay at the promoted server.",
@@ -113,6 +115,33 @@ func refuseIdentity(slot string, p progress, sys replication.System, switchPoint
 			"stored position %s is past %s, where timeline %d left the old one", p.position.Resume, at, sys.Timeline)
 	}
 	return nil
+}
+
+// enter begins a stream on a history of the server. Of another one, nothing that this
+// process remembers holds. On the same one incarnations only grow: a server that has lost
+// the last one has lost commits with it, and gives their positions to others.
+func (r *Relay) enter(h history, incarnation int64) error {
+	r.on(h)
+	if last := r.incarnation.Load(); incarnation <= last {
+		return r.goneBack("has gone back: its incarnation is %d, and was %d before", incarnation, last)
+	}
+	r.incarnation.Store(incarnation)
+	return nil
+}
+
+// on forgets what belongs to another history than h.
+func (r *Relay) on(h history) {
+	if h == r.history {
+		return
+	}
+	r.history, r.ahead, r.recalled = h, nil, false
+	clear(r.poison)
+	r.incarnation.Store(0)
+}
+
+func (r *Relay) goneBack(what string, args ...any) error {
+	return refuse("If the database is the wrong one, point the relay at the right one. If it was restored, or has lost commits, consumers may have events that it does not have: "+
+		"find those first. Started again, the relay goes on from what is there now.", "progress record of slot %q "+what, append([]any{r.cfg.Slot}, args...)...)
 }
 
 // start is a stream about to begin.
@@ -142,14 +171,25 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		r.store.pool.Reset() // the next look may lead to another server
 		return s, err
 	}
-	if err := refuseServer(s.server, r.cfg); err != nil {
+	if r.remembered() == nil {
+		if !s.server.Migrated && len(s.server.PublicationTables) == 0 && r.cfg.Storage.Place != Kafka {
+			return s, refuseServer(s.server, r.cfg, true) // there is nothing to relay that a schema could be made for
+		}
+		if err := r.choose(ctx, s.system.ID); err != nil {
+			return s, err
+		}
+		if s.server, err = r.check(ctx); err != nil { // the schema may have been made
+			return s, err
+		}
+	}
+	if err := refuseServer(s.server, r.cfg, r.keepsInPostgres()); err != nil {
 		return s, err
 	}
 	// Before the record is judged by it: what is changed later is found by a proof.
 	if s.fingerprint, err = r.store.fingerprint(ctx); err != nil {
 		return s, err
 	}
-	record, err := r.store.load(ctx)
+	record, err := r.remembered().load(ctx)
 	if err != nil {
 		return s, err
 	}
@@ -181,6 +221,9 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		return s, err
 	}
 	if record == nil {
+		if r.history != (history{}) {
+			return s, r.goneBack("is gone, which this relay had stored")
+		}
 		if err := r.refuseUnrecorded(ctx, s.server.PublicationTables); err != nil {
 			return s, err
 		}
@@ -188,7 +231,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		if s.position, until, err = r.takenOver(ctx, s); err != nil {
 			return s, err
 		}
-		return s, r.store.create(ctx, s.system.ID, s.system.Timeline, s.position, until)
+		return s, r.remembered().create(ctx, s.system.ID, s.system.Timeline, s.position, until)
 	}
 	err = refuseIdentity(r.cfg.Slot, *record, s.system, func() (core.LSN, error) {
 		return conn.SwitchPoint(ctx, s.system.Timeline, record.Timeline)
@@ -246,11 +289,7 @@ func (r *Relay) makeSlot(ctx context.Context, tables []string) error {
 // refuseSecond: a name that was mistyped would make a slot beside the one that is
 // meant, which would keep WAL for ever once the relay runs under the right name.
 func (r *Relay) refuseSecond(ctx context.Context) error {
-	rows, err := r.store.pool.Query(ctx, sql.RelayOtherSlots, r.cfg.Slot, r.cfg.Publication)
-	if err != nil {
-		return fmt.Errorf("look for other slots: %w", err)
-	}
-	others, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	others, err := r.remembered().otherSlots(ctx)
 	if err != nil {
 		return fmt.Errorf("look for other slots: %w", err)
 	}
@@ -259,6 +298,14 @@ func (r *Relay) refuseSecond(ctx context.Context) error {
 	}
 	return refuse("Name one of them with --slot, or make a second slot with --create-slot.",
 		"slot %q does not exist, and this database has %s for publication %q", r.cfg.Slot, strings.Join(others, ", "), r.cfg.Publication)
+}
+
+func (s *store) otherSlots(ctx context.Context) ([]string, error) {
+	rows, err := s.pool.Query(ctx, sql.RelayOtherSlots, s.slot, s.publication)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 func (r *Relay) refuseRows(ctx context.Context, tables []string) error {

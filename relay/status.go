@@ -15,7 +15,7 @@ const (
 	Starting  State = "starting"  // connecting, checking, or waiting to try again
 	Standby   State = "standby"   // another relay has the slot; ready to take over
 	Streaming State = "streaming" // receiving and sending
-	Holding   State = "holding"   // connected, but the sink does not acknowledge
+	Holding   State = "holding"   // connected, but the sink does not acknowledge, or the state cannot be stored
 	Paused    State = "paused"    // connected, and told to send nothing
 	Stopped   State = "stopped"   // Run has ended
 )

@@ -34,7 +34,7 @@ const connectTimeout = 10 * time.Second
 // tries for 15 s to tell it that a statement is given up.
 const closeTimeout = 500 * time.Millisecond
 
-// store is the relay's state in Postgres, beside the slot.
+// store is the server, and the relay's state in it, beside the slot.
 type store struct {
 	pool              *pgxpool.Pool
 	slot, publication string
@@ -221,7 +221,6 @@ func parsePosition(resume string, partial *string, index int64) (p core.Position
 	return p, err
 }
 
-// load returns nil when there is no record.
 func (s *store) load(ctx context.Context) (*progress, error) {
 	p, err := collect[progress](ctx, s, sql.RelayProgressLoad, s.slot)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -244,7 +243,6 @@ func (s *store) create(ctx context.Context, system string, timeline int32, at co
 	return nil
 }
 
-// take fences earlier owners and returns the position that is final by it.
 func (s *store) take(ctx context.Context, id, system string, timeline int32) (core.Position, int64, error) {
 	type taken struct {
 		Resume        string  `db:"resume"`
@@ -307,7 +305,7 @@ func (s *store) save(ctx context.Context, v save) error {
 // figures are what the server tells about the slot and what stands in its way.
 type figures struct {
 	slot    slotFigures
-	parked  int64
+	parked  *int64 // nil where it is not known
 	holding []holder
 }
 
@@ -330,9 +328,6 @@ func (s *store) figures(ctx context.Context) (f figures, err error) {
 	defer cancel()
 	if f.slot, err = collect[slotFigures](ctx, s, sql.RelaySlot, s.slot); err != nil {
 		return f, fmt.Errorf("read slot: %w", err)
-	}
-	if err := s.pool.QueryRow(ctx, sql.RelayParkedCount, s.slot).Scan(&f.parked); err != nil {
-		return f, fmt.Errorf("count parked rows: %w", err)
 	}
 	rows, err := s.pool.Query(ctx, sql.RelayTransactions)
 	if err != nil {

@@ -52,6 +52,9 @@ func (r *Relay) sentBefore(ctx context.Context, p core.Position, s start) (core.
 			"start without the position: the relay then begins at the slot.",
 			"slot %q is at %s, ahead of the position to take over, %s: what lies between will not come by it", r.cfg.Slot, s.slotAt, sent.Commit)
 	}
+	if err := r.refuseForeign(ctx, sent, s); err != nil {
+		return p, err
+	}
 	p.Resume = max(p.Resume, sent.Commit)
 	if sent.Row != 0 {
 		if p, err = r.partlySent(ctx, p, sent, s); err != nil {
@@ -100,6 +103,40 @@ func (r *Relay) partlySent(ctx context.Context, p core.Position, sent Sent, s st
 		return false, nil
 	})
 	return p, err
+}
+
+// refuseForeign wants the position to be where something ends that the slot sends, which is
+// what the other program would have heard of. One of another server, or of before this one
+// was restored, would skip rows without a word where it happens to be in this one's log.
+func (r *Relay) refuseForeign(ctx context.Context, sent Sent, s start) error {
+	var m pgoutput.Message
+	isThere := sent.Commit == 0 || sent.Commit == s.slotAt
+	if isThere {
+		return nil
+	}
+	err := r.look(ctx, s, s.slotAt, map[string]bool{}, func(_ *replication.Conn, f *replication.Frame) (done bool, err error) {
+		if f.Data == nil {
+			return f.End >= sent.Commit, nil
+		}
+		if err := pgoutput.Decode(f.Data, &m); err != nil {
+			return false, err
+		}
+		switch m.Kind {
+		case pgoutput.KindCommit:
+			end := core.LSN(m.Commit.EndLSN)
+			isThere = end == sent.Commit
+			return end >= sent.Commit, nil
+		case pgoutput.KindMessage: // one outside of transactions is heard of by itself
+			isThere = f.Start == sent.Commit
+		}
+		return isThere, nil
+	})
+	if err != nil || isThere {
+		return err
+	}
+	return refuse("If it is of another server, or of before this one was restored, leave it out: the relay then begins where the slot is. "+
+		"If the other program reads another publication, name that one.",
+		"the position to take over, %s, is the end of nothing that slot %q sends of publication %q", sent.Commit, r.cfg.Slot, r.cfg.Publication)
 }
 
 // look reads the slot from a position on, with logical messages of the prefixes, until f

@@ -12,7 +12,7 @@ import (
 // tellEvery is how often a relay looks whether others are to be told something new.
 const tellEvery = time.Second
 
-// told is what a relay lets others know through the database of what it alone knows.
+// told is what a relay lets others know through its state of what it alone knows.
 type told struct {
 	incarnation int64
 	state       State
@@ -33,12 +33,19 @@ func (r *Relay) tell(ctx context.Context, last told) (told, error) {
 	if now.incarnation == 0 || s.State == Standby || now.same(last) {
 		return last, nil
 	}
-	topics := now.topics
+	if err := r.remembered().tell(ctx, now); err != nil {
+		return last, err
+	}
+	return now, nil
+}
+
+func (s *store) tell(ctx context.Context, t told) error {
+	topics := t.topics
 	if topics == nil {
 		topics = []string{} // not null
 	}
-	if err := r.store.exec(ctx, sql.RelayTell, r.cfg.Slot, now.incarnation, string(now.state), now.reason, now.held, topics); err != nil {
-		return last, fmt.Errorf("store status: %w", err)
+	if err := s.exec(ctx, sql.RelayTell, s.slot, t.incarnation, string(t.state), t.reason, t.held, topics); err != nil {
+		return fmt.Errorf("store status: %w", err)
 	}
-	return now, nil
+	return nil
 }

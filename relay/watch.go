@@ -20,7 +20,7 @@ func (r *Relay) watch(ctx context.Context) {
 	var last told
 	failing := false
 	for ctx.Err() == nil {
-		f, err := r.store.figures(ctx)
+		f, err := r.figures(ctx)
 		now := time.Now()
 		switch {
 		case err == nil:
@@ -50,6 +50,18 @@ func (r *Relay) watch(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// figures are those of the server, and of the state where its place is known.
+func (r *Relay) figures(ctx context.Context) (figures, error) {
+	f, err := r.store.figures(ctx)
+	s := r.remembered()
+	if err != nil || s == nil {
+		return f, err
+	}
+	n, err := s.parkedCount(ctx)
+	f.parked = &n
+	return f, err
 }
 
 // lookNow is for a change of which the next look would tell late.

@@ -21,6 +21,7 @@ type worker struct {
 	kind   kind                 // of the job that was handed over last
 	failed bool                 // it did
 	fails  [kinds]int           // one after the other
+	errors [kinds]error         // the newest of them
 	again  [kinds]time.Duration // not before
 	save   func(context.Context)
 	fatal  error // ends the session
@@ -126,6 +127,19 @@ const (
 	kinds
 )
 
+// failsAfter is how often a job fails before it is said that nothing moves.
+const failsAfter = 4
+
+// stuck is why what must be stored cannot be; nil when it can.
+func (w *worker) stuck() error {
+	for k := range kindControl {
+		if w.fails[k] >= failsAfter {
+			return w.errors[k]
+		}
+	}
+	return nil
+}
+
 // jobs hands the worker what is to be done.
 func (s *session) jobs(now time.Duration) { s.hand(now, kinds) }
 
@@ -210,9 +224,10 @@ func (s *session) failed(err error) {
 	pause := jitter(min(5*time.Second, 50*time.Millisecond<<min(w.fails[w.kind], 8)))
 	w.failed = true
 	w.fails[w.kind]++
+	w.errors[w.kind] = err
 	w.again[w.kind] = s.now() + pause
 	s.r.log.Warn("statement failed, trying again", "error", err, "pause", pause)
-	if errors.Is(err, errFenced) || shuttingDown(err) {
+	if _, ok := errors.AsType[*Refusal](err); ok || errors.Is(err, errFenced) || shuttingDown(err) {
 		s.worker.fatal = err
 	}
 }
@@ -225,7 +240,7 @@ func (s *session) save(p core.Position) func(context.Context) {
 		v.fingerprint = s.proofs[n-1].Fingerprint
 	}
 	return func(ctx context.Context) {
-		err := s.r.store.save(ctx, v)
+		err := s.r.remembered().save(ctx, v)
 		if err == nil {
 			crashpoint.Hit("relay.after_store")
 		}

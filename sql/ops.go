@@ -81,3 +81,18 @@ var OpsParkedOutcome string
 //
 //go:embed ops_replays.sql
 var OpsReplays string
+
+// OpsSlots shows the slots of relays whose state is in Kafka.
+//
+//go:embed ops_slots.sql
+var OpsSlots string
+
+// OpsMoment tells who asks and where the log is.
+//
+//go:embed ops_moment.sql
+var OpsMoment string
+
+// OpsMayMakeRoles tells whether the login may make roles.
+//
+//go:embed ops_may_make_roles.sql
+var OpsMayMakeRoles string

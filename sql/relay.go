@@ -327,3 +327,13 @@ var RelaySnapshotKey string
 //
 //go:embed relay_replay_settings.sql
 var RelayReplaySettings string
+
+// RelayPlace tells whether a database has, or may have, the state of relays.
+//
+//go:embed relay_place.sql
+var RelayPlace string
+
+// RelaySlots lists slots that a mistyped name may have meant, where no table has records.
+//
+//go:embed relay_slots.sql
+var RelaySlots string

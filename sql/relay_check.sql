@@ -1,5 +1,6 @@
 -- What the relay must know of the server, its slot and its publication before
--- it streams. $1 slot, $2 publication. Catalogs only; no lock that anyone feels.
+-- it streams. $1 slot, $2 publication. Catalogs only; no lock that anyone feels. Not
+-- to_regclass, which is an error for a login without USAGE of the schema.
 SELECT current_setting('wal_level') AS wal_level,
        pg_is_in_recovery() AS in_recovery,
        current_database()::text AS database,
@@ -11,10 +12,10 @@ SELECT current_setting('wal_level') AS wal_level,
        coalesce(s.active_pid, 0) AS active_pid,
        coalesce(s.wal_status, '') AS wal_status,
        s.confirmed_flush_lsn::text AS confirmed_flush,
-       to_regclass('gapless.relay_progress') IS NOT NULL AS migrated,
+       EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = 'gapless' AND c.relname = 'relay_progress') AS migrated,
        p.oid IS NOT NULL AS publication_exists,
        coalesce(p.pubinsert, false) AS publishes_inserts,
-       to_regclass('gapless.dead_letter') IS NOT NULL AS has_dead_letters,
+       EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = 'gapless' AND c.relname = 'dead_letter') AS has_dead_letters,
        coalesce((SELECT array_agg(format('%s.%s', t.schemaname, t.tablename) ORDER BY 1)
                  FROM pg_publication_tables AS t WHERE t.pubname = p.pubname), '{}')::text[] AS tables
 FROM (SELECT $1::name AS slot, $2::name AS publication) AS wanted

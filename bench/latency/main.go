@@ -160,7 +160,7 @@ func (b *stage) consume(ctx context.Context) error {
 
 // wait returns when the record of id has arrived.
 func (b *stage) wait(ctx context.Context, id uuid.UUID) (time.Time, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute) // Debezium first reads what the turns before have written
 	defer cancel()
 	for {
 		b.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"runtime/pprof"
 	"strings"
 	"sync/atomic"
@@ -36,6 +37,7 @@ func relayChild(ctx context.Context, s settings, router eventrouter.Config) erro
 		}
 		defer pprof.StopCPUProfile()
 	}
+	debug.SetGCPercent(50) // as the command has it
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	var acked atomic.Int64
 	hooks := relay.Hooks{Acked: func(*format.Record, time.Duration) {

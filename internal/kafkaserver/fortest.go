@@ -123,6 +123,16 @@ func AddPartitions(t testing.TB, brokers []string, topic string, partitions int)
 	}
 }
 
+// Produce writes one record; without a value it is a tombstone.
+func Produce(t testing.TB, brokers []string, topic, key string, value []byte) {
+	t.Helper()
+	c := client(t, brokers)
+	defer c.Close()
+	if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Key: []byte(key), Value: value}).FirstErr(); err != nil {
+		t.Fatalf("produce to %s: %v", topic, err)
+	}
+}
+
 // Client returns a client of brokers that is closed after the test.
 func Client(t testing.TB, brokers []string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()

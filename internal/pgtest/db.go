@@ -92,6 +92,25 @@ func (db *DB) LoginURL(t testing.TB, role Role) string {
 	return db.cluster.server.UserURL(login, db.cluster.password, db.Name)
 }
 
+// Reader is the login of ReaderURL.
+const Reader = "test_reader"
+
+// ReaderURL returns a connection string for a login that is in no group and may write
+// nothing: it has the attribute REPLICATION, may connect, and reads what is granted to it.
+func (db *DB) ReaderURL(t testing.TB) string {
+	t.Helper()
+	c := db.cluster
+	c.loginMu.Lock()
+	defer c.loginMu.Unlock()
+	if !c.logins[Reader] {
+		if _, err := c.admin.Exec(t.Context(), fmt.Sprintf("create role %s login replication password '%s'", Reader, c.password)); err != nil {
+			t.Fatalf("create login %s: %v", Reader, err)
+		}
+		c.logins[Reader] = true
+	}
+	return c.server.UserURL(Reader, c.password, db.Name)
+}
+
 // login makes the login of role at the first call. Logins are the server's, so
 // all databases share them.
 func (c *cluster) login(ctx context.Context, role Role) (string, error) {

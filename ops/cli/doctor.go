@@ -17,6 +17,7 @@ type doctorCommand struct {
 	output
 	Slot           string        `help:"Replication slot of the relay." default:"gapless"`
 	Publication    string        `help:"Publication of the relay." default:"gapless"`
+	StateTopic     string        `help:"Topic of a state that is in Kafka." default:"gapless.relay.state" placeholder:"NAME"`
 	Only           []string      `help:"Only these checks, by their ids." placeholder:"ID"`
 	Quick          bool          `help:"Only what a container's health check needs."`
 	Strict         bool          `help:"Exit 1 for a warning, too."`
@@ -27,7 +28,7 @@ type doctorCommand struct {
 
 func (c *doctorCommand) Run(ctx context.Context, e *env) error {
 	config := doctor.Config{
-		Slot: c.Slot, Publication: c.Publication, Consumers: pipeline.Subscriptions(), MaxRecordBytes: recordBytes,
+		Slot: c.Slot, Publication: c.Publication, StateTopic: c.StateTopic, Consumers: pipeline.Subscriptions(), MaxRecordBytes: recordBytes,
 		TransactionAge: c.TransactionAge, Timeout: c.Timeout, Only: c.Only, Quick: c.Quick,
 		Remedy: remedy,
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -66,6 +67,9 @@ type RelayFile struct {
 	Publication  string      `yaml:"publication,omitempty"`
 	Tables       []TableFile `yaml:"tables,omitempty"`
 
+	State      string `yaml:"state,omitempty"` // auto, postgres or kafka
+	StateTopic string `yaml:"state_topic,omitempty"`
+
 	// SignalTable is no table of events: it must not be among Tables.
 	SignalTable     string            `yaml:"signal_table,omitempty"`
 	Heartbeat       *HeartbeatFile    `yaml:"heartbeat,omitempty"`
@@ -104,6 +108,9 @@ func readFile(path string) (*File, error) {
 		first[r.Name] = i
 		if r.Name == "" && len(f.Relays) > 1 {
 			return nil, fmt.Errorf("relays[%d].name: is missing: logs, metrics and --relay tell several apart by it", i)
+		}
+		if !slices.Contains([]string{"", "auto", "postgres", "kafka"}, r.State) {
+			return nil, fmt.Errorf("relays[%d].state: %q is none of auto, postgres, kafka", i, r.State)
 		}
 		_, wrong := r.tables()
 		if wrong == nil {

@@ -6,6 +6,16 @@ import "runtime/debug"
 // memory: collecting at twice what is live, they would collect all the time.
 const gcPercent = 400
 
+// leanPercent is the relay's: a sidecar is to be small, and allocates next to nothing.
+const leanPercent = 50
+
+// leanGC keeps the heap close to what is live, unless the environment says how close.
+func (e *env) leanGC() {
+	if e.getenv("GOGC") == "" && e.getenv("GOMEMLIMIT") == "" {
+		debug.SetGCPercent(leanPercent)
+	}
+}
+
 // spareGC lets the heap grow further between two collections, unless the
 // environment says how far.
 func (e *env) spareGC() {

@@ -27,7 +27,7 @@ func document(t *testing.T, path ...string) string {
 // leaves are the commands, each with the arguments that it cannot do without.
 var leaves = []string{
 	"demo", "migrate up", "migrate down", "migrate status", "migrate print", "topics apply", "schema check", "schema register", "schema diff",
-	"catalog import f", "keys create n", "api", "load", "relay run", "relay status", "relay import f", "relay pause --reason r", "relay resume --reason r", "explain i", "relay redrive", "relay discard", "relay replay", "relay replays", "consume run", "consume status", "outbox list", "outbox show i",
+	"catalog import f", "keys create n", "api", "load", "relay run", "relay status", "relay import f", "relay pause --reason r", "relay forget --reason r", "relay resume --reason r", "explain i", "relay redrive", "relay discard", "relay replay", "relay replays", "consume run", "consume status", "outbox list", "outbox show i",
 	"inbox list", "saga list", "saga show i", "saga graph", "dead list", "dead show i", "trace i", "compare topics a b", "verify", "doctor", "version",
 }
 

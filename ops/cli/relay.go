@@ -6,6 +6,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/gapless/gapless/ops/inspect"
 )
 
@@ -16,6 +18,7 @@ type relayCommands struct {
 	Resume  relayResume  `cmd:"" help:"Go on after 'relay pause'."`
 	Redrive relayRedrive `cmd:"" help:"Send parked rows, and what waits behind them, in the order of their keys."`
 	Discard relayDiscard `cmd:"" help:"Give parked rows up, and let what waits behind them go."`
+	Forget  relayForget  `cmd:"" help:"Let the position of a slot go that is kept in Kafka: the next relay begins where the slot is."`
 	Replay  relayReplay  `cmd:"" help:"Send rows of an outbox table again: by time, aggregate, type or id."`
 	Replays relayReplays `cmd:"" help:"Replays, and how far each is."`
 	Import  relayImport  `cmd:"" help:"Make a configuration of a Debezium connector's."`
@@ -23,6 +26,8 @@ type relayCommands struct {
 
 type relayStatus struct {
 	database
+	kafka
+	storage
 	output
 	Slot   string        `help:"Only this slot." placeholder:"NAME"`
 	Sample time.Duration `help:"Between two looks, to tell how fast WAL grows; 0 takes one look." default:"1s"`
@@ -34,7 +39,7 @@ func (c *relayStatus) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	defer pool.Close()
-	relays, err := inspect.MeasuredRelays(ctx, pool, c.Slot, c.Sample)
+	relays, err := c.relays(ctx, pool, e)
 	if err != nil {
 		return err
 	}
@@ -46,4 +51,15 @@ func (c *relayStatus) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	return inspect.WriteRelays(e.stdout, relays)
+}
+
+func (c *relayStatus) relays(ctx context.Context, pool *pgxpool.Pool, e *env) ([]inspect.Relay, error) {
+	in, err := c.where(ctx, pool, c.kafka, e)
+	if err != nil {
+		return nil, err
+	}
+	if in != nil {
+		return in.Measured(ctx, c.Slot, c.Sample)
+	}
+	return inspect.MeasuredRelays(ctx, pool, c.Slot, c.Sample)
 }

@@ -12,9 +12,11 @@ import (
 	"github.com/gapless/gapless/ops/inspect"
 )
 
-// parkedRows chooses rows of gapless.parked and says what becomes of them.
+// parkedRows chooses parked rows and says what becomes of them.
 type parkedRows struct {
 	database
+	kafka
+	storage
 	output
 	Slot   string        `help:"Slot of the relays." default:"gapless"`
 	ID     []string      `help:"Only these parked rows." placeholder:"ID"`
@@ -26,7 +28,7 @@ type parkedRows struct {
 	Since  since         `help:"Only what was parked since: a duration back from now (90s, 1h30m, 7d), or a time." placeholder:"TIME"`
 	Until  since         `help:"Only what was parked before: likewise." placeholder:"TIME"`
 	All    bool          `help:"All parked rows of the slot."`
-	Reason string        `help:"Why; it is kept in gapless.audit." placeholder:"TEXT"`
+	Reason string        `help:"Why; it is kept in gapless.audit, or in the topic of the state." placeholder:"TEXT"`
 	DryRun bool          `help:"Show what is chosen and do nothing."`
 	Wait   time.Duration `help:"How long to wait for the relay; 0 asks and leaves." default:"30s"`
 }
@@ -57,7 +59,7 @@ func (c *parkedRows) request(ctx context.Context, e *env, action string) error {
 	case !f.IsEmpty() && c.All:
 		return usage("--all and a filter contradict each other")
 	case c.Reason == "" && !c.DryRun:
-		return usage("--reason is missing: say why, it is kept in gapless.audit")
+		return usage("--reason is missing: say why, it is kept in gapless.audit, or in the topic of the state")
 	case c.Wait < 0:
 		return usage("--wait is negative")
 	}
@@ -66,11 +68,19 @@ func (c *parkedRows) request(ctx context.Context, e *env, action string) error {
 		return err
 	}
 	defer pool.Close()
-	report := parkedReport{}
-	if report.Rows, err = inspect.ParkedRows(ctx, pool, f); err != nil {
+	in, err := c.where(ctx, pool, c.kafka, e)
+	if err != nil {
 		return err
 	}
-	failure := c.carryOut(ctx, pool, action, f, &report)
+	var asks asksFor = inDatabase{pool}
+	if in != nil {
+		asks = in
+	}
+	report := parkedReport{}
+	if report.Rows, err = asks.ParkedRows(ctx, f); err != nil {
+		return err
+	}
+	failure := c.carryOut(ctx, asks, action, f, &report)
 	err = c.write(e, report, func(w *tabwriter.Writer) { report.table(w, action) })
 	if failure != nil {
 		return failure
@@ -103,15 +113,37 @@ func (c *parkedRows) filter() (inspect.ParkedFilter, error) {
 	return f, nil
 }
 
-func (c *parkedRows) carryOut(ctx context.Context, pool *pgxpool.Pool, action string, f inspect.ParkedFilter, report *parkedReport) error {
+// asksFor lists parked rows and asks the relay for them, wherever its state is.
+type asksFor interface {
+	ParkedRows(ctx context.Context, f inspect.ParkedFilter) ([]inspect.Parked, error)
+	RequestParked(ctx context.Context, action, reason string, f inspect.ParkedFilter, rows []inspect.Parked) (inspect.Requested, error)
+	OutcomeOfParked(ctx context.Context, slot string, request int64) (inspect.ParkedOutcome, error)
+}
+
+// inDatabase is a state in schema gapless.
+type inDatabase struct{ pool *pgxpool.Pool }
+
+func (d inDatabase) ParkedRows(ctx context.Context, f inspect.ParkedFilter) ([]inspect.Parked, error) {
+	return inspect.ParkedRows(ctx, d.pool, f)
+}
+
+func (d inDatabase) RequestParked(ctx context.Context, action, reason string, f inspect.ParkedFilter, rows []inspect.Parked) (inspect.Requested, error) {
+	ids := make([]uuid.UUID, 0, len(rows))
+	for i := range rows {
+		ids = append(ids, rows[i].ID)
+	}
+	return inspect.RequestParked(ctx, d.pool, action, reason, f, ids)
+}
+
+func (d inDatabase) OutcomeOfParked(ctx context.Context, _ string, request int64) (inspect.ParkedOutcome, error) {
+	return inspect.OutcomeOfParked(ctx, d.pool, request)
+}
+
+func (c *parkedRows) carryOut(ctx context.Context, asks asksFor, action string, f inspect.ParkedFilter, report *parkedReport) error {
 	if c.DryRun || len(report.Rows) == 0 {
 		return nil
 	}
-	ids := make([]uuid.UUID, 0, len(report.Rows))
-	for i := range report.Rows {
-		ids = append(ids, report.Rows[i].ID)
-	}
-	asked, err := inspect.RequestParked(ctx, pool, action, c.Reason, f, ids)
+	asked, err := asks.RequestParked(ctx, action, c.Reason, f, report.Rows)
 	if err != nil {
 		return err
 	}
@@ -122,7 +154,7 @@ func (c *parkedRows) carryOut(ctx context.Context, pool *pgxpool.Pool, action st
 	waiting, cancel := context.WithTimeout(ctx, c.Wait)
 	defer cancel()
 	for {
-		o, err := inspect.OutcomeOfParked(ctx, pool, asked.Request)
+		o, err := asks.OutcomeOfParked(ctx, f.Slot, asked.Request)
 		if err != nil {
 			return err
 		}

@@ -2,15 +2,19 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/gapless/gapless/ops/inspect"
 	"github.com/gapless/gapless/sql"
 )
 
 type relayPause struct {
 	database
+	kafka
+	storage
 	Slot   string `help:"Slot of the relays." default:"gapless"`
-	Reason string `help:"Why; it is shown by 'relay status' and kept in gapless.audit." required:"" placeholder:"TEXT"`
+	Reason string `help:"Why; it is shown by 'relay status' and kept in gapless.audit, or in the topic of the state." required:"" placeholder:"TEXT"`
 }
 
 func (c *relayPause) Run(ctx context.Context, e *env) error {
@@ -29,8 +33,19 @@ func (c *relayPause) set(ctx context.Context, e *env, paused bool, done string) 
 		return err
 	}
 	defer pool.Close()
-	var changed int
-	if err := pool.QueryRow(ctx, sql.RelayPause, c.Slot, paused, c.Reason).Scan(&changed); err != nil {
+	in, err := c.where(ctx, pool, c.kafka, e)
+	if err != nil {
+		return err
+	}
+	changed := 1
+	if in != nil {
+		if err = in.Pause(ctx, c.Slot, paused, c.Reason); errors.Is(err, inspect.ErrNotFound) {
+			changed, err = 0, nil
+		}
+	} else {
+		err = pool.QueryRow(ctx, sql.RelayPause, c.Slot, paused, c.Reason).Scan(&changed)
+	}
+	if err != nil {
 		return fmt.Errorf("change control of slot %q: %w", c.Slot, err)
 	}
 	if changed == 0 {

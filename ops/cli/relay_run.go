@@ -37,6 +37,7 @@ type relayRun struct {
 	database
 	kafka
 	topicCreation
+	storage
 	OpsListen   string `help:"Address of health and metrics." default:"127.0.0.1:9082"`
 	Pprof       bool   `help:"Serve Go profiles at /debug/pprof/ of --ops-listen." name:"pprof"`
 	Slot        string `help:"Replication slot." default:"gapless"`
@@ -59,6 +60,7 @@ type relayRun struct {
 
 // Run relays until ctx ends, or all relays have.
 func (c *relayRun) Run(ctx context.Context, e *env) error {
+	e.leanGC()
 	registry := e.metrics()
 	list, err := c.relays(e, registry)
 	if err != nil {
@@ -86,6 +88,10 @@ func (c *relayRun) relays(e *env, registry prometheus.Registerer) (relays, error
 	}
 	if c.MetricsDebezium != "" {
 		return nil, usage("--metrics-debezium: names one connector, and --config has %d relays: write metrics_debezium into each", len(e.file.Relays))
+	}
+	if c.DebeziumOffsets != "" {
+		// It would be believed of a slot that never was Debezium's, too.
+		return nil, usage("--debezium-offsets: is about one slot, and --config has %d relays: write debezium_offsets into those that take a slot over", len(e.file.Relays))
 	}
 	var list relays
 	owners := map[string]string{}
@@ -121,8 +127,9 @@ func (c *relayRun) with(file *RelayFile) *relayRun {
 	own.Publication = cmp.Or(file.Publication, c.Publication)
 	own.MetricsDebezium = file.MetricsDebezium
 	own.SignalTable = cmp.Or(file.SignalTable, c.SignalTable)
-	own.DebeziumOffsets = cmp.Or(file.DebeziumOffsets, c.DebeziumOffsets)
-	own.DebeziumTopics = file.DebeziumTopics || c.DebeziumTopics
+	own.State, own.StateTopic = cmp.Or(file.State, c.State), cmp.Or(file.StateTopic, c.StateTopic)
+	own.DebeziumOffsets = file.DebeziumOffsets
+	own.DebeziumTopics = file.DebeziumTopics
 	if file.OnFault != nil {
 		own.OnFault = file.OnFault
 	}
@@ -179,6 +186,9 @@ func (c *relayRun) relay(file *RelayFile, log *slog.Logger, registry prometheus.
 	}
 	r, err := relay.New(relay.Config{
 		DatabaseURL: url, BeforeConnect: pgconnect.Fresh(c.url), Slot: c.Slot, CreateSlot: c.CreateSlot, Publication: c.Publication, Tables: tables, Messages: messages, OnFault: onFault, Sink: sink, TakeOver: takeOver, TakeOverTopics: c.DebeziumTopics,
+		Storage: relay.Storage{
+			Place: c.place(), Brokers: cluster.seeds, Options: cluster.options, Topic: c.StateTopic, CreateTopic: c.CreateTopics, MakeSchema: c.makesSchema(log.Info),
+		},
 		Retention: relay.Retention{Outbox: c.Retention.Duration, Tables: file.retentions()}, Heartbeat: beats, SignalTable: c.SignalTable, Logger: log, Registerer: registry,
 	})
 	if err != nil {

@@ -33,7 +33,11 @@ func (o *oneRelay) run(ctx context.Context) error {
 	if withShop {
 		o.door.topics = relayTopics(o.cluster)
 	}
-	return o.door.then(o.relay.Run)(ctx)
+	err = o.door.then(o.relay.Run)(ctx)
+	if errors.Is(err, relay.ErrNoRetention) {
+		return usageError{err}
+	}
+	return err
 }
 
 func (o *oneRelay) checks() []health.Check {

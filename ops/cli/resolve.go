@@ -105,6 +105,7 @@ func (r *resolver) fromFile(flag string) any {
 			"database-url": one.DatabaseURL, "database-password-file": one.PasswordFile, "slot": one.Slot, "publication": one.Publication,
 			"metrics-debezium": one.MetricsDebezium, "debezium-offsets": one.DebeziumOffsets, "signal-table": one.SignalTable,
 			"debezium-topics": map[bool]string{true: "true"}[one.DebeziumTopics],
+			"state":           one.State, "state-topic": one.StateTopic,
 		}[flag]
 	}
 	if h := one.Heartbeat; h != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/gapless/gapless/ops/schema"
 	"github.com/gapless/gapless/ops/topics"
 	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/kafkastate"
 )
 
 // Config of [Run]. Zero values mean the defaults.
@@ -30,6 +31,9 @@ type Config struct {
 	// Kafka is not judged.
 	Brokers      []string
 	KafkaOptions []kgo.Opt
+	// StateTopic holds the relay's state where that is in Kafka. Default
+	// kafkastate.DefaultTopic.
+	StateTopic string
 	// MaxRecordBytes is the largest record that the relay sends. Default 2 MiB.
 	MaxRecordBytes int
 
@@ -66,6 +70,7 @@ func (c Config) Validate() error {
 func (c Config) withDefaults() (Config, error) {
 	c.Slot = cmp.Or(c.Slot, "gapless")
 	c.Publication = cmp.Or(c.Publication, "gapless")
+	c.StateTopic = cmp.Or(c.StateTopic, kafkastate.DefaultTopic)
 	c.MaxRecordBytes = cmp.Or(c.MaxRecordBytes, 2<<20)
 	c.TransactionAge = cmp.Or(c.TransactionAge, 10*time.Minute)
 	c.Timeout = cmp.Or(c.Timeout, 5*time.Second)

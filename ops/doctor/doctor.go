@@ -83,6 +83,7 @@ var checks = []check{
 	{"topic-cleanup", "no event is compacted away", areaTopics, false, (*exam).topicCleanup},
 	{"topic-retention", "records stay until consumers have been down and come back", areaTopics, false, (*exam).topicRetention},
 	{"topic-timestamps", "records keep the time of their rows, however late they are", areaTopics, false, (*exam).topicTimestamps},
+	{"state-topic", "a relay's state that is in Kafka is safe there", areaTopics, false, (*exam).stateTopic},
 
 	{"registry", "the schema registry answers", areaRegistry, false, (*exam).registry},
 	{"schema-ids", "the stored schema ids are complete, and the registry's", areaRegistry, false, (*exam).schemaIDs},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gapless/gapless/internal/deadpeer"
 	"github.com/gapless/gapless/internal/pgconnect"
+	"github.com/gapless/gapless/relay/kafkastate"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -109,6 +110,7 @@ type exam struct {
 	unread   []string // tables whose rows told nothing, by wanted
 	found    memo[topicFacts]
 	settings memo[topicSettings]
+	state    memo[kafkastate.Shape]
 }
 
 func (e *exam) close() {

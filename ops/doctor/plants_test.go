@@ -20,6 +20,7 @@ import (
 	"github.com/gapless/gapless/ops/schema"
 	"github.com/gapless/gapless/relay/eventrouter"
 	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/kafkastate"
 )
 
 // plant is something wrong that a check has to find.
@@ -84,6 +85,16 @@ const ordersTopic = "outbox.event.order"
 
 func altered(setting, value string) func(*world) {
 	return func(w *world) { w.alter(ordersTopic, setting, value) }
+}
+
+// stateTopic makes the topic of a relay's state.
+func stateTopic(partitions int32, policy, maxBytes string) func(*world) {
+	return func(w *world) {
+		_, err := w.admin().CreateTopic(w.Context(), partitions, 1, map[string]*string{"cleanup.policy": &policy, "max.message.bytes": &maxBytes}, kafkastate.DefaultTopic)
+		if err != nil {
+			w.Fatal(err)
+		}
+	}
 }
 
 // shadowed lets the doctor's session find a function of ours in the place of one of
@@ -456,6 +467,11 @@ var plants = []plant{
 	{check: "topic-retention", what: "by size", want: doctor.Warning, says: ordersTopic + " keeps 1.0 GiB a partition", fix: "retention.bytes=-1", world: withKafka, fault: altered("retention.bytes", "1073741824")},
 	{check: "topic-timestamps", what: "of arrival", want: doctor.Warning, says: "LogAppendTime", fix: "CreateTime", world: withKafka, fault: altered("message.timestamp.type", "LogAppendTime")},
 	{check: "topic-timestamps", what: "none that are late", want: doctor.Warning, says: "older than 1h", fix: "message.timestamp.before.max.ms", world: withKafka, fault: func(w *world) { w.answerSetting("message.timestamp.before.max.ms", "3600000") }},
+
+	{check: "state-topic", what: "not compacted", want: doctor.Fault, says: "has cleanup.policy=delete", fix: "cleanup.policy=compact", world: withKafka, fault: stateTopic(1, "delete", "8388608")},
+	{check: "state-topic", what: "two partitions", want: doctor.Fault, says: "has 2 partitions", fix: "--partitions 1", world: withKafka, fault: stateTopic(2, "compact", "8388608")},
+	{check: "state-topic", what: "small records", want: doctor.Warning, says: "takes records of 1000000 bytes", fix: "--entity-name gapless.relay.state", world: withKafka, fault: stateTopic(1, "compact", "1000000")},
+	{check: "state-topic", what: "missing, and so is the schema", want: doctor.Warning, says: "neither schema gapless nor topic", fix: "--create --topic gapless.relay.state", world: withKafka, fault: after("drop schema gapless cascade")},
 
 	{
 		check: "registry", what: "away", want: doctor.Fault, says: "connection refused", world: withRegistry,

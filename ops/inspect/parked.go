@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/gapless/gapless/relay/kafkastate"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -45,6 +46,8 @@ type Parked struct {
 	Blocks   bool       `json:"blocks" db:"blocks"` // its key waits
 	Behind   int64      `json:"behind" db:"behind"` // rows that wait behind it
 	Ahead    bool       `json:"ahead" db:"ahead"`   // it waits itself, behind a parked row that the filter leaves
+
+	place kafkastate.Place // where the state is in Kafka
 }
 
 // ParkedRows lists the parked rows that f chooses, in the log's order.

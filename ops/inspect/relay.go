@@ -62,6 +62,10 @@ type Relay struct {
 	WALRate *float64 `json:"wal_bytes_per_second,omitempty" db:"-"`
 	FullIn  *float64 `json:"full_in_seconds,omitempty" db:"-"`
 
+	// StateTopic is the topic with the relay's state; empty where that is in the database.
+	// Of what is in Kafka, UnrelayedEvents and LagSeconds are not known, and 0.
+	StateTopic string `json:"state_topic,omitempty" db:"-"`
+
 	WALBytes int64   `json:"-" db:"wal_bytes"`
 	LookedAt float64 `json:"-" db:"looked_at"`
 }
@@ -71,22 +75,34 @@ type Relay struct {
 func Relays(ctx context.Context, db DB, slot string) ([]Relay, error) {
 	relays, err := list[Relay](ctx, db, "relays", sql.OpsRelays, pgx.StrictNamedArgs{"slot": slot})
 	for i := range relays {
-		r := &relays[i]
-		if !r.Runs { // what it told is of long ago
-			r.ToldState, r.ToldReason, r.Held, r.HeldTopics = "", "", 0, []string{}
-		}
-		if r.ToldState != string(relay.Paused) { // PausedBy says it
-			r.WaitsFor = r.ToldReason
-		}
-		r.State, r.Advice, r.SQL = r.judge()
+		relays[i].finish()
 	}
 	return relays, err
+}
+
+// finish adds what follows from the rest.
+func (r *Relay) finish() {
+	if !r.Runs { // what it told is of long ago
+		r.ToldState, r.ToldReason, r.Held, r.HeldTopics = "", "", 0, []string{}
+	}
+	if r.ToldState != string(relay.Paused) { // PausedBy says it
+		r.WaitsFor = r.ToldReason
+	}
+	r.State, r.Advice, r.SQL = r.judge()
+	if r.StateTopic != "" && len(r.SQL) > 0 {
+		// The statements are those of a record in the database.
+		r.Advice, r.SQL = "start 'gapless relay': it stops too, and says what to do", nil
+	}
 }
 
 // MeasuredRelays takes two looks, some time apart, and tells besides how fast WAL grows.
 // Without a time between it is Relays.
 func MeasuredRelays(ctx context.Context, db DB, slot string, between time.Duration) ([]Relay, error) {
-	first, err := Relays(ctx, db, slot)
+	return measured(ctx, between, func() ([]Relay, error) { return Relays(ctx, db, slot) })
+}
+
+func measured(ctx context.Context, between time.Duration, look func() ([]Relay, error)) ([]Relay, error) {
+	first, err := look()
 	if err != nil || len(first) == 0 || between <= 0 {
 		return first, err
 	}
@@ -95,7 +111,7 @@ func MeasuredRelays(ctx context.Context, db DB, slot string, between time.Durati
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	relays, err := Relays(ctx, db, slot)
+	relays, err := look()
 	for i := range relays {
 		relays[i].measure(first[0].WALBytes, first[0].LookedAt)
 	}
@@ -183,7 +199,12 @@ func WriteRelays(w io.Writer, relays []Relay) error {
 		}
 		fmt.Fprintf(t, "relayed up to\t%s\n", or(r.ResumeLSN))
 		fmt.Fprintf(t, "confirmed\t%s\n", or(r.ConfirmedFlushLSN))
-		fmt.Fprintf(t, "behind\t%s, %s, %.1f s\n", bytes(r.UnrelayedBytes), r.eventsBehind(), r.LagSeconds)
+		if r.StateTopic == "" {
+			fmt.Fprintf(t, "behind\t%s, %s, %.1f s\n", bytes(r.UnrelayedBytes), r.eventsBehind(), r.LagSeconds)
+		} else {
+			fmt.Fprintf(t, "behind\t%s\n", bytes(r.UnrelayedBytes))
+			fmt.Fprintf(t, "state\tin topic %s\n", r.StateTopic)
+		}
 		fmt.Fprintf(t, "WAL kept\t%s\n", r.kept())
 		if r.WALStatus != "missing" && r.WALStatus != "lost" {
 			fmt.Fprintf(t, "full in\t%s\n", r.fullIn())

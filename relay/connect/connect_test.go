@@ -76,7 +76,9 @@ func FuzzExpand(f *testing.F) {
 			if x.Expand(text, "payload") != connect.Expanded {
 				continue
 			}
-			x.AppendString(nil)
+			if _, err := x.AppendString(nil); err != nil {
+				continue
+			}
 			schema := x.AppendSchema(nil)
 			out, err := x.AppendJSON(nil)
 			if err != nil {

@@ -58,6 +58,7 @@ type faults struct {
 	confirmBeforeWrite bool
 	holdIsAck          bool
 	aheadOfAll         bool
+	forgetAhead        bool
 }
 
 // New returns a machine at the stored position. now is the driver's clock, as
@@ -249,13 +250,16 @@ func (m *Machine) Held() int { return m.held }
 
 // Ahead lists what is acknowledged after the position, for the next stream of this
 // process to skip: else each hold, and each failure of the sink, would repeat it. What
-// Config.Ahead had and this stream has not come to is among it.
+// was known before and has not come yet is still known: this stream may be the shorter.
 func (m *Machine) Ahead() []Point {
 	var points []Point
 	for seq := m.ring.head; seq != m.ring.tail; seq++ {
 		if e := m.ring.at(seq); e.index != commitEntry && (e.acked || m.faults.aheadOfAll) {
 			points = append(points, Point{e.lsn, e.index})
 		}
+	}
+	if m.faults.forgetAhead {
+		return points
 	}
 	return append(points, m.ahead...)
 }

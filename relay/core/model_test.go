@@ -1,9 +1,11 @@
 package core
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -81,6 +83,7 @@ func (s *modelServer) sentEnd() LSN {
 type sent struct {
 	seq uint64
 	row row
+	at  Point
 }
 
 type modelSink struct {
@@ -126,8 +129,9 @@ type model struct {
 	asked    uint64
 	answered []proof // go into the next record
 
-	m   *Machine
-	now time.Duration
+	m     *Machine
+	now   time.Duration
+	acked map[Point]bool // by machines of this process, and not passed when it last began a stream
 
 	crashes, skipped, partials, lies, past int
 
@@ -144,6 +148,7 @@ func newModel(seed uint64, f faults) *model {
 		server: modelServer{wal: 100, versions: map[int]int{}, confirmed: 100, older: []LSN{100}},
 		sink:   modelSink{queues: make([][]sent, partitions), delivered: map[row]bool{}, newest: map[int]int{}},
 		record: Position{Resume: 100},
+		acked:  map[Point]bool{},
 	}
 	w.connect()
 	return w
@@ -182,6 +187,15 @@ func (w *model) restart(isSameProcess bool) error {
 	var ahead []Point
 	if isSameProcess {
 		ahead = w.m.Ahead()
+		for p := range w.acked {
+			if !w.m.Passed(p) && !slices.Contains(ahead, p) {
+				return fmt.Errorf("change %d of transaction %s was acknowledged, and is not known to be", p.Index, p.Commit)
+			}
+		}
+	}
+	clear(w.acked)
+	for _, p := range ahead {
+		w.acked[p] = true
 	}
 	w.sink.unacked = nil
 	if w.write != nil && w.rng.IntN(2) == 0 {
@@ -203,6 +217,9 @@ func (w *model) restart(isSameProcess bool) error {
 func (w *model) store() error {
 	if err := w.safe(*w.write); err != nil {
 		return fmt.Errorf("store %v: %w", *w.write, err)
+	}
+	if a, b := w.record, *w.write; cmp.Or(cmp.Compare(a.Resume, b.Resume), cmp.Compare(a.PartialCommit, b.PartialCommit), cmp.Compare(a.PartialIndex, b.PartialIndex)) > 0 {
+		return fmt.Errorf("the record goes back from %v to %v", a, b)
 	}
 	w.record = *w.write
 	w.proofs = append(w.proofs, w.answered...)
@@ -277,7 +294,7 @@ func (w *model) receive() error {
 		return w.m.Begin(t.commit, 0)
 	case s.at <= len(t.rows)+1:
 		r := t.rows[s.at-2]
-		_, skip, err := w.m.Change()
+		index, skip, err := w.m.Change()
 		if err != nil {
 			return err
 		}
@@ -292,7 +309,7 @@ func (w *model) receive() error {
 				w.m.Hold(seq)
 				return nil
 			}
-			w.sink.queues[p] = append(w.sink.queues[p], sent{seq, r})
+			w.sink.queues[p] = append(w.sink.queues[p], sent{seq, r, Point{t.commit, index}})
 		}
 		return nil
 	}
@@ -314,6 +331,7 @@ func (w *model) keepalive() {
 func (w *model) ack(i int) {
 	u := w.sink.unacked
 	w.m.Ack(u[i].seq)
+	w.acked[u[i].at] = true
 	w.sink.unacked = append(u[:i], u[i+1:]...)
 }
 

@@ -1,0 +1,254 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gapless/gapless/internal/kafkaserver"
+	"github.com/gapless/gapless/internal/pgtest"
+	"github.com/gapless/gapless/internal/testkit"
+	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/relay/kafkastate"
+)
+
+// The login of these tests may write nothing, and with it a relay does all its work.
+func TestReaderMayNotWrite(t *testing.T) {
+	t.Parallel()
+	s := newKafkaSetup(t)
+	reader := pgtest.OpenPool(t, s.kafka.login)
+	for _, statement := range []string{
+		"create schema gapless", "create table public.mine ()", "insert into " + ownTable + " default values", "delete from " + ownTable,
+		"create table mine ()",
+	} {
+		_, err := reader.Exec(t.Context(), statement)
+		if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != "42501" {
+			t.Errorf("%s: %v, want permission denied", statement, err)
+		}
+	}
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1", "2")
+	want(t, &sink, "1", "2")
+	s.stored(t, r, 2)
+	r.stop()
+	s.append(t, "k", "3")
+	run(t, s.config(&sink))
+	want(t, &sink, "1", "2", "3") // it went on where it was
+}
+
+// A relay takes the slot from one that does not know it yet: that one stores nothing
+// more, and the second goes on from what the first had stored.
+func TestStateIsFenced(t *testing.T) {
+	t.Parallel()
+	s := newKafkaSetup(t)
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1")
+	want(t, &sink, "1")
+	s.stored(t, r, 1)
+	err := s.withLog(t.Context(), func(l *kafkastate.Log) error {
+		err := l.View(func(v *kafkastate.Slot) {
+			if v.Progress.Incarnation != 1 {
+				t.Errorf("incarnation %d", v.Progress.Incarnation)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		return l.Fence(ctx) // as the next owner begins
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.append(t, "k", "2") // its progress cannot be stored: the relay begins anew, and takes the slot again
+	testkit.Eventually(t, patience, func() error {
+		return s.inState(t.Context(), func(v *kafkastate.Slot) error {
+			if n := v.Progress.Incarnation; n < 2 {
+				return fmt.Errorf("incarnation %d", n)
+			}
+			return nil
+		})
+	})
+	s.append(t, "k", "3")
+	testkit.Eventually(t, patience, func() error {
+		got := sink.values()
+		if got[0] != "1" || got[1] != "2" || got[len(got)-1] != "3" || slices.Contains(got[1:], "1") {
+			return fmt.Errorf("got %q", got)
+		}
+		return nil
+	})
+}
+
+// Without the topic, or with one that cannot hold the state, nothing begins.
+func TestStateTopicIsMissing(t *testing.T) {
+	t.Parallel()
+	s := newKafkaSetup(t)
+	var sink memory
+	cfg := s.config(&sink)
+	cfg.Storage.CreateTopic = false
+	err := run(t, cfg).ended()
+	refusal(t, err, s.kafka.topic+", which is to hold the relay's state, does not exist")
+	if r, ok := errors.AsType[*relay.Refusal](err); !ok || !strings.Contains(r.Remedy, "--config cleanup.policy=compact") {
+		t.Errorf("remedy of %v", err)
+	}
+}
+
+// A record that cannot be read ends a stream, and keeps the next from starting.
+func TestStateIsCorrupt(t *testing.T) {
+	t.Parallel()
+	s := newKafkaSetup(t)
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1")
+	want(t, &sink, "1")
+	s.stored(t, r, 1)
+	kafkaserver.Produce(t, s.kafka.brokers, s.kafka.topic, s.slot+"/progress", []byte("{}"))
+	refusal(t, r.ended(), s.slot+"/progress of topic "+s.kafka.topic)
+	refusal(t, run(t, s.config(&sink)).ended(), s.slot+"/progress of topic "+s.kafka.topic)
+	want(t, &sink, "1")
+}
+
+// The record of another server's slot of the same name is not gone on from.
+func TestStateOfAnotherServer(t *testing.T) {
+	t.Parallel()
+	s := newKafkaSetup(t)
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1")
+	s.stored(t, r, 1)
+	r.stop()
+	err := s.withLog(t.Context(), func(l *kafkastate.Log) error {
+		var p kafkastate.Progress
+		if err := l.View(func(v *kafkastate.Slot) { p = *v.Progress }); err != nil {
+			return err
+		}
+		p.SystemID, p.Incarnation = "1234", p.Incarnation+1
+		return l.Append(t.Context(), kafkastate.EntryOf(s.slot, p))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusal(t, run(t, s.config(&sink)).ended(), "server is another one")
+}
+
+// What is forgotten begins where the slot is, and a relay that runs notices.
+func TestStateIsForgotten(t *testing.T) {
+	t.Parallel()
+	s := newKafkaSetup(t)
+	sink := memory{refuse: poison}
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1")
+	s.append(t, "p", "poison")
+	want(t, &sink, "1")
+	s.stored(t, r, 2)
+	r.stop()
+	err := s.withLog(t.Context(), func(l *kafkastate.Log) error {
+		return l.Forget(t.Context(), "test", "for the test")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r = run(t, s.config(&sink))
+	s.append(t, "k", "2")
+	s.append(t, "p", "p1")
+	want(t, &sink, "1", "2") // the parked row is still known
+	wantParked(t, s, "parked p poison too_large", "waiting p p1 waiting")
+	s.stored(t, r, 2)
+}
+
+// A slot has one record. Where the other place has it, or both have, nothing begins.
+func TestStateInBothPlaces(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.kafka = &inKafka{brokers: kafkaserver.ForTest(t), topic: kafkaserver.Name(t, "state"), login: s.db.URL}
+	var sink memory
+	in := func(place relay.Place) relay.Config {
+		cfg := s.config(&sink)
+		cfg.Storage.Place = place
+		return cfg
+	}
+	r := run(t, in(relay.Auto)) // the table is there, so that is it
+	s.append(t, "k", "1")
+	s.storedInPostgres(t, r, 1)
+	r.stop()
+	refusal(t, run(t, in(relay.Kafka)).ended(), "the state is to be in Kafka, but slot")
+	s.exec(t, "alter table gapless.relay_progress rename to moved")
+	s.exec(t, "create table gapless.relay_progress (like gapless.moved including all)")
+	r = run(t, in(relay.Kafka))
+	s.append(t, "k", "2")
+	s.stored(t, r, 1)
+	r.stop()
+	for _, place := range []relay.Place{relay.Auto, relay.Postgres} {
+		refusal(t, run(t, in(place)).ended(), "the state is to be in schema gapless, but slot")
+	}
+	s.exec(t, "insert into gapless.relay_progress select * from gapless.moved")
+	refusal(t, run(t, in(relay.Kafka)).ended(), "has a record in schema gapless")
+	for _, place := range []relay.Place{relay.Auto, relay.Postgres} { // Kafka is not asked, the slot tells
+		refusal(t, run(t, in(place)).ended(), "ahead of the stored position")
+	}
+}
+
+// Where the schema is not there, it is made if that may be, else the state is in Kafka.
+func TestPlaceIsChosenByWhatIsPermitted(t *testing.T) {
+	t.Parallel()
+	t.Run("schema", func(t *testing.T) {
+		t.Parallel()
+		s := newKafkaSetup(t)
+		var sink memory
+		cfg := s.config(&sink)
+		made := 0
+		cfg.DatabaseURL = s.db.URL // may write
+		cfg.Storage.Place = relay.Auto
+		cfg.Storage.MakeSchema = func(context.Context) error {
+			made++
+			s.exec(t, "drop publication gapless") // the migrations make one of that name
+			pgtest.Migrate(t, s.db.URL)
+			s.exec(t, "drop publication gapless")
+			s.exec(t, "create publication gapless for table "+ownTable+" with (publish = 'insert')")
+			return nil
+		}
+		cfg.Slot, cfg.CreateSlot = s.db.SlotName("fresh"), true
+		s.slot = cfg.Slot
+		r := run(t, cfg)
+		r.become(relay.Streaming)
+		s.append(t, "k", "1")
+		want(t, &sink, "1")
+		s.storedInPostgres(t, r, 1)
+		if made != 1 {
+			t.Errorf("made %d times", made)
+		}
+	})
+	t.Run("kafka", func(t *testing.T) {
+		t.Parallel()
+		s := newKafkaSetup(t)
+		var sink memory
+		cfg := s.config(&sink)
+		cfg.Storage.Place = relay.Auto
+		cfg.Storage.MakeSchema = func(context.Context) error { return errors.New("must not be tried") }
+		r := run(t, cfg)
+		s.append(t, "k", "1")
+		want(t, &sink, "1")
+		s.stored(t, r, 1)
+	})
+	t.Run("retention", func(t *testing.T) {
+		t.Parallel()
+		s := newKafkaSetup(t)
+		cfg := s.config(&memory{})
+		cfg.Retention.Tables = map[string]relay.TableRetention{ownTable: {}}
+		if _, err := relay.New(cfg); !errors.Is(err, relay.ErrNoRetention) {
+			t.Errorf("error %v", err)
+		}
+		cfg.Storage.Place = relay.Auto
+		if err := run(t, cfg).ended(); !errors.Is(err, relay.ErrNoRetention) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
