@@ -33,6 +33,7 @@ func TestStateInKafka(t *testing.T) {
 	exec("create table events (id uuid primary key default gen_random_uuid(), aggregatetype text, aggregateid text, type text, payload text)")
 	exec("create publication gapless for table events with (publish = 'insert')")
 	slot, login := db.Slot(t, "state"), db.ReaderURL(t)
+	exec("grant select on events to " + pgtest.Reader)
 	cluster := kafkaserver.Fake(t, kfake.SeedTopics(1, "outbox.event.order"))
 	brokers := strings.Join(cluster.ListenAddrs(), ",")
 	client := kafkaserver.Client(t, cluster.ListenAddrs(), kgo.ConsumeTopics("outbox.event.order"))
