@@ -22,6 +22,9 @@ const (
 	// readTimeout bounds the reading of the topic to its end at a start. What was read
 	// stays read when it is over.
 	readTimeout = 30 * time.Second
+	// stuckAfter is when an open transaction is looked for that keeps the topic from being
+	// read.
+	stuckAfter = 500 * time.Millisecond
 	// takeTimeout bounds what is done while the slot is held and not served yet.
 	takeTimeout = 8 * time.Second
 )
@@ -78,9 +81,7 @@ func (k *kafkaState) view(what string, f func(*kafkastate.Slot)) error {
 }
 
 func (k *kafkaState) load(ctx context.Context) (p *progress, err error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	if err := k.log.End(ctx); err != nil {
+	if err := k.end(ctx); err != nil {
 		return nil, judged("load progress", err)
 	}
 	broken := k.view("load progress", func(s *kafkastate.Slot) {
@@ -95,6 +96,27 @@ func (k *kafkaState) load(ctx context.Context) (p *progress, err error) {
 		return nil, refuse("Find out who wrote it. "+byHandKafka(k.slot), "record %s/progress of topic %s cannot be read: %v", k.slot, k.topic, err)
 	}
 	return p, nil
+}
+
+// end reads the topic to its end. A relay that died in the middle of a write would keep it
+// from being read for as long as its transaction may be open: that is aborted, if nobody
+// has the slot.
+func (k *kafkaState) end(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	soon, stop := context.WithTimeout(ctx, stuckAfter)
+	defer stop()
+	err := k.log.End(soon)
+	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		return err
+	}
+	if v, err := k.server.check(ctx); err != nil || v.Active {
+		return errors.Join(err, k.log.End(ctx))
+	}
+	if err := k.log.Release(ctx); err != nil {
+		k.logger.WarnContext(ctx, "an open transaction in the state topic cannot be looked for", "topic", k.topic, "error", err)
+	}
+	return k.log.End(ctx)
 }
 
 func progressOf(s *kafkastate.Slot) *progress {

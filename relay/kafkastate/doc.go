@@ -40,7 +40,8 @@
 // and no more than MaxRows are taken. A row that does not fit into a record of the topic
 // is kept without its bytes.
 //
-// An open transaction of another slot's relay that died keeps what is behind it from
+// A relay that died in the middle of a write leaves a transaction open. Its own slot's next
+// one aborts it, see Release. That of another slot keeps what is behind it from
 // being read for about as long as it is open, which is 10 s at most, and as long again
 // until the broker looks: a relay that starts meanwhile waits, one that streams does not.
 //

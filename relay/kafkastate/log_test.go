@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
 	"github.com/gapless/gapless/internal/kafkaserver"
@@ -245,6 +246,38 @@ func TestUnreadableRecord(t *testing.T) {
 			unusable(t, l.Write(bounded(t), 1, progress(1, "0/20")), p.name)
 			unusable(t, p.open(t).Fence(bounded(t)), p.name)
 		})
+	}
+}
+
+// What a relay left open that died in the middle of a write is aborted, and the topic is
+// read to its end.
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	p := newTopic(t)
+	l := p.owner(t, 1)
+	dead := kafkaserver.Client(t, p.brokers, kgo.TransactionalID(kafkastate.TransactionalID(p.name, slot)))
+	if err := dead.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.ProduceSync(t.Context(), &kgo.Record{Topic: p.name, Key: []byte(slot + "/progress"), Value: []byte("{")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	soon, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := l.End(soon); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("end beside an open transaction: %v", err)
+	}
+	if err := l.Release(bounded(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := resume(t, l); got != "0/10" {
+		t.Errorf("position %s", got)
+	}
+	if err := l.Release(bounded(t)); err != nil { // and where there is none nothing happens
+		t.Fatal(err)
+	}
+	if err := p.open(t).Fence(bounded(t)); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -25,22 +26,49 @@ func (l *Log) Fence(ctx context.Context) error {
 	return l.fence(ctx)
 }
 
-func (l *Log) fence(ctx context.Context) error {
+func (l *Log) fence(ctx context.Context) (err error) {
 	l.drop()
+	if l.producer, err = l.transactional(ctx); err != nil {
+		return err
+	}
+	return l.End(ctx)
+}
+
+// transactional makes a client that has the slot's transactional id.
+func (l *Log) transactional(ctx context.Context) (*kgo.Client, error) {
 	l.mu.Lock()
 	limit := l.limit
 	l.mu.Unlock()
+	id := TransactionalID(l.cfg.Topic, l.cfg.Slot)
 	client, err := kgo.NewClient(append(l.cfg.options(),
-		kgo.TransactionalID(TransactionalID(l.cfg.Topic, l.cfg.Slot)), kgo.TransactionTimeout(openFor), kgo.ProducerBatchMaxBytes(int32(limit)))...)
+		kgo.TransactionalID(id), kgo.TransactionTimeout(openFor), kgo.ProducerBatchMaxBytes(int32(limit)))...)
 	if err != nil {
-		return fmt.Errorf("make kafka client: %w", err)
+		return nil, fmt.Errorf("make kafka client: %w", err)
 	}
 	if _, _, err := client.ProducerID(ctx); err != nil {
 		client.Close()
-		return fmt.Errorf("take over transactional id %s: %w", TransactionalID(l.cfg.Topic, l.cfg.Slot), err)
+		return nil, fmt.Errorf("take over transactional id %s: %w", id, err)
 	}
-	l.producer = client
-	return l.End(ctx)
+	return client, nil
+}
+
+// Release aborts a transaction that the relay which had the slot before has left open:
+// until then, or its timeout, nobody reads what is behind it. Call it only while nobody
+// has the slot.
+func (l *Log) Release(ctx context.Context) error {
+	id := TransactionalID(l.cfg.Topic, l.cfg.Slot)
+	found, err := kadm.NewClient(l.reader).DescribeTransactions(ctx, id)
+	if err != nil {
+		return fmt.Errorf("describe transactional id %s: %w", id, err)
+	}
+	if found[id].State != "Ongoing" {
+		return nil
+	}
+	client, err := l.transactional(ctx)
+	if err == nil {
+		client.Close()
+	}
+	return err
 }
 
 // drop gives the producer up. A transaction that is open is aborted by the next fence.
