@@ -27,8 +27,8 @@ func (s *session) show(ctx context.Context, now time.Duration) {
 	switch {
 	case records > 0 && silent >= s.r.cfg.HoldAfter:
 		s.hold(ctx, now, fmt.Sprintf("no acknowledgement for %s", silent.Round(time.Second)))
-	case s.full:
-		s.hold(ctx, now, errFull.Error())
+	case s.full != "":
+		s.hold(ctx, now, s.full)
 	case isFull:
 		s.hold(ctx, now, held+"; no more rows are held back than that")
 	case s.holding:
