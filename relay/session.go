@@ -104,7 +104,7 @@ type session struct {
 
 	fingerprint string // of the publication, as it was found or last proven
 
-	full    bool        // the state takes no more parked rows
+	full    string      // why the state takes no more parked rows
 	paused  bool        // by an operator, or by a signal
 	quiet   atomic.Bool // the same, for others to see
 	signals signals
