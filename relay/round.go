@@ -71,12 +71,13 @@ func (k *KafkaSink) take(client *kgo.Client) []*ticket {
 	tried := make(map[string]bool)
 	for i, t := range r.queue {
 		topic := t.record.Topic
-		t.alone = k.solos[topic] != nil
-		if i >= certain || t.alone && tried[topic] {
+		onTrial := k.solos[topic] != nil
+		if i >= certain || onTrial && tried[topic] {
 			rest = append(rest, t)
 			continue
 		}
-		tried[topic] = true
+		// Only now: the trial may be over when the rest goes out.
+		t.alone, tried[topic] = onTrial, true
 		next = append(next, t)
 	}
 	r.queue, r.spare = rest, next
