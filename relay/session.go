@@ -461,14 +461,19 @@ func (s *session) takeInbox(now time.Duration) error {
 	for _, done := range results {
 		done()
 	}
+	// What is acknowledged counts, whatever ends the stream now.
+	failed := s.takeAcks(acks, now)
 	if s.worker.fatal != nil {
 		return s.worker.fatal
 	}
+	return failed
+}
+
+func (s *session) takeAcks(acks []ack, now time.Duration) (failed error) {
 	if len(acks) == 0 {
 		return nil
 	}
 	s.lastAck = now
-	var failed error
 	for _, a := range acks {
 		if a.err == nil {
 			s.acked(a.record, a.at)

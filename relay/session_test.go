@@ -70,3 +70,35 @@ func TestTableIsLookedUpWhileStopping(t *testing.T) {
 		t.Errorf("%v, %v", s.tables, err)
 	}
 }
+
+// What is acknowledged at the moment in which something ends the stream is known to the
+// next one.
+func TestAcknowledgedBesideAnEnd(t *testing.T) {
+	t.Parallel()
+	m, err := newMetrics(nil, "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &session{r: &Relay{metrics: m}, inbox: newInbox(), machine: core.New(core.Config{Position: core.Position{Resume: 10}, Confirmed: 10}, 0)}
+	if err := s.machine.Begin(20, 0); err != nil {
+		t.Fatal(err)
+	}
+	var records []*format.Record
+	for range 2 {
+		if _, _, err := s.machine.Change(); err != nil {
+			t.Fatal(err)
+		}
+		r, _ := s.slabs.next()
+		s.slabs.keep(r)
+		r.Seq = s.machine.Track(1)
+		records = append(records, r)
+	}
+	s.inbox.ack(records[1], nil)
+	s.inbox.result(func() { s.worker.fatal = errTopicBack })
+	if err := s.takeInbox(0); !errors.Is(err, errTopicBack) {
+		t.Error(err)
+	}
+	if got := s.machine.Ahead(); len(got) != 1 || got[0] != (core.Point{Commit: 20, Index: 1}) {
+		t.Errorf("known %v", got)
+	}
+}

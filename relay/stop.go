@@ -55,7 +55,7 @@ func (s *session) salvage(ctx context.Context, cause error) {
 	defer cancel()
 	s.machine.Finish()
 	s.redrive.asked = false
-	if errors.Is(cause, errResumed) {
+	if errors.Is(cause, errResumed) || errors.Is(cause, errTopicBack) {
 		s.worker.fatal = nil // nothing is wrong: what is stored now is not sent again
 	}
 	var sink *sinkError

@@ -58,6 +58,7 @@ type faults struct {
 	confirmBeforeWrite bool
 	holdIsAck          bool
 	aheadOfAll         bool
+	forgetAhead        bool
 }
 
 // New returns a machine at the stored position. now is the driver's clock, as
@@ -248,7 +249,8 @@ func (m *Machine) Hold(seq uint64) {
 func (m *Machine) Held() int { return m.held }
 
 // Ahead lists what is acknowledged after the position, for the next stream of this
-// process to skip: else each hold, and each failure of the sink, would repeat it.
+// process to skip: else each hold, and each failure of the sink, would repeat it. What
+// was known before and has not come yet is still known: this stream may be the shorter.
 func (m *Machine) Ahead() []Point {
 	var points []Point
 	for seq := m.ring.head; seq != m.ring.tail; seq++ {
@@ -256,7 +258,10 @@ func (m *Machine) Ahead() []Point {
 			points = append(points, Point{e.lsn, e.index})
 		}
 	}
-	return points
+	if m.faults.forgetAhead {
+		return points
+	}
+	return append(points, m.ahead...)
 }
 
 // Passed tells whether everything up to and including the change is acknowledged.

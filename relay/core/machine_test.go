@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"flag"
+	"slices"
 	"testing"
 	"time"
 )
@@ -49,6 +50,7 @@ func TestCheckerSeesEveryMutant(t *testing.T) {
 	for name, f := range map[string]faults{
 		"a held change counts as acknowledged":            {holdIsAck: true},
 		"what is in flight counts as ahead":               {aheadOfAll: true},
+		"what was ahead before is forgotten":              {forgetAhead: true},
 		"acknowledge on receive":                          {ackOnReceive: true},
 		"confirm on a keepalive in mid transaction":       {confirmInTx: true},
 		"drop contiguity":                                 {anyOrder: true},
@@ -292,4 +294,20 @@ func TestOldest(t *testing.T) {
 	oldest(102, true)
 	m.Ack(seqs[2])
 	oldest(0, false)
+}
+
+// A stream that ends before it has come as far as the one before it: what that saw
+// acknowledged is still known.
+func TestAheadOutlivesAShorterStream(t *testing.T) {
+	t.Parallel()
+	ahead := []Point{{Commit: 20, Index: 1}, {Commit: 30, Index: 0}, {Commit: 40, Index: 0}}
+	m := New(Config{Position: Position{Resume: 10}, Confirmed: 10, Ahead: ahead}, 0)
+	seqs := feed(t, m, 0, 2)
+	if len(seqs) != 1 {
+		t.Fatalf("%d changes to send, want the first alone", len(seqs))
+	}
+	m.Hold(seqs[0])
+	if got := m.Ahead(); !slices.Equal(got, ahead) {
+		t.Errorf("known %v, want %v", got, ahead)
+	}
 }

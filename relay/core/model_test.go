@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -81,6 +82,7 @@ func (s *modelServer) sentEnd() LSN {
 type sent struct {
 	seq uint64
 	row row
+	at  Point
 }
 
 type modelSink struct {
@@ -126,8 +128,9 @@ type model struct {
 	asked    uint64
 	answered []proof // go into the next record
 
-	m   *Machine
-	now time.Duration
+	m     *Machine
+	now   time.Duration
+	acked map[Point]bool // by machines of this process, and not passed when it last began a stream
 
 	crashes, skipped, partials, lies, past int
 
@@ -144,6 +147,7 @@ func newModel(seed uint64, f faults) *model {
 		server: modelServer{wal: 100, versions: map[int]int{}, confirmed: 100, older: []LSN{100}},
 		sink:   modelSink{queues: make([][]sent, partitions), delivered: map[row]bool{}, newest: map[int]int{}},
 		record: Position{Resume: 100},
+		acked:  map[Point]bool{},
 	}
 	w.connect()
 	return w
@@ -182,6 +186,15 @@ func (w *model) restart(isSameProcess bool) error {
 	var ahead []Point
 	if isSameProcess {
 		ahead = w.m.Ahead()
+		for p := range w.acked {
+			if !w.m.Passed(p) && !slices.Contains(ahead, p) {
+				return fmt.Errorf("change %d of transaction %s was acknowledged, and is not known to be", p.Index, p.Commit)
+			}
+		}
+	}
+	clear(w.acked)
+	for _, p := range ahead {
+		w.acked[p] = true
 	}
 	w.sink.unacked = nil
 	if w.write != nil && w.rng.IntN(2) == 0 {
@@ -277,7 +290,7 @@ func (w *model) receive() error {
 		return w.m.Begin(t.commit, 0)
 	case s.at <= len(t.rows)+1:
 		r := t.rows[s.at-2]
-		_, skip, err := w.m.Change()
+		index, skip, err := w.m.Change()
 		if err != nil {
 			return err
 		}
@@ -292,7 +305,7 @@ func (w *model) receive() error {
 				w.m.Hold(seq)
 				return nil
 			}
-			w.sink.queues[p] = append(w.sink.queues[p], sent{seq, r})
+			w.sink.queues[p] = append(w.sink.queues[p], sent{seq, r, Point{t.commit, index}})
 		}
 		return nil
 	}
@@ -314,6 +327,7 @@ func (w *model) keepalive() {
 func (w *model) ack(i int) {
 	u := w.sink.unacked
 	w.m.Ack(u[i].seq)
+	w.acked[u[i].at] = true
 	w.sink.unacked = append(u[:i], u[i+1:]...)
 }
 
