@@ -175,7 +175,7 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admit
 		return r.backoff(tries), nil
 	case errors.As(err, &sink):
 		r.reconnecting(ctx, "sink", sink.reason(), err)
-		pause := r.backoff(tries)
+		pause := backoff(tries, r.cfg.ReconnectMax)
 		if r.resetSink(ctx) && sink.fault != nil {
 			pause = 0 // the row is known now and will be parked
 		}
@@ -193,7 +193,7 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admit
 		// that nobody hears of any more would let later rows land first.
 		r.resetSink(ctx)
 	}
-	return r.backoff(tries), nil
+	return backoff(tries, r.cfg.ReconnectMax), nil
 }
 
 // publicationUnreadable recognises what the walsender says, at each start anew,
@@ -246,10 +246,10 @@ func postgresReason(err error) string {
 	return "stream"
 }
 
-// backoff doubles from 50 ms, with jitter, so that many relays do not fall
+// backoff doubles from 50 ms up to most, with jitter, so that many relays do not fall
 // upon a server that comes back.
-func (r *Relay) backoff(tries int) time.Duration {
-	return jitter(min(r.cfg.ReconnectMax, 50*time.Millisecond<<min(tries, 16)))
+func backoff(tries int, most time.Duration) time.Duration {
+	return jitter(min(most, 50*time.Millisecond<<min(tries, 16)))
 }
 
 // jitter spreads d over its upper half.

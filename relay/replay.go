@@ -19,11 +19,12 @@ import (
 // ReplayConfig is what a Replayer needs; it should be what the relay of Slot has, so that
 // the same rows become the same records.
 type ReplayConfig struct {
-	DatabaseURL string
-	Slot        string                   // default gapless
-	Tables      map[string]format.Format // see Config
-	Sink        Sink                     // the Replayer closes it
-	Logger      *slog.Logger             // default slog.Default
+	DatabaseURL   string
+	BeforeConnect func(context.Context, *pgx.ConnConfig) error // see Config
+	Slot          string                                       // default gapless
+	Tables        map[string]format.Format                     // see Config
+	Sink          Sink                                         // the Replayer closes it
+	Logger        *slog.Logger                                 // default slog.Default
 
 	// Progress is called after each page, from Run's goroutine; nil is skipped.
 	Progress func(ReplayState)
@@ -85,15 +86,14 @@ type Replayer struct {
 	store *store
 }
 
-// NewReplayer checks cfg and connects.
+// NewReplayer checks cfg. Connections are made when they are needed.
 func NewReplayer(ctx context.Context, cfg ReplayConfig) (*Replayer, error) {
-	if cfg.Slot == "" {
-		cfg.Slot = "gapless"
+	c := Config{DatabaseURL: cfg.DatabaseURL, BeforeConnect: cfg.BeforeConnect, Slot: cfg.Slot, Tables: cfg.Tables, Sink: cfg.Sink, Logger: cfg.Logger}.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("replayer: %w", err)
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
-	s, err := openStore(ctx, Config{DatabaseURL: cfg.DatabaseURL, Slot: cfg.Slot})
+	cfg.Slot, cfg.Logger = c.Slot, c.Logger
+	s, err := openStore(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -103,9 +103,6 @@ func NewReplayer(ctx context.Context, cfg ReplayConfig) (*Replayer, error) {
 // Close closes the connections and the sink.
 func (r *Replayer) Close(ctx context.Context) error {
 	r.store.close()
-	if r.cfg.Sink == nil {
-		return nil
-	}
 	return r.cfg.Sink.Close(ctx)
 }
 
@@ -283,21 +280,8 @@ func (p *replay) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for {
-		err := p.send(ctx, page)
-		if err == nil {
-			break
-		}
-		if held, ok := errors.AsType[*HeldError](err); ok {
-			return fmt.Errorf("replay %s stops: %w", p.id, held)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		p.cfg.Logger.WarnContext(ctx, "replay: sending a page again", "replay", p.id, "error", err)
-		if err := p.cfg.Sink.Reset(ctx); err != nil {
-			return err
-		}
+	if err := p.deliver(ctx, page); err != nil {
+		return err
 	}
 	sent, held, failed := page.tally()
 	p.state.Sent += sent
@@ -321,7 +305,37 @@ func (p *replay) step(ctx context.Context) error {
 	return nil
 }
 
-// send hands the page's records over and waits for all their answers.
+// deliver sends the page until each row of it is settled.
+func (p *replay) deliver(ctx context.Context, page *replayPage) error {
+	for tries := 0; ; tries++ {
+		err := p.send(ctx, page)
+		if err == nil {
+			return nil
+		}
+		if held, ok := errors.AsType[*HeldError](err); ok {
+			return fmt.Errorf("replay %s stops: %w", p.id, held)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		p.cfg.Logger.WarnContext(ctx, "replay: sending a page again", "replay", p.id, "error", err)
+		if err := p.cfg.Sink.Reset(ctx); err != nil {
+			return err
+		}
+		if _, ok := errors.AsType[*format.Fault](err); ok {
+			tries = -1 // the row is known now, and is not sent again
+		} else if !sleep(ctx, backoff(tries, replayPause)) {
+			return ctx.Err()
+		}
+	}
+}
+
+// replayPause is the longest pause between tries to send a page.
+const replayPause = 10 * time.Second
+
+// send hands the page's records over and waits for all their answers. One that ends it
+// is a failure of the sink, and so is the refusal of a record that was out: what is behind
+// it waits for Reset.
 func (p *replay) send(ctx context.Context, page *replayPage) error {
 	type answer struct {
 		row *replayRow
@@ -348,12 +362,11 @@ func (p *replay) send(ctx context.Context, page *replayPage) error {
 	for range open {
 		select {
 		case a := <-answers:
-			switch {
-			case a.err == nil:
-				a.row.sent = true
-			case !errors.As(a.err, &a.row.fault):
+			if a.err != nil {
+				errors.As(a.err, &a.row.fault)
 				return a.err
 			}
+			a.row.sent = true
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -11,8 +11,10 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/gapless/gapless/internal/pgconnect"
 	"github.com/gapless/gapless/ops/inspect"
 	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/relay/format"
 )
 
 type relayReplay struct {
@@ -145,18 +147,33 @@ func (c *relayReplay) replayer(ctx context.Context, e *env) (*relay.Replayer, er
 	if err != nil {
 		return nil, err
 	}
-	config := relay.ReplayConfig{DatabaseURL: url, Slot: c.Slot, Tables: tables, Logger: e.log, Progress: progressOf(e)}
+	sink := relay.Sink(unsent{})
 	if !c.DryRun || c.Resume != "" {
 		cluster, err := c.cluster()
 		if err != nil {
 			return nil, err
 		}
-		if config.Sink, err = cluster.sink(e.log); err != nil {
+		if sink, err = cluster.sink(e.log); err != nil {
 			return nil, err
 		}
 	}
-	return relay.NewReplayer(ctx, config)
+	replayer, err := relay.NewReplayer(ctx, relay.ReplayConfig{
+		DatabaseURL: url, BeforeConnect: pgconnect.Fresh(c.url), Slot: c.Slot, Tables: tables, Sink: sink, Logger: e.log, Progress: progressOf(e),
+	})
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return replayer, nil
 }
+
+// unsent is the sink of a dry run, which needs no broker.
+type unsent struct{}
+
+func (unsent) Send(*format.Record, func(*format.Record, error)) error {
+	return errors.New("a dry run sends nothing")
+}
+func (unsent) Reset(context.Context) error { return nil }
+func (unsent) Close(context.Context) error { return nil }
 
 // progressOf shows a bar to a person, and a line every ten seconds to a log.
 func progressOf(e *env) func(relay.ReplayState) {
