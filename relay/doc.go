@@ -46,6 +46,8 @@
 //	                                  point where it began
 //	record ahead of the server's WAL  refused: the server would skip rows
 //	                                  without a word
+//	record gone, or its incarnation   refused: the server went back on the same timeline
+//	  not above what this process had
 //	slot behind the record            usual: the record decides, the server
 //	                                  honours a start above the slot's position
 //	slot ahead of the record          an idle relay's keepalives do that; so does
@@ -66,7 +68,8 @@
 //	                                be it within a transaction
 //
 // An incarnation number in the record fences relays that lost the slot and do
-// not know it: their next write of progress finds another number.
+// not know it: their next write of progress finds another number. Nor does a write take
+// the record back: one that was given up may come after its successor.
 //
 // # Where its state is
 //
@@ -105,8 +108,8 @@
 //	signal executed, not passed     passed over: it was noted in the same statement
 //	parked row sent, not settled    sent again, before what waits behind it
 //	in mid transaction              the first partial_index changes are skipped
-//	answer to a write of progress   the write is made again, it is idempotent
-//	  is lost
+//	answer to a write of progress   the write is made again, it is idempotent; one
+//	  is lost                       that comes late takes nothing back
 //	two relays on one slot          Postgres refuses the second; a relay that
 //	                                lost the slot is fenced by the incarnation,
 //	                                what it had buffered may arrive as repeats

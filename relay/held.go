@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/format"
 )
 
@@ -33,14 +32,6 @@ type Holder interface {
 
 // errTopicBack ends a stream, so that the next one sends what was held.
 var errTopicBack = errors.New("a topic that was held may be written again")
-
-// ahead is what a stream saw acknowledged after its position, for the next one of this
-// process, and on the same history of the same server.
-type ahead struct {
-	system   string
-	timeline int32
-	points   []core.Point
-}
 
 // heldBack are the topics that take nothing.
 type heldBack struct {

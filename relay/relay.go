@@ -30,13 +30,22 @@ type Relay struct {
 	primary   bool      // the server was met as one
 	keepAt    time.Time // when the outbox's partitions are due to be looked after
 
+	// Of the newest stream, and on no other history does what follows hold.
+	history     history
+	incarnation atomic.Int64 // 0 before the first
+
 	// poison holds what a sink has refused after it was sent: the next stream
 	// parks it before anything behind it goes out.
 	poison map[place]*format.Fault
 
-	ahead ahead
+	// ahead is what was acknowledged after the position, for the next stream to skip.
+	ahead []core.Point
+}
 
-	incarnation atomic.Int64 // of the newest stream; 0 before the first
+// history is what positions and ids of transactions belong to.
+type history struct {
+	system   string
+	timeline int32
 }
 
 // place is where a row was committed.
@@ -172,7 +181,7 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admit
 		if streamed {
 			r.resetSink(ctx)
 		}
-		return r.backoff(tries), nil
+		return backoff(tries, r.cfg.ReconnectMax), nil
 	case errors.As(err, &sink):
 		r.reconnecting(ctx, "sink", sink.reason(), err)
 		pause := backoff(tries, r.cfg.ReconnectMax)

@@ -174,10 +174,12 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if err != nil {
 		return nil, err
 	}
+	if err := r.enter(history{p.system.ID, p.system.Timeline}, incarnation); err != nil {
+		return nil, err
+	}
 	if position != p.position {
 		return nil, errMoved
 	}
-	r.incarnation.Store(incarnation)
 	if err := r.remembered().adopt(ctx, incarnation); err != nil {
 		return nil, err
 	}
@@ -194,17 +196,12 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if s.emissions, err = emissions(r.cfg); err != nil {
 		return nil, err
 	}
-	var known []core.Point
-	if r.ahead.system == p.system.ID && r.ahead.timeline == p.system.Timeline {
-		known = r.ahead.points
-	}
 	settled, err := r.remembered().parkedAhead(ctx, position, p.system.Timeline)
 	if err != nil {
 		return nil, err
 	}
-	known = core.Merge(known, settled)
 	s.machine = core.New(core.Config{
-		Position: position, Ahead: known, Confirmed: p.slotAt,
+		Position: position, Ahead: core.Merge(r.ahead, settled), Confirmed: p.slotAt,
 		MaxRecords: r.cfg.MaxRecords, MaxBytes: r.cfg.MaxBytes, ProgressEvery: r.cfg.ProgressEvery, StatusEvery: silence / 3,
 	}, 0)
 	s.want = newWants(r.cfg)
@@ -223,7 +220,7 @@ func (s *session) run(ctx context.Context) error {
 	defer s.worker.stop(ctx, s.r.cfg.StopTimeout)
 	defer func() {
 		s.publish()
-		s.r.ahead = ahead{s.system.ID, s.system.Timeline, s.machine.Ahead()}
+		s.r.ahead = s.machine.Ahead()
 	}()
 	stop := context.AfterFunc(ctx, s.conn.Interrupt)
 	defer stop()

@@ -117,6 +117,25 @@ func refuseIdentity(slot string, p progress, sys replication.System, switchPoint
 	return nil
 }
 
+// enter begins a stream on a history of the server. Of another one, nothing that this
+// process remembers holds. On the same one incarnations only grow: a server that has lost
+// the last one has lost commits with it, and gives their positions to others.
+func (r *Relay) enter(h history, incarnation int64) error {
+	if h != r.history {
+		r.history, r.ahead = h, nil
+		clear(r.poison)
+	} else if last := r.incarnation.Load(); incarnation <= last {
+		return r.goneBack("has gone back: its incarnation is %d, and was %d before", incarnation, last)
+	}
+	r.incarnation.Store(incarnation)
+	return nil
+}
+
+func (r *Relay) goneBack(what string, args ...any) error {
+	return refuse("If the database is the wrong one, point the relay at the right one. If it was restored, or has lost commits, consumers may have events that it does not have: "+
+		"find those first. Started again, the relay goes on from what is there now.", "progress record of slot %q "+what, append([]any{r.cfg.Slot}, args...)...)
+}
+
 // start is a stream about to begin.
 type start struct {
 	server   server
@@ -191,6 +210,9 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		return s, err
 	}
 	if record == nil {
+		if r.history != (history{}) {
+			return s, r.goneBack("is gone, which this relay had stored")
+		}
 		if err := r.refuseUnrecorded(ctx, s.server.PublicationTables); err != nil {
 			return s, err
 		}

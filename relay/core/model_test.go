@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -216,6 +217,9 @@ func (w *model) restart(isSameProcess bool) error {
 func (w *model) store() error {
 	if err := w.safe(*w.write); err != nil {
 		return fmt.Errorf("store %v: %w", *w.write, err)
+	}
+	if a, b := w.record, *w.write; cmp.Or(cmp.Compare(a.Resume, b.Resume), cmp.Compare(a.PartialCommit, b.PartialCommit), cmp.Compare(a.PartialIndex, b.PartialIndex)) > 0 {
+		return fmt.Errorf("the record goes back from %v to %v", a, b)
 	}
 	w.record = *w.write
 	w.proofs = append(w.proofs, w.answered...)
