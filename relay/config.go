@@ -41,7 +41,8 @@ type Config struct {
 
 	// TakeOver tells how far the program that had the slot before has sent of it. It is
 	// asked when the slot is free and has no progress record; what it says then holds
-	// until its answer is stored. nil: as far as the slot itself says, so what that
+	// until its answer is stored. It is believed only where the slot's log bears it out, and
+	// never by a Relay that has had a record before. nil: as far as the slot itself says, so what that
 	// program had sent and not confirmed comes again.
 	TakeOver func(context.Context) (Sent, error)
 

@@ -65,7 +65,8 @@
 //
 //	slot, no record                 begins at the slot's position, or with TakeOver
 //	                                where the program that had it before has got to,
-//	                                be it within a transaction
+//	                                be it within a transaction, if something that the
+//	                                slot sends ends there
 //
 // An incarnation number in the record fences relays that lost the slot and do
 // not know it: their next write of progress finds another number. Nor does a write take

@@ -182,6 +182,7 @@ func TestTakingOverIsRefused(t *testing.T) {
 		"is ahead of the server's WAL":     {relay.Sent{Commit: sent.Commit, Row: sent.Row + 1<<40, XID: sent.XID}, s.slot},
 		"ahead of the position to take ov": {relay.Sent{Commit: 1}, s.slot},
 		"there is nothing to take over":    {sent, s.db.SlotName("absent")},
+		"is the end of nothing that slot":  {relay.Sent{Commit: sent.Commit - 8}, s.slot},
 	} {
 		var sink memory
 		config := s.takingOver(&sink, c.sent)

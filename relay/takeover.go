@@ -41,6 +41,9 @@ func (r *Relay) takenOver(ctx context.Context, s start) (core.Position, error) {
 			"start without the position: the relay then begins at the slot.",
 			"slot %q is at %s, ahead of the position to take over, %s: what lies between will not come by it", r.cfg.Slot, s.slotAt, sent.Commit)
 	}
+	if err := r.refuseForeign(ctx, sent, s); err != nil {
+		return p, err
+	}
 	p.Resume = max(p.Resume, sent.Commit)
 	if sent.Row != 0 {
 		if p, err = r.partlySent(ctx, p, sent, s); err != nil {
@@ -57,54 +60,20 @@ func (r *Relay) takenOver(ctx context.Context, s start) (core.Position, error) {
 // is another transaction if its id is another: transactions overlap in the log, so the
 // LSNs of rows do not tell.
 func (r *Relay) partlySent(ctx context.Context, p core.Position, sent Sent, s start) (core.Position, error) {
-	conn, err := r.store.dial(ctx)
-	if err != nil {
-		return p, err
-	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-		defer cancel()
-		_ = conn.Close(closing) // nothing was confirmed, nothing is lost with it
-	}()
-	err = conn.Start(ctx, replication.Options{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: p.Resume, Messages: true, Prefixes: map[string]bool{}})
-	if err != nil {
-		return p, err
-	}
-	stop := context.AfterFunc(ctx, conn.Interrupt)
-	defer stop()
 	var m pgoutput.Message
 	var commit core.LSN
 	var before, there int64
-	for told := time.Now(); ctx.Err() == nil; {
-		f, ok, err := conn.Next()
-		if err != nil {
-			return p, err
-		}
-		if now := time.Now(); f.Reply || now.Sub(told) > time.Second {
-			told = now
-			if err := conn.Status(s.slotAt, now, false); err != nil {
-				return p, err
-			}
-		}
-		if !ok {
-			if err := conn.Fill(100 * time.Millisecond); err != nil {
-				return p, err
-			}
-			continue
-		}
+	err := r.look(ctx, s, p.Resume, func(_ *replication.Conn, f *replication.Frame) (done bool, err error) {
 		if f.Data == nil {
-			if commit == 0 && f.End >= s.system.Flushed {
-				return p, nil // nothing was committed after p
-			}
-			continue
+			return commit == 0 && f.End >= s.system.Flushed, nil // nothing was committed after p
 		}
 		if err := pgoutput.Decode(f.Data, &m); err != nil {
-			return p, err
+			return false, err
 		}
 		isSent := m.Kind.IsChange() && commit != 0 && f.Start <= sent.Row
 		switch {
 		case m.Kind == pgoutput.KindBegin && m.Begin.XID != sent.XID:
-			return p, nil
+			return true, nil
 		case m.Kind == pgoutput.KindBegin:
 			commit = core.LSN(m.Begin.CommitLSN)
 		case isSent && f.Start < sent.Row:
@@ -118,8 +87,85 @@ func (r *Relay) partlySent(ctx context.Context, p core.Position, sent Sent, s st
 			if before > 0 {
 				p.PartialCommit, p.PartialIndex = commit, before
 			}
-			return p, nil
+			return true, nil
+		}
+		return false, nil
+	})
+	return p, err
+}
+
+// refuseForeign wants the position to be where something ends that the slot sends, which is
+// what the other program would have heard of. One of another server, or of before this one
+// was restored, would skip rows without a word where it happens to be in this one's log.
+func (r *Relay) refuseForeign(ctx context.Context, sent Sent, s start) error {
+	var m pgoutput.Message
+	isThere := sent.Commit == 0 || sent.Commit == s.slotAt
+	if isThere {
+		return nil
+	}
+	err := r.look(ctx, s, s.slotAt, func(_ *replication.Conn, f *replication.Frame) (done bool, err error) {
+		if f.Data == nil {
+			return f.End >= sent.Commit, nil
+		}
+		if err := pgoutput.Decode(f.Data, &m); err != nil {
+			return false, err
+		}
+		switch m.Kind {
+		case pgoutput.KindCommit:
+			end := core.LSN(m.Commit.EndLSN)
+			isThere = end == sent.Commit
+			return end >= sent.Commit, nil
+		case pgoutput.KindMessage: // one outside of transactions is heard of by itself
+			isThere = f.Start == sent.Commit
+		}
+		return isThere, nil
+	})
+	if err != nil || isThere {
+		return err
+	}
+	return refuse("If it is of another server, or of before this one was restored, leave it out: the relay then begins where the slot is. "+
+		"If the other program reads another publication, name that one.",
+		"the position to take over, %s, is the end of nothing that slot %q sends of publication %q", sent.Commit, r.cfg.Slot, r.cfg.Publication)
+}
+
+// look reads the slot from a position on, until f says that it is done. Nothing is
+// confirmed, so all of it comes again.
+func (r *Relay) look(ctx context.Context, s start, from core.LSN, f func(*replication.Conn, *replication.Frame) (done bool, err error)) error {
+	conn, err := r.store.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+		defer cancel()
+		_ = conn.Close(closing) // nothing was confirmed, nothing is lost with it
+	}()
+	err = conn.Start(ctx, replication.Options{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: from, Messages: true, Prefixes: map[string]bool{}})
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, conn.Interrupt)
+	defer stop()
+	for told := time.Now(); ctx.Err() == nil; {
+		frame, ok, err := conn.Next()
+		if err != nil {
+			return err
+		}
+		if now := time.Now(); frame.Reply || now.Sub(told) > time.Second {
+			told = now
+			if err := conn.Status(s.slotAt, now, false); err != nil {
+				return err
+			}
+		}
+		if !ok {
+			if err := conn.Fill(100 * time.Millisecond); err != nil {
+				return err
+			}
+			continue
+		}
+		if done, err := f(conn, &frame); done || err != nil {
+			return err
 		}
 	}
-	return p, ctx.Err()
+	return ctx.Err()
 }

@@ -87,6 +87,10 @@ func (c *relayRun) relays(e *env, registry prometheus.Registerer) (relays, error
 	if c.MetricsDebezium != "" {
 		return nil, usage("--metrics-debezium: names one connector, and --config has %d relays: write metrics_debezium into each", len(e.file.Relays))
 	}
+	if c.DebeziumOffsets != "" {
+		// It would be believed of a slot that never was Debezium's, too.
+		return nil, usage("--debezium-offsets: is about one slot, and --config has %d relays: write debezium_offsets into those that take a slot over", len(e.file.Relays))
+	}
 	var list relays
 	owners := map[string]string{}
 	for i := range e.file.Relays {
@@ -122,7 +126,7 @@ func (c *relayRun) with(file *RelayFile) *relayRun {
 	own.MetricsDebezium = file.MetricsDebezium
 	own.SignalTable = cmp.Or(file.SignalTable, c.SignalTable)
 	own.State, own.StateTopic = cmp.Or(file.State, c.State), cmp.Or(file.StateTopic, c.StateTopic)
-	own.DebeziumOffsets = cmp.Or(file.DebeziumOffsets, c.DebeziumOffsets)
+	own.DebeziumOffsets = file.DebeziumOffsets
 	if file.OnFault != nil {
 		own.OnFault = file.OnFault
 	}
