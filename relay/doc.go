@@ -141,7 +141,8 @@
 //
 // A Replayer sends rows of an outbox table again on demand, read by SQL, from a process of
 // its own. It takes from the relay what that has passed, and keeps to it, so that first
-// occurrences stay the stream's.
+// occurrences stay the stream's; but for rows of a table of one's own that are older than the
+// slot, or than the table's place in the publication, of which nothing tells, see ReplayPlan.
 //
 // # What it does not do
 //

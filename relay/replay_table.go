@@ -25,6 +25,7 @@ type replayTable struct {
 	format    format.Format
 	native    bool
 	timed     bool   // its order is a time
+	since     string // id of a transaction since which rows are relayed for certain; empty where nothing tells
 	statement string // for a page
 }
 
@@ -88,6 +89,15 @@ func (r *Replayer) open(ctx context.Context, q ReplayRequest) (*replayTable, err
 	if !t.timed && (q.From != nil || q.To != nil) {
 		return nil, refuse("column %s of %s is no time: --from and --to need one, see --order-by", c.order, q.Table)
 	}
+	if !t.native {
+		var since *string
+		if err := r.store.pool.QueryRow(ctx, sql.RelayReplaySince, r.cfg.Slot, t.name, t.oid).Scan(&since); err != nil {
+			return nil, fmt.Errorf("read since when %s is relayed: %w", t.name, err)
+		}
+		if since != nil {
+			t.since = *since
+		}
+	}
 	t.statement = t.rows(types, c)
 	return t, nil
 }
@@ -139,6 +149,9 @@ func (t *replayTable) rows(types map[string]string, c replayColumns) string {
 			pairs = append(pairs, from, to)
 		}
 	}
+	if t.since != "" {
+		pairs = append(pairs, "BETWEEN -4294967296 AND", "BETWEEN "+t.since+" AND")
+	}
 	return on(strings.NewReplacer(pairs...).Replace(sql.RelayReplayRowsForeign), t.name)
 }
 
@@ -184,8 +197,8 @@ func (t *replayTable) reading(ctx context.Context, pool *pgxpool.Pool, f func(pg
 		}
 		return f(tx)
 	})
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, ErrReplayInput) {
+		return err
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "42")) {
 		return fmt.Errorf("%w: table %s: %w", ErrReplayInput, t.name, err)
@@ -249,6 +262,9 @@ func (p *replay) read(ctx context.Context) (*replayPage, error) {
 	args = append(args, limit)
 	page := &replayPage{}
 	err := p.table.reading(ctx, p.store.pool, func(tx pgx.Tx) error {
+		if err := p.sameHistory(ctx, tx); err != nil {
+			return err
+		}
 		rows, err := tx.Query(ctx, p.table.statement, append([]any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}, args...)...)
 		if err != nil {
 			return err
