@@ -254,7 +254,7 @@ func TestKilledWhileTakingOverByTheTopics(t *testing.T) {
 // Without an answer of Kafka's nothing is sent, and a topic that is not there has nothing.
 func TestTakesOverByTopicsThatDoNotAnswer(t *testing.T) {
 	t.Parallel()
-	var sink forgetful
+	var sink deaf
 	s := newSetup(t)
 	cfg := s.config(&sink)
 	cfg.TakeOverTopics = true
@@ -286,15 +286,15 @@ func TestTakesOverByTopicsThatDoNotAnswer(t *testing.T) {
 	}
 }
 
-// forgetful is a sink that has nothing, or does not answer.
-type forgetful struct {
+// deaf is a sink that has nothing, or does not answer.
+type deaf struct {
 	memory
 	err    error
 	asked  int
 	topics []string
 }
 
-func (f *forgetful) Recall(_ context.Context, topics []string, _ func(*format.Record), _ func(string, int32) bool) error {
+func (f *deaf) Recall(_ context.Context, topics []string, _ func(*format.Record), _ func(string, int32) bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked++

@@ -253,11 +253,11 @@ func (p *replay) settled(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("flush: %w", err)
 	}
 	for {
-		var active, passed bool
-		if err := p.store.pool.QueryRow(ctx, sql.RelayReplayPassed, p.cfg.Slot, lsn).Scan(&active, &passed); err != nil {
+		var active, passed, proven bool
+		if err := p.store.pool.QueryRow(ctx, sql.RelayReplayPassed, p.cfg.Slot, lsn).Scan(&active, &passed, &proven); err != nil {
 			return "", fmt.Errorf("read the relay's position: %w", err)
 		}
-		if passed {
+		if passed && proven {
 			return snapshot, nil
 		}
 		if err := wait("the stream to pass " + lsn); err != nil {
