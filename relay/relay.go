@@ -39,7 +39,8 @@ type Relay struct {
 	poison map[place]*format.Fault
 
 	// ahead is what was acknowledged after the position, for the next stream to skip.
-	ahead []core.Point
+	ahead    []core.Point
+	messages bool // are counted in the places of ahead and poison
 }
 
 // history is what positions and ids of transactions belong to.

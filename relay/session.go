@@ -163,7 +163,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 		return nil, err
 	}
 	err = conn.Start(ctx, replication.Options{
-		Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: p.position.Resume, Messages: true, Prefixes: r.cfg.prefixes(),
+		Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: p.position.Resume, Messages: p.messages, Prefixes: r.cfg.prefixes(),
 	})
 	if err != nil {
 		return nil, err
@@ -176,6 +176,10 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	}
 	if err := r.enter(history{p.system.ID, p.system.Timeline}, incarnation); err != nil {
 		return nil, err
+	}
+	if p.messages != r.messages {
+		r.messages, r.ahead = p.messages, nil
+		clear(r.poison)
 	}
 	if position != p.position {
 		return nil, errMoved
@@ -199,6 +203,14 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	settled, err := r.remembered().parkedAhead(ctx, position, p.system.Timeline)
 	if err != nil {
 		return nil, err
+	}
+	if p.messages != p.counted {
+		if len(settled) > 0 {
+			return nil, errMoved
+		}
+		if position, err = r.remembered().recount(ctx, incarnation, position, p.messages); err != nil {
+			return nil, err
+		}
 	}
 	s.machine = core.New(core.Config{
 		Position: position, Ahead: core.Merge(r.ahead, settled), Confirmed: p.slotAt,

@@ -34,9 +34,6 @@ func (c *relayImport) Run(_ context.Context, e *env) error {
 	if c.TopicPrefix != "" {
 		for i := range own.Tables {
 			t := &own.Tables[i]
-			if t.Format == "none" {
-				continue
-			}
 			if t.Route == nil {
 				t.Route = &RouteFile{}
 			}
@@ -84,9 +81,6 @@ func importedFile(name string, text []byte) (File, []string, error) {
 	}
 	for _, t := range plan.Tables {
 		own.Tables = append(own.Tables, tableFile(t, plan.Router))
-	}
-	if len(plan.Messages) == 0 {
-		own.Tables = append(own.Tables, TableFile{Messages: "outbox", Format: "none"}) // which are sent by default
 	}
 	for _, prefix := range plan.Messages {
 		t := tableFile("", plan.Router)

@@ -67,7 +67,7 @@ func TestImportedFileMakesTheSameRouter(t *testing.T) {
 			t.Errorf("case %s: router\n%+v\nwant\n%+v", c.Name, got, want)
 		}
 		messages, err := cli.Messages(path)
-		if err != nil || c.Prefix() == "" && (messages == nil || len(messages) > 0) {
+		if err != nil || c.Prefix() == "" && len(messages) > 0 {
 			t.Errorf("case %s: messages %+v, %v", c.Name, messages, err)
 		}
 		if c.Prefix() != "" && !reflect.DeepEqual(messages, map[string]eventrouter.Config{c.Prefix(): want}) {
@@ -188,5 +188,19 @@ func TestImportRefusesByName(t *testing.T) {
 		if r := runContext(t, t.Context(), nil, strings.NewReader(text), "relay", "import", "-"); r.code != 2 || !strings.Contains(r.stderr, want) {
 			t.Errorf("%q: code %d: %s", text, r.code, r.stderr)
 		}
+	}
+}
+
+// Prefixes of messages are those of the file and of flags; the file's have its options.
+func TestPrefixesOfMessages(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "relay.yaml")
+	text := "version: 1\nrelays: [{tables: [{messages: gapless.outbox, format: native}, {messages: outbox, format: debezium, null_fields: true}]}]\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]eventrouter.Config{"gapless.outbox": {}, "outbox": {NullFields: true}, "audit": {}}
+	if got, err := cli.Messages(path, "outbox", "audit"); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

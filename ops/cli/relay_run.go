@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,6 +48,7 @@ type relayRun struct {
 	DebeziumOffsets string `help:"Take the slot over where Debezium is, by Connect's topic of offsets or the file of a standalone worker or Debezium Server. For the first start: later the relay has a record of its own." placeholder:"TOPIC|FILE"`
 
 	heartbeat
+	messages
 
 	SignalTable string `help:"Table of the publication by which others signal to the relay, in Debezium's form: id, type, data." placeholder:"SCHEMA.TABLE"`
 
@@ -128,6 +130,9 @@ func (c *relayRun) with(file *RelayFile) *relayRun {
 	own.SignalTable = cmp.Or(file.SignalTable, c.SignalTable)
 	own.State, own.StateTopic = cmp.Or(file.State, c.State), cmp.Or(file.StateTopic, c.StateTopic)
 	own.DebeziumOffsets = file.DebeziumOffsets
+	if slices.ContainsFunc(file.Tables, func(t TableFile) bool { return t.Messages != "" }) {
+		own.Messages = nil
+	}
 	if file.OnFault != nil {
 		own.OnFault = file.OnFault
 	}
@@ -162,7 +167,7 @@ func (c *relayRun) relay(file *RelayFile, log *slog.Logger, registry prometheus.
 	if err != nil {
 		return nil, err
 	}
-	messages, err := file.messages()
+	messages, err := c.messages.with(file)
 	if err != nil {
 		return nil, err
 	}

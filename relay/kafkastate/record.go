@@ -54,6 +54,7 @@ type Progress struct {
 	Resume        string     `json:"resume_lsn"`
 	PartialCommit string     `json:"partial_commit_lsn,omitempty"`
 	PartialIndex  int64      `json:"partial_index,omitempty"`
+	Messages      bool       `json:"messages,omitempty"` // logical ones are counted in the places of changes
 	RelayID       string     `json:"relay_id"`
 	Fingerprint   string     `json:"publication_fingerprint,omitempty"`
 	Events        int64      `json:"events"`

@@ -174,6 +174,7 @@ CREATE TABLE gapless.relay_progress (
     resume_lsn              pg_lsn NOT NULL,
     partial_commit_lsn      pg_lsn,
     partial_index           bigint NOT NULL DEFAULT 0,
+    messages                boolean NOT NULL DEFAULT false, -- logical messages are counted in the places of changes
     incarnation             bigint NOT NULL DEFAULT 0,
     proofs                  jsonb NOT NULL DEFAULT '[]',
     publication_fingerprint text,
