@@ -179,3 +179,26 @@ func TestAppendForOtherLanguages(t *testing.T) {
 		}
 	}
 }
+
+// The name of a slot is printed to operators, in statements too, so no table takes one
+// that Postgres would not.
+func TestSlotsHaveNamesOfSlots(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.NewDB(t).Pool(t)
+	rows, err := pool.Query(t.Context(), `select c.relname from pg_attribute as a join pg_class as c on c.oid = a.attrelid
+		where c.relnamespace = 'gapless'::regnamespace and c.relkind in ('r', 'p') and a.attname = 'slot' and not a.attisdropped
+		  and not exists (select from pg_constraint as k where k.conrelid = c.oid and k.conname = c.relname || '_slot_check')`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(free) > 0 {
+		t.Errorf("any name is taken by %q, %v", free, err)
+	}
+	for _, name := range []string{"", "A", "x'; --", "\x1b[2J", "a\n", strings.Repeat("s", 64)} {
+		_, err := pool.Exec(t.Context(), "insert into gapless.relay_progress (slot, system_id, timeline, resume_lsn) values ($1, '1', 1, '0/1')", name)
+		if sqlState(err) != "23514" {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

@@ -183,7 +183,8 @@ CREATE TABLE gapless.relay_progress (
     relay_id                text,
     updated_at              timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT relay_progress_proofs_check CHECK (jsonb_typeof(proofs) = 'array'),
-    CONSTRAINT relay_progress_partial_check CHECK (partial_index >= 0 AND (partial_commit_lsn IS NOT NULL OR partial_index = 0))
+    CONSTRAINT relay_progress_partial_check CHECK (partial_index >= 0 AND (partial_commit_lsn IS NOT NULL OR partial_index = 0)),
+    CONSTRAINT relay_progress_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 ) WITH (fillfactor = 50); -- one hot row: leave room for HOT updates
 
 COMMENT ON TABLE gapless.relay_progress IS 'Position and proofs of each slot: everything before resume_lsn is in Kafka or in gapless.parked.';
@@ -199,7 +200,8 @@ CREATE TABLE gapless.relay_control (
     -- The last signal that was executed. It is read again after a restart.
     signal_system_id text,
     signal_lsn       pg_lsn,
-    signal_index     bigint
+    signal_index     bigint,
+    CONSTRAINT relay_control_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 );
 
 COMMENT ON TABLE gapless.relay_control IS 'What an operator wants of the relays of a slot: paused ones send nothing and keep the slot.';
@@ -212,7 +214,8 @@ CREATE TABLE gapless.relay_status (
     reason      text NOT NULL,
     held        bigint NOT NULL, -- rows that wait for a topic which takes nothing
     held_topics text[] NOT NULL,
-    told_at     timestamptz NOT NULL DEFAULT clock_timestamp()
+    told_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT relay_status_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE gapless.relay_status IS 'What the relay of each slot last told of itself: its state, why, and the rows that wait for topics.';
@@ -224,7 +227,8 @@ CREATE TABLE gapless.relay_table (
     relation   text NOT NULL,
     membership text NOT NULL, -- of the publication, and of the table in it
     since      xid8 NOT NULL, -- a transaction from this one on found the table published, and the slot there
-    CONSTRAINT relay_table_pkey PRIMARY KEY (slot, relation)
+    CONSTRAINT relay_table_pkey PRIMARY KEY (slot, relation),
+    CONSTRAINT relay_table_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 );
 
 COMMENT ON TABLE gapless.relay_table IS 'Since which transaction the rows of a table of one''s own are relayed for certain; retention deletes no older ones.';
@@ -240,7 +244,8 @@ CREATE TABLE gapless.relay_request (
     actor        text NOT NULL DEFAULT session_user,
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at  timestamptz,
-    CONSTRAINT relay_request_action_check CHECK (action IN ('redrive', 'discard'))
+    CONSTRAINT relay_request_action_check CHECK (action IN ('redrive', 'discard')),
+    CONSTRAINT relay_request_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 );
 
 CREATE INDEX relay_request_open_idx ON gapless.relay_request (slot) WHERE finished_at IS NULL;
@@ -440,7 +445,8 @@ CREATE TABLE gapless.parked (
     settled_at       timestamptz, -- when it was sent or discarded
     CONSTRAINT parked_status_check CHECK (status IN ('parked', 'waiting', 'redriving', 'redriven', 'discarded')),
     -- The relay may die between parking a row and storing its progress.
-    CONSTRAINT parked_position_key UNIQUE (slot, timeline, commit_lsn, commit_index)
+    CONSTRAINT parked_position_key UNIQUE (slot, timeline, commit_lsn, commit_index),
+    CONSTRAINT parked_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 );
 
 -- A key may be longer than an index entry.
@@ -472,7 +478,8 @@ CREATE TABLE gapless.relay_replay (
     actor       text NOT NULL DEFAULT session_user,
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    finished_at timestamptz
+    finished_at timestamptz,
+    CONSTRAINT relay_replay_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 );
 
 COMMENT ON TABLE gapless.relay_replay IS 'Replays of outbox rows, and how far each is; open while finished_at is null.';
