@@ -204,6 +204,24 @@ CREATE TABLE gapless.relay_control (
     CONSTRAINT relay_control_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 );
 
+-- Who it was is not for the writer to say.
+-- +goose StatementBegin
+CREATE FUNCTION gapless.relay_control_stamp() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.actor := session_user;
+    NEW.changed_at := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+-- +goose StatementEnd
+
+CREATE TRIGGER relay_control_stamp BEFORE UPDATE ON gapless.relay_control FOR EACH ROW
+    WHEN ((OLD.paused, OLD.reason, OLD.wished_lsn) IS DISTINCT FROM (NEW.paused, NEW.reason, NEW.wished_lsn))
+    EXECUTE FUNCTION gapless.relay_control_stamp();
+
 COMMENT ON TABLE gapless.relay_control IS 'What an operator wants of the relays of a slot: paused ones send nothing and keep the slot.';
 
 -- What the relay that has a slot alone knows, for 'gapless relay status'. Written when it
@@ -489,7 +507,12 @@ FROM unnest(ARRAY['gapless_app', 'gapless_consumer']) AS r;
 SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.relay_control, gapless.relay_status, gapless.relay_table, gapless.relay_request, gapless.relay_replay, gapless.parked', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_relay', 'gapless_consumer', 'gapless_readonly']) AS r;
 SELECT gapless.grant_if_role('DELETE', 'TABLE gapless.relay_table', 'gapless_relay');
-SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_table, gapless.relay_progress, gapless.relay_control, gapless.relay_status, gapless.relay_request, gapless.relay_replay, gapless.parked', 'gapless_relay');
+SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_table, gapless.relay_progress, gapless.relay_status, gapless.parked', 'gapless_relay');
+SELECT gapless.grant_if_role('INSERT (slot, ' || c || '), UPDATE (' || c || ')', 'TABLE gapless.relay_control', 'gapless_relay')
+FROM (VALUES ('paused, reason, wished_lsn, signal_system_id, signal_lsn, signal_index')) AS v (c);
+SELECT gapless.grant_if_role('INSERT (slot, action, filter, reason), UPDATE (finished_at)', 'TABLE gapless.relay_request', 'gapless_relay');
+SELECT gapless.grant_if_role('INSERT (slot, system_id, timeline, snapshot, request, rows, first_at, last_at, reason), '
+    'UPDATE (place, sent, held, failed, error, runs, updated_at, finished_at)', 'TABLE gapless.relay_replay', 'gapless_relay');
 SELECT gapless.grant_if_role('EXECUTE', f, r)
 FROM unnest(ARRAY['FUNCTION gapless.relay_proven()', 'FUNCTION gapless.outbox_unproven(regclass, timestamptz)', 'FUNCTION gapless.outbox_retire(interval)', 'FUNCTION gapless.outbox_drop_retired()']) AS f,
      unnest(ARRAY['gapless_owner', 'gapless_relay']) AS r;
@@ -505,6 +528,7 @@ DROP TABLE gapless.relay_request;
 DROP TABLE gapless.relay_table;
 DROP TABLE gapless.relay_status;
 DROP TABLE gapless.relay_control;
+DROP FUNCTION gapless.relay_control_stamp();
 DROP TABLE gapless.relay_progress;
 DROP FUNCTION gapless.append(text, text, text, jsonb, bigint, jsonb, uuid);
 DROP FUNCTION gapless.append(text, text, text, bytea, bigint, jsonb, uuid);
