@@ -9,10 +9,10 @@ import (
 
 // Line is s on one line: with a space in place of each control character, such as those
 // that begin an escape sequence, and of each that is not seen, such as those that turn the
-// direction of text.
+// direction of text or, to some, end the line.
 func Line(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return ' '
 		}
 		return r
