@@ -12,6 +12,7 @@ import (
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/relay/eventrouter"
+	"github.com/gapless/gapless/relay/format"
 )
 
 func (s *setup) emit(t testing.TB, transactional bool, prefix, content string) {
@@ -124,14 +125,20 @@ func TestMessagesTurnedOnAndOffBehindAHeldRow(t *testing.T) {
 				}
 				return s.config(sink)
 			}
+			first.refuse = func(x sent) error {
+				if x.value == "poison" {
+					return &format.Fault{Reason: format.TooLarge, Detail: "a test"}
+				}
+				return nil
+			}
 			first.hold()
 			cfg := with(before, &first)
 			cfg.StopTimeout = 200 * time.Millisecond
 			r := run(t, cfg)
 			s.append(t, "k", "unacknowledged")
 			s.exec(t, `with m as materialized (select pg_logical_emit_message(true, 'outbox', 'no object'))
-				insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select v, v, 'T', convert_to(v, 'UTF8') from m, unnest(array['no topic', 'order']) as v`)
-			want(t, &first, "unacknowledged", "order")
+				insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'order', v, 'T', convert_to(v, 'UTF8') from m, unnest(array['poison', 'sent']) as v`)
+			want(t, &first, "unacknowledged", "sent")
 			parked := 1
 			if before {
 				parked = 2
@@ -148,7 +155,7 @@ func TestMessagesTurnedOnAndOffBehindAHeldRow(t *testing.T) {
 				refusal(t, r.ended(), "messages are on now")
 				r = run(t, with(before, &second))
 			}
-			want(t, &second, "unacknowledged", "order")
+			want(t, &second, "unacknowledged", "sent")
 			s.stored(t, r, 2)
 			if got := s.count(t, "parked"); got != parked {
 				t.Errorf("%d parked, want %d", got, parked)
@@ -160,10 +167,10 @@ func TestMessagesTurnedOnAndOffBehindAHeldRow(t *testing.T) {
 				insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'order', 'l', 'T', 'last' from m`, message("m"))
 			index := int64(0)
 			if !before {
-				want(t, &second, "unacknowledged", "order", "m", "last")
+				want(t, &second, "unacknowledged", "sent", "m", "last")
 				index = 1
 			} else {
-				want(t, &second, "unacknowledged", "order", "last")
+				want(t, &second, "unacknowledged", "sent", "last")
 			}
 			all := second.records()
 			if got := all[len(all)-1].position.Index; got != index {

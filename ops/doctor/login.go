@@ -136,6 +136,9 @@ func (e *exam) relayRights(ctx context.Context) (verdict, error) {
 
 // messageWriters: a message needs no right on any table.
 func (e *exam) messageWriters(ctx context.Context) (verdict, error) {
+	if _, err := e.server(ctx); err != nil {
+		return verdict{}, err
+	}
 	if !e.cfg.Messages {
 		return well("the relay sends none"), nil
 	}
