@@ -275,13 +275,20 @@ func (s *session) turn(ctx context.Context) error {
 	return s.conn.Fill(due)
 }
 
-// burst bounds the frames between two looks at the inbox.
-const burst = 1024
+// burst and burstTime bound the frames between two looks at the inbox. A row may take its
+// time: a route that backtracks has a tenth of a second.
+const (
+	burst     = 1024
+	burstTime = time.Second
+)
 
 // consume handles frames that are in memory; more tells that it stopped before
 // the last of them.
 func (s *session) consume(ctx context.Context) (more bool, err error) {
-	for range burst {
+	for n := range burst {
+		if n%8 == 7 && s.now()-s.turnAt > burstTime {
+			return true, nil
+		}
 		if s.signals.pending != nil || !s.paused && s.machine.Paused() {
 			return true, nil
 		}

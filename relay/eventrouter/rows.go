@@ -20,7 +20,7 @@ type rows struct {
 	cfg     Config
 	regex   pattern
 	to      replacement
-	topics  map[string]string
+	topics  map[string]routed
 	schema  string // name of the row's schema, up to the routed value; a message's has none
 	scratch []byte
 	expand  *connect.Expander
@@ -30,6 +30,12 @@ type rows struct {
 	places                                             []*place
 	envelope                                           bool
 	wrapped                                            []*place // those in the envelope
+}
+
+// routed is what became of a value.
+type routed struct {
+	topic string
+	err   error // it took too long: it would again
 }
 
 type place struct {
@@ -67,7 +73,7 @@ func (c Config) router() (rows, error) {
 	if err != nil {
 		return rows{}, err
 	}
-	r := rows{cfg: c, regex: re, to: to, topics: map[string]string{}, envelope: c.envelope()}
+	r := rows{cfg: c, regex: re, to: to, topics: map[string]routed{}, envelope: c.envelope()}
 	if c.ExpandJSON {
 		r.expand = &connect.Expander{NullAsBytes: c.NullAsBytes, EmptyAsString: c.EmptyArrayAsString, Named: c.Value.showsSchemas()}
 		if c.AvroNames {
@@ -236,20 +242,21 @@ func (r *rows) topic(row []pgoutput.Column, out *format.Record) (string, error) 
 	if v.Kind != connect.TextKind {
 		return "", &format.Fault{Reason: format.BadTopic, Detail: fmt.Sprintf("column %q, which is routed by, is null or no text", r.route.name)}
 	}
-	topic, ok := r.topics[string(v.Text)]
+	to, ok := r.topics[string(v.Text)]
 	if !ok {
 		if len(r.topics) >= maxTopics {
 			clear(r.topics)
 		}
-		if topic, err = r.cfg.topic(r.regex, r.to, string(v.Text)); err != nil {
-			return "", err
-		}
+		to.topic, to.err = r.cfg.topic(r.regex, r.to, string(v.Text))
 		if len(v.Text) <= maxRouted {
-			r.topics[string(v.Text)] = topic
+			r.topics[string(v.Text)] = to
 		}
 	}
-	out.Topic = topic
-	return string(v.Text), format.CheckTopic(topic)
+	if to.err != nil {
+		return "", to.err
+	}
+	out.Topic = to.topic
+	return string(v.Text), format.CheckTopic(to.topic)
 }
 
 func (r *rows) expanded(payload connect.Value) (subject, error) {
