@@ -3,6 +3,7 @@ package eventrouter
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -471,7 +472,8 @@ func (r *rows) extendedHeaders(b *format.Buffer) {
 }
 
 // traceHeaders sends the context that the writer stored, as it is: a context in a
-// message is never changed. The column has one name=value a line.
+// message is never changed. The column has one name=value a line. One that has the name of
+// a header which the relay makes is left out: the first of two is what a reader finds.
 func (r *rows) traceHeaders(row []pgoutput.Column, b *format.Buffer) error {
 	if r.trace == nil || !r.trace.there() {
 		return nil
@@ -482,10 +484,16 @@ func (r *rows) traceHeaders(row []pgoutput.Column, b *format.Buffer) error {
 	}
 	for line := range strings.Lines(string(v.Text)) {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
-		if name = strings.TrimSpace(name); !ok || name == "" || name[0] == '#' || name[0] == '!' {
+		if name = strings.TrimSpace(name); !ok || name == "" || name[0] == '#' || name[0] == '!' || r.makes(name) {
 			continue
 		}
 		b.Header(name, []byte(strings.TrimSpace(value)))
 	}
 	return nil
+}
+
+// makes tells whether a header of that name is the relay's own.
+func (r *rows) makes(name string) bool {
+	return name == "id" || name == "gapless_replay" || strings.HasPrefix(name, "__debezium.context.") ||
+		slices.ContainsFunc(r.places, func(p *place) bool { return p.Where == Header && p.Alias == name })
 }
