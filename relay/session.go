@@ -493,6 +493,8 @@ func (s *session) takeAcks(acks []ack, now time.Duration) (failed error) {
 	for _, a := range acks {
 		if a.err == nil {
 			s.acked(a.record, a.at)
+		} else if held, ok := errors.AsType[*HeldError](a.err); ok {
+			s.holdBack(a.record, held)
 		} else if err := s.sinkFailed(a); failed == nil {
 			failed = err
 		}
@@ -504,6 +506,7 @@ func (s *session) takeAcks(acks []ack, now time.Duration) (failed error) {
 func (s *session) acked(r *format.Record, at time.Time) {
 	if s.topic == nil || s.topicTag != r.Topic {
 		s.topic, s.topicTag = s.r.metrics.topic(r.Topic), r.Topic
+		delete(s.r.saidHeld, r.Topic)
 	}
 	s.topic.published.Inc()
 	age := at.Sub(r.CommitTime)
