@@ -76,38 +76,42 @@ func TestMessagesTurnedOnAndOffInMidTransaction(t *testing.T) {
 	for name, before := range map[string]bool{"on": false, "off": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSetup(t)
-			var first, second memory
-			with := func(messages bool, sink *memory) relay.Config {
-				if messages {
-					return s.withMessages(sink)
-				}
-				return s.config(sink)
-			}
-			first.hold()
-			cfg := with(before, &first)
-			cfg.StopTimeout = 200 * time.Millisecond
-			r := run(t, cfg)
-			s.exec(t, `with m as materialized (select pg_logical_emit_message(true, 'outbox', $1::text), pg_logical_emit_message(true, 'outbox', $1::text))
-				insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'order', 'l', 'T', v from m, unnest(array['1', '2', '3']::bytea[]) as v`, message("m"))
-			rows, whole := []string{"1", "2", "3"}, []string{"m", "m", "1", "2", "3"}
-			if before {
-				want(t, &first, whole...)
-			} else {
-				want(t, &first, rows...)
-			}
-			first.ackFirst(2)
-			s.halfSent(t, 2)
-			r.stop()
-			r = run(t, with(!before, &second))
-			if before {
-				want(t, &second, rows...)
-			} else {
-				want(t, &second, whole...)
-			}
-			s.stored(t, r, 3)
+			inBoth(t, func(t *testing.T, s *setup) { messagesTurnedInMidTransaction(t, s, before) })
 		})
 	}
+}
+
+func messagesTurnedInMidTransaction(t *testing.T, s *setup, before bool) {
+	t.Helper()
+	var first, second memory
+	with := func(messages bool, sink *memory) relay.Config {
+		if messages {
+			return s.withMessages(sink)
+		}
+		return s.config(sink)
+	}
+	first.hold()
+	cfg := with(before, &first)
+	cfg.StopTimeout = 200 * time.Millisecond
+	r := run(t, cfg)
+	s.exec(t, `with m as materialized (select pg_logical_emit_message(true, 'outbox', $1::text), pg_logical_emit_message(true, 'outbox', $1::text))
+		insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'order', 'l', 'T', v from m, unnest(array['1', '2', '3']::bytea[]) as v`, message("m"))
+	rows, whole := []string{"1", "2", "3"}, []string{"m", "m", "1", "2", "3"}
+	if before {
+		want(t, &first, whole...)
+	} else {
+		want(t, &first, rows...)
+	}
+	first.ackFirst(2)
+	s.halfSent(t, 2)
+	r.stop()
+	r = run(t, with(!before, &second))
+	if before {
+		want(t, &second, rows...)
+	} else {
+		want(t, &second, whole...)
+	}
+	s.stored(t, r, 3)
 }
 
 // A row that was parked is found again by its place. While it is still to come the
@@ -117,66 +121,70 @@ func TestMessagesTurnedOnAndOffBehindAHeldRow(t *testing.T) {
 	for name, before := range map[string]bool{"on": false, "off": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSetup(t)
-			var first, second memory
-			with := func(messages bool, sink *memory) relay.Config {
-				if messages {
-					return s.withMessages(sink)
-				}
-				return s.config(sink)
-			}
-			first.refuse = func(x sent) error {
-				if x.value == "poison" {
-					return &format.Fault{Reason: format.TooLarge, Detail: "a test"}
-				}
-				return nil
-			}
-			first.hold()
-			cfg := with(before, &first)
-			cfg.StopTimeout = 200 * time.Millisecond
-			r := run(t, cfg)
-			s.append(t, "k", "unacknowledged")
-			s.exec(t, `with m as materialized (select pg_logical_emit_message(true, 'outbox', 'no object'))
-				insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'order', v, 'T', convert_to(v, 'UTF8') from m, unnest(array['poison', 'sent']) as v`)
-			want(t, &first, "unacknowledged", "sent")
-			parked := 1
-			if before {
-				parked = 2
-			}
-			testkit.Eventually(t, patience, func() error {
-				if got := s.count(t, "parked"); got != parked {
-					return fmt.Errorf("%d parked, want %d", got, parked)
-				}
-				return nil
-			})
-			r.stop()
-			r = run(t, with(!before, &second))
-			if !before {
-				refusal(t, r.ended(), "messages are on now")
-				r = run(t, with(before, &second))
-			}
-			want(t, &second, "unacknowledged", "sent")
-			s.stored(t, r, 2)
-			if got := s.count(t, "parked"); got != parked {
-				t.Errorf("%d parked, want %d", got, parked)
-			}
-			r.stop()
-			// Nothing is left that has a place: now it changes.
-			r = run(t, with(!before, &second))
-			s.exec(t, `with m as materialized (select pg_logical_emit_message(true, 'outbox', $1::text))
-				insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'order', 'l', 'T', 'last' from m`, message("m"))
-			index := int64(0)
-			if !before {
-				want(t, &second, "unacknowledged", "sent", "m", "last")
-				index = 1
-			} else {
-				want(t, &second, "unacknowledged", "sent", "last")
-			}
-			all := second.records()
-			if got := all[len(all)-1].position.Index; got != index {
-				t.Errorf("the row is change %d of its transaction, want %d", got, index)
-			}
+			inBoth(t, func(t *testing.T, s *setup) { messagesTurnedBehindAHeldRow(t, s, before) })
 		})
+	}
+}
+
+func messagesTurnedBehindAHeldRow(t *testing.T, s *setup, before bool) {
+	t.Helper()
+	var first, second memory
+	with := func(messages bool, sink *memory) relay.Config {
+		if messages {
+			return s.withMessages(sink)
+		}
+		return s.config(sink)
+	}
+	first.refuse = func(x sent) error {
+		if x.value == "poison" {
+			return &format.Fault{Reason: format.TooLarge, Detail: "a test"}
+		}
+		return nil
+	}
+	first.hold()
+	cfg := with(before, &first)
+	cfg.StopTimeout = 200 * time.Millisecond
+	r := run(t, cfg)
+	s.append(t, "k", "unacknowledged")
+	s.exec(t, `with m as materialized (select pg_logical_emit_message(true, 'outbox', 'no object'))
+		insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'order', v, 'T', convert_to(v, 'UTF8') from m, unnest(array['poison', 'sent']) as v`)
+	want(t, &first, "unacknowledged", "sent")
+	parked := 1
+	if before {
+		parked = 2
+	}
+	testkit.Eventually(t, patience, func() error {
+		if got := s.count(t, "parked"); got != parked {
+			return fmt.Errorf("%d parked, want %d", got, parked)
+		}
+		return nil
+	})
+	r.stop()
+	r = run(t, with(!before, &second))
+	if !before {
+		refusal(t, r.ended(), "messages are on now")
+		r = run(t, with(before, &second))
+	}
+	want(t, &second, "unacknowledged", "sent")
+	s.stored(t, r, 2)
+	if got := s.count(t, "parked"); got != parked {
+		t.Errorf("%d parked, want %d", got, parked)
+	}
+	r.stop()
+	// Nothing is left that has a place: now it changes.
+	r = run(t, with(!before, &second))
+	s.exec(t, `with m as materialized (select pg_logical_emit_message(true, 'outbox', $1::text))
+		insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'order', 'l', 'T', 'last' from m`, message("m"))
+	index := int64(0)
+	if !before {
+		want(t, &second, "unacknowledged", "sent", "m", "last")
+		index = 1
+	} else {
+		want(t, &second, "unacknowledged", "sent", "last")
+	}
+	all := second.records()
+	if got := all[len(all)-1].position.Index; got != index {
+		t.Errorf("the row is change %d of its transaction, want %d", got, index)
 	}
 }
 

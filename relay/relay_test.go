@@ -11,6 +11,7 @@ import (
 
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/relay/kafkastate"
 )
 
 func TestRowsArriveInCommitOrder(t *testing.T) {
@@ -89,7 +90,18 @@ func (s *setup) halfSent(t *testing.T, changes int64) {
 	t.Helper()
 	testkit.Eventually(t, patience, func() error {
 		var n int64
-		if err := s.pool.QueryRow(t.Context(), "select partial_index from gapless.relay_progress where slot = $1", s.slot).Scan(&n); err != nil {
+		var err error
+		if s.kafka != nil {
+			err = s.inState(t.Context(), func(state *kafkastate.Slot) error {
+				if state.Progress != nil {
+					n = state.Progress.PartialIndex
+				}
+				return nil
+			})
+		} else {
+			err = s.pool.QueryRow(t.Context(), "select partial_index from gapless.relay_progress where slot = $1", s.slot).Scan(&n)
+		}
+		if err != nil {
 			return err
 		}
 		if n != changes {
