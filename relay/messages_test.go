@@ -60,6 +60,17 @@ func (s *setup) withMessages(sink relay.Sink) relay.Config {
 	return config
 }
 
+// behind writes rows behind a message, in one transaction.
+func (s *setup) behind(t testing.TB, content string, values ...string) {
+	t.Helper()
+	table, payload := "gapless.outbox", "convert_to(v, 'UTF8')"
+	if s.kafka != nil && s.kafka.login != s.db.URL {
+		table, payload = ownTable, "v"
+	}
+	s.exec(t, "with m as materialized (select pg_logical_emit_message(true, 'outbox', $1::text)) insert into "+table+
+		" (aggregatetype, aggregateid, type, payload) select 'order', v, 'T', "+payload+" from m, unnest($2::text[]) with ordinality as u (v, n) order by n", content, values)
+}
+
 func TestEventsOfTheLibraryTakeNoOptions(t *testing.T) {
 	t.Parallel()
 	var sink memory
@@ -94,9 +105,8 @@ func messagesTurnedInMidTransaction(t *testing.T, s *setup, before bool) {
 	cfg := with(before, &first)
 	cfg.StopTimeout = 200 * time.Millisecond
 	r := run(t, cfg)
-	s.exec(t, `with m as materialized (select pg_logical_emit_message(true, 'outbox', $1::text), pg_logical_emit_message(true, 'outbox', $1::text))
-		insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'order', 'l', 'T', v from m, unnest(array['1', '2', '3']::bytea[]) as v`, message("m"))
-	rows, whole := []string{"1", "2", "3"}, []string{"m", "m", "1", "2", "3"}
+	s.behind(t, message("m"), "1", "2", "3")
+	rows, whole := []string{"1", "2", "3"}, []string{"m", "1", "2", "3"}
 	if before {
 		want(t, &first, whole...)
 	} else {
@@ -146,8 +156,7 @@ func messagesTurnedBehindAHeldRow(t *testing.T, s *setup, before bool) {
 	cfg.StopTimeout = 200 * time.Millisecond
 	r := run(t, cfg)
 	s.append(t, "k", "unacknowledged")
-	s.exec(t, `with m as materialized (select pg_logical_emit_message(true, 'outbox', 'no object'))
-		insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'order', v, 'T', convert_to(v, 'UTF8') from m, unnest(array['poison', 'sent']) as v`)
+	s.behind(t, "no object", "poison", "sent")
 	want(t, &first, "unacknowledged", "sent")
 	parked := 1
 	if before {
@@ -173,8 +182,7 @@ func messagesTurnedBehindAHeldRow(t *testing.T, s *setup, before bool) {
 	r.stop()
 	// Nothing is left that has a place: now it changes.
 	r = run(t, with(!before, &second))
-	s.exec(t, `with m as materialized (select pg_logical_emit_message(true, 'outbox', $1::text))
-		insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'order', 'l', 'T', 'last' from m`, message("m"))
+	s.behind(t, message("m"), "last")
 	index := int64(0)
 	if !before {
 		want(t, &second, "unacknowledged", "sent", "m", "last")
