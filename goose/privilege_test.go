@@ -38,6 +38,15 @@ func TestLeastPrivilege(t *testing.T) {
 		{"update gapless.relay_progress set events = 1", no, yes, no, no, no},
 		{"delete from gapless.relay_progress", no, no, no, no, no},
 		{"insert into gapless.relay_control (slot, paused, reason) values ('s', true, 'r')", no, yes, no, no, no},
+		{"insert into gapless.relay_control (slot, paused, reason, actor) values ('s', true, 'r', 'dba')", no, no, no, no, no},
+		{"update gapless.relay_control set paused = true, reason = 'r'", no, yes, no, no, no},
+		{"update gapless.relay_control set actor = 'dba'", no, no, no, no, no},
+		{"insert into gapless.relay_request (slot, action, filter, reason) values ('s', 'redrive', '{}', 'r')", no, yes, no, no, no},
+		{"insert into gapless.relay_request (slot, action, filter, reason, actor) values ('s', 'redrive', '{}', 'r', 'dba')", no, no, no, no, no},
+		{"update gapless.relay_request set actor = 'dba'", no, no, no, no, no},
+		{"insert into gapless.relay_replay (slot, system_id, timeline, snapshot, request, rows, reason) values ('s', '1', 1, '1:1:', '{}', 1, 'r')", no, yes, no, no, no},
+		{"insert into gapless.relay_replay (slot, system_id, timeline, snapshot, request, rows, reason, actor) values ('s', '1', 1, '1:1:', '{}', 1, 'r', 'dba')", no, no, no, no, no},
+		{"update gapless.relay_replay set reason = 'r'", no, no, no, no, no},
 		{"delete from gapless.relay_control", no, no, no, no, no},
 		{"select * from gapless.relay_lag", yes, yes, yes, yes, yes},
 		{"update gapless.parked set status = 'redriven'", no, yes, no, no, no},
@@ -73,6 +82,9 @@ func TestLeastPrivilege(t *testing.T) {
 		{"update loyalty.points set points = 1", no, no, no, no, no},
 		// everywhere
 		{"insert into gapless.audit (action, target, reason) values ('a', 't', 'r')", yes, yes, yes, no, no},
+		{"insert into gapless.audit (action, target, reason, detail) values ('a', 't', 'r', '{}')", yes, yes, yes, no, no},
+		{"insert into gapless.audit (actor, action, target, reason) values ('dba', 'a', 't', 'r')", no, no, no, no, no},
+		{"insert into gapless.audit (at, action, target, reason) values ('-infinity', 'a', 't', 'r')", no, no, no, no, no},
 		{"update gapless.audit set reason = ''", no, no, no, no, no},
 		{"insert into gapless.schema_version (schema_id, subject, version, message_type, definition, types) values (1, 's', 1, 'm', 'd', '{}')", no, no, no, no, no},
 		{"create table gapless.mine (n int)", no, no, no, no, no},
@@ -176,6 +188,54 @@ func TestAppendForOtherLanguages(t *testing.T) {
 	} {
 		if got := value[string](t, pool, query); got != want {
 			t.Errorf("%s = %s, want %s", query, got, want)
+		}
+	}
+}
+
+// The name of a slot is printed to operators, in statements too, so no table takes one
+// that Postgres would not.
+func TestSlotsHaveNamesOfSlots(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.NewDB(t).Pool(t)
+	rows, err := pool.Query(t.Context(), `select c.relname from pg_attribute as a join pg_class as c on c.oid = a.attrelid
+		where c.relnamespace = 'gapless'::regnamespace and c.relkind in ('r', 'p') and a.attname = 'slot' and not a.attisdropped
+		  and not exists (select from pg_constraint as k where k.conrelid = c.oid and k.conname = c.relname || '_slot_check')`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(free) > 0 {
+		t.Errorf("any name is taken by %q, %v", free, err)
+	}
+	for _, name := range []string{"", "A", "x'; --", "\x1b[2J", "a\n", strings.Repeat("s", 64)} {
+		_, err := pool.Exec(t.Context(), "insert into gapless.relay_progress (slot, system_id, timeline, resume_lsn) values ($1, '1', 1, '0/1')", name)
+		if sqlState(err) != "23514" {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// Who has paused a relay last is noted by the server.
+func TestPausesAreStamped(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	var actor, login string
+	if _, err := db.LoginPool(t, pgtest.Relay).Exec(t.Context(), "insert into gapless.relay_control (slot, paused, reason) values ('s', true, 'r')"); err != nil {
+		t.Fatal(err)
+	}
+	owner := db.Pool(t)
+	for _, c := range []struct {
+		change string
+		owner  bool
+	}{
+		{"signal_index = 7", false}, // a signal that changed nothing
+		{"reason = 'another'", true},
+	} {
+		if err := owner.QueryRow(t.Context(), "update gapless.relay_control set "+c.change+" returning actor, session_user").Scan(&actor, &login); err != nil {
+			t.Fatal(err)
+		}
+		if (actor == login) != c.owner {
+			t.Errorf("after %s the actor is %s, and %s did it", c.change, actor, login)
 		}
 	}
 }

@@ -48,6 +48,17 @@
 // it cannot be replayed, and it cannot be recovered once its WAL is gone. Only
 // [ModeTable] survives a lost slot.
 //
+// The relay sends such events only where it is told to (gapless relay --messages
+// gapless.outbox): a message needs no right on any table, and by default every login of
+// the database may emit one. Let only the writers do that:
+//
+//	GRANT EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) TO gapless_relay, my_app;
+//	REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text),
+//	                           pg_logical_emit_message(boolean, text, bytea) FROM PUBLIC;
+//
+// From Postgres 17 on both functions have a fourth argument, boolean. Run it before the
+// relay is told: what others emitted until then would be sent.
+//
 // # What it does not do
 //
 // It knows no broker and no topic, opens no connection, starts no goroutine,

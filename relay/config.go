@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
@@ -59,9 +60,10 @@ type Config struct {
 
 	// Messages maps the prefix of transactional logical messages to the options of
 	// their records. The content of such a message is a JSON object with the columns
-	// of an outbox, see eventrouter.Messages. nil: those of Debezium's habit, with the
-	// prefix outbox and no options; without an entry none are sent. gapless.outbox is
-	// the outbox library's own prefix.
+	// of an outbox, see eventrouter.Messages. The prefix EmittedPrefix is the outbox
+	// library's and takes no options. Default: none are sent, nor asked for. Postgres
+	// lets every login emit messages, until EXECUTE on pg_logical_emit_message is
+	// revoked from PUBLIC: who may do that may publish, whatever the rights on tables.
 	Messages map[string]eventrouter.Config
 
 	// OnFault is what becomes of rows that cannot be sent, by the fault's reason
@@ -122,9 +124,6 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	if c.Messages == nil {
-		c.Messages = map[string]eventrouter.Config{"outbox": {}}
-	}
 	c.MaxRecords = cmp.Or(c.MaxRecords, 4096)
 	c.MaxBytes = cmp.Or(c.MaxBytes, 6<<20)
 	c.ProgressEvery = cmp.Or(c.ProgressEvery, 250*time.Millisecond)
@@ -168,8 +167,11 @@ func (c Config) validate() error {
 		}
 	}
 	for prefix, router := range c.Messages {
-		if prefix == "" || prefix == emittedPrefix {
-			fault("Messages: prefix %q is no prefix of one's own", prefix)
+		if prefix == "" {
+			fault("Messages: a prefix is empty")
+		}
+		if prefix == EmittedPrefix && !reflect.ValueOf(router).IsZero() {
+			fault("Messages %s: the outbox library's events take no options", prefix)
 		}
 		if err := router.Validate(); err != nil {
 			fault("Messages %s: %w", prefix, err)
@@ -222,6 +224,8 @@ func slotName(s string) bool {
 	}
 	return true
 }
+
+func (c Config) wantsMessages() bool { return len(c.Messages) > 0 }
 
 func (c Config) formatOf(table string) format.Format {
 	if f, ok := c.Tables[table]; ok || table == c.SignalTable {

@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/gapless/gapless/relay/format"
 )
 
 // HeldError is what a Sink's Send returns while a topic takes nothing, for a reason
 // that concerns the whole topic and may pass: it is not there, or may not be written
-// to. The sink has not taken the record, and takes none of that topic before Reset.
+// to. The sink has not taken the record, and takes none of that topic before Reset. It
+// may also be given to ack, for each record of the topic that was not sent: then nothing
+// else has failed.
 type HeldError struct {
 	Topic string
 	Cause error
@@ -41,6 +44,9 @@ type heldBack struct {
 
 // holdBack forgets all of the record but its place.
 func (s *session) holdBack(r *format.Record, held *HeldError) {
+	if r.Seq == s.sample {
+		s.sampleAt = time.Time{}
+	}
 	s.machine.Hold(r.Seq)
 	s.slabs.done(r)
 	s.awaitHeld(held)
@@ -53,6 +59,9 @@ func (s *session) awaitHeld(held *HeldError) {
 	}
 	if _, known := s.held.topics[held.Topic]; !known && len(s.held.topics) < maxTopics {
 		s.held.topics[held.Topic] = held.Cause.Error()
+	}
+	if !s.r.saidHeld[held.Topic] && len(s.r.saidHeld) < maxTopics {
+		s.r.saidHeld[held.Topic] = true
 		s.r.log.Error("topic takes nothing, its rows wait and others go on", "topic", held.Topic, "reason", held.Cause)
 	}
 	h, ok := s.r.cfg.Sink.(Holder)

@@ -15,7 +15,79 @@ import (
 // concernsTopic recognises what keeps a whole topic from being written, and passes
 // when somebody makes the topic or grants the right.
 func concernsTopic(err error) bool {
-	return errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.TopicAuthorizationFailed)
+	return errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, errMayNotWrite)
+}
+
+var errMayNotWrite = errors.New("not authorized to write")
+
+// admit looks for the topics that a first record is about to go to, and gives back what is
+// queued for one that takes nothing. The client would try for a second, in which nothing
+// else goes out, and give up so that the stream has to begin again: a writer that makes up
+// names would slow every key.
+func (k *KafkaSink) admit(client *kgo.Client) {
+	topics := k.strangers()
+	if len(topics) == 0 {
+		return
+	}
+	faults, err := topicErrors(context.Background(), kadm.NewClient(client), topics...)
+	if err != nil {
+		return // the round will tell
+	}
+	held := k.setApart(client, topics, faults)
+	for _, t := range held {
+		t.ack(t.record, &HeldError{Topic: t.record.Topic, Cause: errors.Unwrap(faults[t.record.Topic])})
+	}
+}
+
+// strangers are the topics in the queue that have not been found yet.
+func (k *KafkaSink) strangers() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.strange {
+		return nil
+	}
+	k.strange = false
+	strange := map[string]bool{}
+	for _, t := range k.rounds.queue {
+		if !k.topics[t.record.Topic] {
+			strange[t.record.Topic] = true
+		}
+	}
+	return slices.Collect(maps.Keys(strange))
+}
+
+// setApart notes which of the topics are there, holds those that take nothing, and takes what
+// is for these out of the queue. What else may be wrong with a topic is the round's to
+// find out.
+func (k *KafkaSink) setApart(client *kgo.Client, topics []string, faults map[string]error) (held []*ticket) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if client != k.client {
+		return nil // Reset has made a new beginning
+	}
+	away := false
+	for _, topic := range topics {
+		switch fault := faults[topic]; {
+		case fault == nil:
+			k.topics[topic] = true
+		case concernsTopic(fault):
+			k.held[topic] = errors.Unwrap(fault)
+			away = true
+		}
+	}
+	if !away {
+		return nil
+	}
+	rest := k.rounds.queue[:0]
+	for _, t := range k.rounds.queue {
+		if faults[t.record.Topic] != nil && k.held[t.record.Topic] != nil {
+			held = append(held, t)
+		} else {
+			rest = append(rest, t)
+		}
+	}
+	k.rounds.queue = rest
+	return held
 }
 
 // AwaitHeld implements Holder.
@@ -58,6 +130,7 @@ func (k *KafkaSink) release(ctx context.Context, admin *kadm.Client) {
 	for _, topic := range topics {
 		if faults[topic] == nil {
 			delete(k.held, topic)
+			k.topics[topic] = true // another broker may not know it yet: the client tries for a while
 		}
 	}
 }

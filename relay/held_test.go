@@ -19,20 +19,24 @@ var errAway = errors.New("for the test")
 type topical struct {
 	memory
 	away  string
+	late  bool          // it takes records first, and gives them back
 	asked chan struct{} // receives when somebody waits
 	back  chan struct{} // closed when the topic is back
 }
 
-func newTopical() *topical {
-	return &topical{away: "outbox.event.away", asked: make(chan struct{}, 100), back: make(chan struct{})}
+func newTopical(late bool) *topical {
+	return &topical{late: late, away: "outbox.event.away", asked: make(chan struct{}, 100), back: make(chan struct{})}
 }
 
 func (m *topical) Send(r *format.Record, ack func(*format.Record, error)) error {
 	m.mu.Lock()
 	away := m.away
 	m.mu.Unlock()
-	if r.Topic == away {
-		return &relay.HeldError{Topic: away, Cause: errAway}
+	if held := (&relay.HeldError{Topic: away, Cause: errAway}); r.Topic == away && m.late {
+		go ack(r, held)
+		return nil
+	} else if r.Topic == away {
+		return held
 	}
 	return m.memory.Send(r, ack)
 }
@@ -56,6 +60,17 @@ func (m *topical) Reset(ctx context.Context) error {
 	default:
 	}
 	return m.memory.Reset(ctx)
+}
+
+// eachTopical runs f with a sink that holds at once and with one that holds later.
+func eachTopical(t *testing.T, f func(t *testing.T, s *setup, sink *topical)) {
+	t.Helper()
+	for name, late := range map[string]bool{"at once": false, "later": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, newSetup(t), newTopical(late))
+		})
+	}
 }
 
 func (s *setup) appendTwo(t testing.TB, first, last int) {
@@ -94,8 +109,10 @@ func have(t testing.TB, kind string, m *memory, n int) {
 // the position waits for it, also through a stop.
 func TestTopicIsHeldAlone(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
-	sink := newTopical()
+	eachTopical(t, topicIsHeldAlone)
+}
+
+func topicIsHeldAlone(t *testing.T, s *setup, sink *topical) {
 	r := run(t, s.config(sink))
 	s.appendTwo(t, 1, 3000)
 	have(t, "near", &sink.memory, 3000)
@@ -121,8 +138,10 @@ func TestTopicIsHeldAlone(t *testing.T) {
 // A stop does not wait for what is held, and a new process begins before it.
 func TestStopWithATopicHeld(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
-	sink := newTopical()
+	eachTopical(t, stopWithATopicHeld)
+}
+
+func stopWithATopicHeld(t *testing.T, s *setup, sink *topical) {
 	r := run(t, s.config(sink))
 	s.appendTwo(t, 1, 10)
 	have(t, "near", &sink.memory, 10)
@@ -140,8 +159,10 @@ func TestStopWithATopicHeld(t *testing.T) {
 // A sink that fails while a topic is held: what it took already is not sent again.
 func TestFailureWithATopicHeld(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
-	sink := newTopical()
+	eachTopical(t, failureWithATopicHeld)
+}
+
+func failureWithATopicHeld(t *testing.T, s *setup, sink *topical) {
 	failed := false
 	sink.fail = func(v sent) error {
 		if v.value == "near500" && !failed {
@@ -165,8 +186,10 @@ func TestFailureWithATopicHeld(t *testing.T) {
 // A row whose key is blocked is not sent before one of the key that is held.
 func TestRedriveBehindATopicThatIsHeld(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t)
-	sink := newTopical()
+	eachTopical(t, redriveBehindATopicThatIsHeld)
+}
+
+func redriveBehindATopicThatIsHeld(t *testing.T, s *setup, sink *topical) {
 	sink.refuse = poison
 	run(t, s.config(sink))
 	row := "insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ($1, 'k', 'T', convert_to($2, 'UTF8'))"

@@ -58,7 +58,8 @@ type KafkaSink struct {
 	named      bool
 	partitions map[string]int
 	doubted    string          // topic and partition that the client has not found
-	topics     map[string]bool // sent to
+	topics     map[string]bool // sent to; whether they have been found
+	strange    bool            // some of what is queued have not
 	ailing     map[string]error
 	held       map[string]error // topics that take nothing, see HeldError
 	beats      *kgo.Client      // for heartbeats; made by the first
@@ -222,12 +223,14 @@ func (k *KafkaSink) ready(topic string) (*kgo.Client, int, *span, error) {
 		}
 		k.client = client
 	}
-	if !k.topics[topic] {
-		if len(k.topics) > 10_000 { // only Diagnose reads it
+	found, there := k.topics[topic]
+	if !there {
+		if len(k.topics) > 10_000 {
 			clear(k.topics)
 		}
-		k.topics[topic] = true
+		k.topics[topic] = false
 	}
+	k.strange = k.strange || !found
 	if limit, ok := k.limits[topic]; ok {
 		return k.client, limit, k.spans[topic], nil
 	}
@@ -242,6 +245,9 @@ func (k *KafkaSink) failed(topic string, err error) {
 	defer k.mu.Unlock()
 	k.ailing[topic] = err
 	k.rounds.failed = true
+	if concernsTopic(err) {
+		delete(k.topics, topic)
+	}
 }
 
 // Reset implements Sink. It closes the client, so that nothing of it arrives
@@ -327,7 +333,7 @@ func topicErrors(ctx context.Context, admin *kadm.Client, topics ...string) (map
 		if d.Err != nil {
 			faults[topic] = fmt.Errorf("topic %s: %w", topic, d.Err)
 		} else if ops := d.AuthorizedOperations; len(ops) > 0 && !mayWrite(ops) {
-			faults[topic] = fmt.Errorf("topic %s: not authorized to write", topic)
+			faults[topic] = fmt.Errorf("topic %s: %w", topic, errMayNotWrite)
 		}
 	}
 	return faults, nil

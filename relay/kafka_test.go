@@ -142,7 +142,44 @@ func TestKafkaPartitionsAsTheJavaClient(t *testing.T) {
 	}
 }
 
-// A topic that is not there holds the stream and says so; nothing is skipped.
+// A writer that makes up topics holds those rows alone: the stream does not begin again for
+// each, other keys go on, and the log says each name once.
+func TestKafkaMadeUpTopicsAreHeldAlone(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	brokers := kafkaserver.ForTest(t)
+	there := kafkaserver.Name(t, "there")
+	kafkaserver.CreateTopic(t, brokers, "outbox.event."+there, 1)
+	config := s.config(kafkaSink(t, brokers))
+	var log testkit.Buffer
+	config.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	r := run(t, config)
+	const names = 20
+	for i := range names {
+		s.appendTo(t, kafkaserver.Name(t, fmt.Sprint("made-up-", i)), 2)
+		s.appendTo(t, there, 1)
+		follow(t, brokers, "outbox.event."+there).has(t, i+1)
+	}
+	held := func(reconnects uint64) {
+		t.Helper()
+		testkit.Eventually(t, patience, func() error {
+			if st := r.Status(); st.State != relay.Streaming || st.Held != 2*names || st.InFlight != 0 || st.Reconnects != reconnects {
+				return fmt.Errorf("%+v", st)
+			}
+			if n := strings.Count(log.String(), "topic takes nothing"); n != names {
+				return fmt.Errorf("%d names are told", n)
+			}
+			return nil
+		})
+	}
+	held(0)
+	s.exec(t, "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active", s.slot)
+	held(1)
+	if got := s.parked(t); len(got) != 0 {
+		t.Errorf("parked %q", got)
+	}
+}
+
 // A topic that is not there holds its own rows, and those alone.
 func TestKafkaUnknownTopicIsHeld(t *testing.T) {
 	t.Parallel()

@@ -8,9 +8,8 @@ import (
 	"github.com/gapless/gapless/relay/pgoutput"
 )
 
-// emittedPrefix marks an event that the outbox library wrote in WAL mode. Other prefixes
-// are Config.Messages'.
-const emittedPrefix = "gapless.outbox"
+// EmittedPrefix marks an event that the outbox library wrote in WAL mode.
+const EmittedPrefix = "gapless.outbox"
 
 // messageRelation is what the messages of a prefix are called where a row has its table.
 const messageRelation = "message."
@@ -25,25 +24,27 @@ type emission struct {
 
 // emissions are those of every prefix that is sent.
 func emissions(cfg Config) (map[string]*emission, error) {
-	native, _ := cfg.formatOf("gapless.outbox").(format.Native) // another format leaves Native's defaults
-	emitted, err := format.NewEmitted(native)
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]*emission{emittedPrefix: {table{name: messageRelation + emittedPrefix}, emitted}}
+	all := map[string]*emission{}
 	for prefix, router := range cfg.Messages {
-		rows, err := router.Messages()
+		e := &emission{table: table{name: messageRelation + prefix}}
+		var err error
+		if prefix == EmittedPrefix {
+			native, _ := cfg.formatOf("gapless.outbox").(format.Native) // another format leaves Native's defaults
+			e.rows, err = format.NewEmitted(native)
+		} else {
+			e.rows, err = router.Messages()
+		}
 		if err != nil {
 			return nil, fmt.Errorf("messages %s: %w", prefix, err)
 		}
-		all[prefix] = &emission{table{name: messageRelation + prefix}, rows}
+		all[prefix] = e
 	}
 	return all, nil
 }
 
 // prefixes are those that are sent.
 func (c Config) prefixes() map[string]bool {
-	all := map[string]bool{emittedPrefix: true}
+	all := map[string]bool{}
 	for prefix := range c.Messages {
 		all[prefix] = true
 	}

@@ -200,7 +200,7 @@ func (r *Relay) recall(ctx context.Context, s start, p core.Position) (until cor
 		log.WarnContext(ctx, "rows are missing in the topics though later ones of their keys are there: they are sent now, behind those", "missing", gaps)
 	}
 	r.on(history{s.system.ID, s.system.Timeline})
-	r.ahead, r.recalled = places, true
+	r.ahead, r.recalled, r.messages = places, true, s.messages
 	return until, nil
 }
 
@@ -235,6 +235,10 @@ func (r *Relay) slotGives(ctx context.Context, s start, p core.Position, c *reco
 			return false, err
 		}
 		switch m.Kind {
+		case pgoutput.KindMessage:
+			if !s.messages {
+				return false, nil // the stream will not have it, nor count it
+			}
 		case pgoutput.KindBegin:
 			if open = core.LSN(m.Begin.CommitLSN) < until; !open {
 				return true, nil

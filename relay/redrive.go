@@ -259,6 +259,10 @@ func (s *session) sendAgain(p *parkedRow) error {
 // redriven takes the sink's answer.
 func (s *session) redriven(p *parkedRow, r *format.Record, err error) {
 	s.redrive.flying--
+	if held, ok := errors.AsType[*HeldError](err); ok {
+		s.awaitHeld(held) // the row is asked for again
+		return
+	}
 	if err != nil {
 		// What was sent behind it may not have arrived: the next stream sends it again.
 		s.worker.fatal = s.sinkFailed(ack{record: r, err: err})

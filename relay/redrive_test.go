@@ -353,7 +353,7 @@ func TestRedriveOfAMessage(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
 	var sink memory
-	run(t, s.config(&sink))
+	run(t, s.withMessages(&sink))
 	s.exec(t, `select pg_logical_emit_message(true, 'gapless.outbox', '{"aggregatetype": "no topic"}')`)
 	s.exec(t, `select pg_logical_emit_message(true, 'gapless.outbox', '{"id":"0199c0de-0000-7000-8000-000000000001","aggregatetype":"order","aggregateid":"k","type":"T","payload":"YQ=="}')`)
 	want(t, &sink, "a")

@@ -41,6 +41,9 @@ type Relay struct {
 	// ahead is what was acknowledged after the position, for the next stream to skip.
 	ahead    []core.Point
 	recalled bool // ahead has what the topics tell
+	messages bool // are counted in the places of ahead and poison
+
+	saidHeld map[string]bool // topics of which the log has said that they take nothing
 }
 
 // history is what positions and ids of transactions belong to.
@@ -66,7 +69,7 @@ func New(cfg Config) (*Relay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	r := &Relay{cfg: cfg, log: cfg.Logger.With("slot", cfg.Slot), metrics: m, wake: make(chan struct{}, 1), retention: make(turns, maxTurns), poison: map[place]*format.Fault{}}
+	r := &Relay{cfg: cfg, log: cfg.Logger.With("slot", cfg.Slot), metrics: m, wake: make(chan struct{}, 1), retention: make(turns, maxTurns), poison: map[place]*format.Fault{}, saidHeld: map[string]bool{}}
 	r.board.s = Status{State: Starting, Slot: cfg.Slot, Since: time.Now()}
 	return r, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/relay/kafkastate"
 )
 
 func TestRowsArriveInCommitOrder(t *testing.T) {
@@ -51,7 +52,7 @@ func TestWhatSelectWouldMiss(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
 	var sink memory
-	run(t, s.config(&sink))
+	run(t, s.withMessages(&sink))
 	late, err := s.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +85,32 @@ func TestWhatSelectWouldMiss(t *testing.T) {
 	want(t, &sink, "second xid, first commit", "first xid, second commit", "deleted at once", "wal mode")
 }
 
+// halfSent waits until that many changes of a transaction are stored as sent.
+func (s *setup) halfSent(t *testing.T, changes int64) {
+	t.Helper()
+	testkit.Eventually(t, patience, func() error {
+		var n int64
+		var err error
+		if s.kafka != nil {
+			err = s.inState(t.Context(), func(state *kafkastate.Slot) error {
+				if state.Progress != nil {
+					n = state.Progress.PartialIndex
+				}
+				return nil
+			})
+		} else {
+			err = s.pool.QueryRow(t.Context(), "select partial_index from gapless.relay_progress where slot = $1", s.slot).Scan(&n)
+		}
+		if err != nil {
+			return err
+		}
+		if n != changes {
+			return fmt.Errorf("partial index %d, want %d", n, changes)
+		}
+		return nil
+	})
+}
+
 // Nothing acknowledged: everything again. Part of a transaction acknowledged:
 // the rest of it, and nothing twice.
 func TestRestartInMidTransaction(t *testing.T) {
@@ -97,16 +124,7 @@ func TestRestartInMidTransaction(t *testing.T) {
 	s.append(t, "k", "1", "2", "3", "4")
 	want(t, &first, "1", "2", "3", "4")
 	first.ackFirst(2)
-	testkit.Eventually(t, patience, func() error {
-		var n int64
-		if err := s.pool.QueryRow(t.Context(), "select partial_index from gapless.relay_progress where slot = $1", s.slot).Scan(&n); err != nil {
-			return err
-		}
-		if n != 2 {
-			return fmt.Errorf("partial index %d, want 2", n)
-		}
-		return nil
-	})
+	s.halfSent(t, 2)
 	r.stop()
 
 	var second memory

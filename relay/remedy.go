@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 
@@ -14,11 +13,11 @@ import (
 // written again must come after the slot, and finds by the record what to write.
 
 func makeSlotSQL(slot string) string {
-	return fmt.Sprintf("SELECT pg_create_logical_replication_slot('%s', 'pgoutput')", slot)
+	return "SELECT pg_create_logical_replication_slot(" + literal(slot) + ", 'pgoutput')"
 }
 
 func dropSlotSQL(slot string) string {
-	return fmt.Sprintf("SELECT pg_drop_replication_slot('%s')", slot)
+	return "SELECT pg_drop_replication_slot(" + literal(slot) + ")"
 }
 
 func makePublicationSQL(publication string) string {
@@ -27,6 +26,9 @@ func makePublicationSQL(publication string) string {
 }
 
 func quoted(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// literal quotes a value for a statement that a person runs.
+func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 var (
 	comment = regexp.MustCompile(`(?m)^--.*\n`)
@@ -41,7 +43,7 @@ func followSQL(slot string) string { return oneLine(sql.RelayFollowSlot, slot) }
 
 func oneLine(statement, slot string) string {
 	text := space.ReplaceAllString(comment.ReplaceAllString(statement, ""), " ")
-	return strings.ReplaceAll(strings.TrimSpace(text), "'gapless'", "'"+slot+"'")
+	return strings.ReplaceAll(strings.TrimSpace(text), "'gapless'", literal(slot))
 }
 
 // byHand introduces statements that write rows of gapless.outbox again.

@@ -121,3 +121,19 @@ func (s *setup) follow(t *testing.T, r *relay.Refusal) {
 		s.exec(t, statement)
 	}
 }
+
+// A person pastes these: a name must not be able to end the literal that it is in.
+func TestRemediesQuoteTheSlot(t *testing.T) {
+	t.Parallel()
+	const name = "x', 'pgoutput'); alter role relay superuser; --"
+	for _, r := range []*relay.Refusal{relay.SlotMissing(name), relay.SlotLost(name)} {
+		if len(r.SQL) == 0 {
+			t.Fatal("no statement")
+		}
+		for _, statement := range r.SQL {
+			if rest := strings.ReplaceAll(statement, "'x'', ''pgoutput''); alter role relay superuser; --'", ""); rest == statement || strings.Contains(rest, "superuser") {
+				t.Errorf("%s", statement)
+			}
+		}
+	}
+}

@@ -37,6 +37,7 @@ func (k *KafkaSink) enqueue(t *ticket) {
 // the client is not the one in use any more.
 func (k *KafkaSink) drive(client *kgo.Client) {
 	for {
+		k.admit(client)
 		next := k.take(client)
 		if len(next) == 0 {
 			return

@@ -29,7 +29,7 @@ func (s *setup) sentUpTo(t *testing.T, changes int) relay.Sent {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
-	if err := conn.Start(t.Context(), replication.Options{Slot: s.slot, Publication: "gapless", Messages: true}); err != nil {
+	if err := conn.Start(t.Context(), replication.Options{Slot: s.slot, Publication: "gapless"}); err != nil {
 		t.Fatal(err)
 	}
 	var sent relay.Sent

@@ -167,7 +167,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 		return nil, err
 	}
 	err = conn.Start(ctx, replication.Options{
-		Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: p.position.Resume, Messages: true, Prefixes: r.cfg.prefixes(),
+		Slot: r.cfg.Slot, Publication: r.cfg.Publication, Start: p.position.Resume, Messages: p.messages, Prefixes: r.cfg.prefixes(),
 	})
 	if err != nil {
 		return nil, err
@@ -180,6 +180,10 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	}
 	if err := r.enter(history{p.system.ID, p.system.Timeline}, incarnation); err != nil {
 		return nil, err
+	}
+	if p.messages != r.messages {
+		r.messages, r.ahead = p.messages, nil
+		clear(r.poison)
 	}
 	if position != p.position {
 		return nil, errMoved
@@ -204,6 +208,14 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	settled, err := r.remembered().parkedAhead(ctx, position, p.system.Timeline)
 	if err != nil {
 		return nil, err
+	}
+	if p.messages != p.counted {
+		if len(settled) > 0 {
+			return nil, errMoved
+		}
+		if position, err = r.remembered().recount(ctx, incarnation, position, p.messages); err != nil {
+			return nil, err
+		}
 	}
 	s.machine = core.New(core.Config{
 		Position: position, Ahead: core.Merge(r.ahead, settled), Confirmed: p.slotAt,
@@ -269,13 +281,20 @@ func (s *session) turn(ctx context.Context) error {
 	return s.conn.Fill(due)
 }
 
-// burst bounds the frames between two looks at the inbox.
-const burst = 1024
+// burst and burstTime bound the frames between two looks at the inbox. A row may take its
+// time: a route that backtracks has a tenth of a second.
+const (
+	burst     = 1024
+	burstTime = time.Second
+)
 
 // consume handles frames that are in memory; more tells that it stopped before
 // the last of them.
 func (s *session) consume(ctx context.Context) (more bool, err error) {
-	for range burst {
+	for n := range burst {
+		if n%8 == 7 && s.now()-s.turnAt > burstTime {
+			return true, nil
+		}
 		if s.signals.pending != nil || !s.paused && s.machine.Paused() {
 			return true, nil
 		}
@@ -486,6 +505,8 @@ func (s *session) takeAcks(acks []ack, now time.Duration) (failed error) {
 	for _, a := range acks {
 		if a.err == nil {
 			s.acked(a.record, a.at)
+		} else if held, ok := errors.AsType[*HeldError](a.err); ok {
+			s.holdBack(a.record, held)
 		} else if err := s.sinkFailed(a); failed == nil {
 			failed = err
 		}
@@ -497,6 +518,7 @@ func (s *session) takeAcks(acks []ack, now time.Duration) (failed error) {
 func (s *session) acked(r *format.Record, at time.Time) {
 	if s.topic == nil || s.topicTag != r.Topic {
 		s.topic, s.topicTag = s.r.metrics.topic(r.Topic), r.Topic
+		delete(s.r.saidHeld, r.Topic)
 	}
 	s.topic.published.Inc()
 	age := at.Sub(r.CommitTime)

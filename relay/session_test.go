@@ -21,7 +21,7 @@ func TestZombieParksNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	if err := s.create(t.Context(), "1", 1, core.Position{Resume: 16}, 0); err != nil {
+	if err := s.create(t.Context(), "1", 1, core.Position{Resume: 16}, false, 0); err != nil {
 		t.Fatal(err)
 	}
 	_, mine, err := s.take(t.Context(), "a", "1", 1)

@@ -31,7 +31,7 @@ func TestSettledRowsAreNotReadAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inBoth(t, func(t *testing.T, s *setup) {
-				first := newTopical()
+				first := newTopical(false)
 				first.refuse = poison
 				r := run(t, s.config(first))
 				s.appendKind(t, "away", "h", "h1")
@@ -53,7 +53,7 @@ func TestSettledRowsAreNotReadAgain(t *testing.T) {
 	t.Run("skipped", func(t *testing.T) {
 		t.Parallel()
 		inBoth(t, func(t *testing.T, s *setup) {
-			first := newTopical()
+			first := newTopical(false)
 			first.refuse = poison
 			cfg := s.config(first)
 			cfg.OnFault = map[string]relay.Policy{format.TooLarge: relay.Skip}
@@ -103,7 +103,7 @@ func TestRedriveToATopicThatIsHeld(t *testing.T) {
 
 func redriveToATopicThatIsHeld(t *testing.T, s *setup) {
 	t.Helper()
-	sink := newTopical()
+	sink := newTopical(false)
 	sink.away = ""
 	sink.refuse = poison
 	run(t, s.config(sink))

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -16,6 +17,8 @@ import (
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/relay/eventrouter"
+	"github.com/gapless/gapless/relay/format"
 )
 
 // wantLast waits until the sink's last value is v.
@@ -244,6 +247,35 @@ func TestQuietOutboxKeepsNoWAL(t *testing.T) {
 		})
 	}
 	if st := r.Status(); st.Reconnects != 0 || len(sink.records()) != 1 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// Rows that take long, one after the other in one transaction, must not keep the relay
+// from its server for so long that the slot is given to another: it would begin again, and
+// again.
+func TestSlowRowsDoNotLoseTheSlot(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.exec(t, "create table public.slow (id uuid default gen_random_uuid(), aggregatetype text, aggregateid text, type text, payload text)")
+	s.exec(t, "alter publication gapless add table public.slow")
+	var sink memory
+	config := s.config(&sink)
+	config.Tables = map[string]format.Format{"public.slow": eventrouter.Config{TopicRegex: `(?=a)(?:a|aa)+b`, TopicReplacement: "x"}}
+	config.DeadAfter = 6 * time.Second
+	r := run(t, config)
+	r.become(relay.Streaming)
+	const rows = 80 // of a tenth of a second each, at the least
+	s.exec(t, "insert into public.slow (aggregatetype, aggregateid, type, payload) select repeat('a', 60) || n, n, 'T', 'x' from generate_series(1, $1::int) as n", rows)
+	s.append(t, "k", "after")
+	testkit.Eventually(t, 4*patience, func() error {
+		if got := sink.values(); len(got) != 1 {
+			return fmt.Errorf("sent %q, %+v", got, r.Status())
+		}
+		return nil
+	})
+	s.stored(t, r, rows+1)
+	if st := r.Status(); st.Reconnects != 0 {
 		t.Errorf("%+v", st)
 	}
 }

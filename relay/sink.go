@@ -20,9 +20,10 @@ type Sink interface {
 	// A *format.Fault, returned here or given to ack, says that this record
 	// will never be taken: the relay parks it. Only one that is returned keeps
 	// the key's order for certain, since nothing behind it has been sent; then
-	// ack is not called. Every error given to ack says that the sink cannot go
-	// on, a Fault too: whoever sends calls Reset and sends again what was not
-	// acknowledged, but for the record of the Fault.
+	// ack is not called. A *HeldError given to ack says that the record's topic takes
+	// nothing for now, and of no other record anything. Every other error given to ack
+	// says that the sink cannot go on, a Fault too: whoever sends calls Reset and sends
+	// again what was not acknowledged, but for the record of the Fault.
 	Send(r *format.Record, ack func(*format.Record, error)) error
 
 	// Reset forgets what was sent and not acknowledged, makes sure that none

@@ -152,6 +152,9 @@ type start struct {
 	slotAt   core.LSN // confirmed_flush_lsn
 	proofs   []proof
 
+	messages bool // the stream has logical messages
+	counted  bool // and so had the one that the record is of
+
 	fingerprint string // of the publication
 }
 
@@ -227,11 +230,13 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		if err := r.refuseUnrecorded(ctx, s.server.PublicationTables); err != nil {
 			return s, err
 		}
+		s.messages = r.cfg.wantsMessages()
+		s.counted = s.messages
 		var until core.LSN
 		if s.position, until, err = r.takenOver(ctx, s); err != nil {
 			return s, err
 		}
-		return s, r.remembered().create(ctx, s.system.ID, s.system.Timeline, s.position, until)
+		return s, r.remembered().create(ctx, s.system.ID, s.system.Timeline, s.position, s.messages, until)
 	}
 	err = refuseIdentity(r.cfg.Slot, *record, s.system, func() (core.LSN, error) {
 		return conn.SwitchPoint(ctx, s.system.Timeline, record.Timeline)
@@ -239,7 +244,10 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 	if err != nil {
 		return s, err
 	}
-	s.position, s.proofs = record.position, record.proofs
+	s.position, s.proofs, s.counted = record.position, record.proofs, record.Messages
+	if s.messages, err = r.withMessages(ctx, s); err != nil {
+		return s, err
+	}
 	if r.cfg.TakeOverTopics && record.takeOver > s.position.Resume && !r.recalled {
 		if _, err := r.recall(ctx, s, s.position); err != nil {
 			return s, err
@@ -249,6 +257,27 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		return s, r.refuseAhead(ctx, s, record)
 	}
 	return s, r.refuseChanged(ctx, s, record)
+}
+
+// withMessages tells whether the stream has logical messages. They are counted in the
+// places of a transaction's changes like rows, so that turning them on or off gives rows
+// other places. A transaction that is half sent then comes again from its beginning. Rows
+// that are parked are found again by their places alone, so while some are still to come
+// it stays as it was.
+func (r *Relay) withMessages(ctx context.Context, s start) (bool, error) {
+	wanted := r.cfg.wantsMessages()
+	if s.counted == wanted {
+		return wanted, nil
+	}
+	parked, err := r.remembered().parkedAhead(ctx, s.position, s.system.Timeline)
+	if err != nil {
+		return false, err
+	}
+	if wanted && len(parked) > 0 {
+		return false, refuse("Start without messages once more, until the position has passed those rows.",
+			"messages are on now, and %d rows were parked at or after the stored position %s without them: they could not be told from others", len(parked), s.position.Resume)
+	}
+	return wanted || len(parked) > 0, nil
 }
 
 // check asks the server. Of the publication's tables the signal table is told of apart:

@@ -29,9 +29,12 @@ type positions interface {
 	// load returns nil when there is no record.
 	load(ctx context.Context) (*progress, error)
 	// create is for a first record, which take must find.
-	create(ctx context.Context, system string, timeline int32, at core.Position, takeOver core.LSN) error
+	create(ctx context.Context, system string, timeline int32, at core.Position, messages bool, takeOver core.LSN) error
 	// take fences earlier owners and returns the position that is final by it.
 	take(ctx context.Context, id, system string, timeline int32) (core.Position, int64, error)
+	// recount stores that logical messages are counted from now on, or are not, and returns
+	// the position with which that holds: a transaction that is half sent begins again.
+	recount(ctx context.Context, incarnation int64, at core.Position, messages bool) (core.Position, error)
 	save(ctx context.Context, v save) error
 }
 

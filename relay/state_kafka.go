@@ -125,6 +125,7 @@ func progressOf(s *kafkastate.Slot) *progress {
 	p := &progress{
 		SystemID: s.Progress.SystemID, Timeline: s.Progress.Timeline, Resume: s.Progress.Resume,
 		PartialIndex: s.Progress.PartialIndex, Incarnation: s.Progress.Incarnation, Proofs: []byte("[]"),
+		Messages: s.Progress.Messages,
 	}
 	if partial := s.Progress.PartialCommit; partial != "" {
 		p.PartialCommit = &partial
@@ -140,8 +141,8 @@ func progressOf(s *kafkastate.Slot) *progress {
 
 // create leaves the first record to take: without the fence another relay's, which had
 // got the slot meanwhile, could be overwritten.
-func (k *kafkaState) create(_ context.Context, system string, timeline int32, at core.Position, takeOver core.LSN) error {
-	k.first = &kafkastate.Progress{SystemID: system, Timeline: timeline}
+func (k *kafkaState) create(_ context.Context, system string, timeline int32, at core.Position, messages bool, takeOver core.LSN) error {
+	k.first = &kafkastate.Progress{SystemID: system, Timeline: timeline, Messages: messages}
 	if takeOver != 0 {
 		k.first.TakeOver = takeOver.String()
 	}
@@ -199,6 +200,27 @@ func (k *kafkaState) take(ctx context.Context, id, system string, timeline int32
 	}
 	at, err := parsePosition(p.Resume, partial, p.PartialIndex)
 	return at, p.Incarnation, err
+}
+
+func (k *kafkaState) recount(ctx context.Context, incarnation int64, at core.Position, messages bool) (core.Position, error) {
+	at = core.Position{Resume: at.Resume}
+	var entries []kafkastate.Entry
+	err := k.view("store what is counted", func(s *kafkastate.Slot) {
+		if s.Progress == nil {
+			return
+		}
+		p := *s.Progress
+		setPosition(&p, at)
+		p.Incarnation, p.Messages, p.UpdatedAt = incarnation, messages, time.Now().UTC()
+		entries = append(entries, kafkastate.EntryOf(k.slot, p))
+	})
+	if err == nil && len(entries) == 0 {
+		err = errMoved // an operator had it forgotten
+	}
+	if err != nil {
+		return at, err
+	}
+	return at, k.write(ctx, "store what is counted", incarnation, entries...)
 }
 
 // maxPassed bounds the marks that go with one write of progress.

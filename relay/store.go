@@ -190,6 +190,7 @@ type progress struct {
 	Incarnation   int64   `db:"incarnation"`
 	Proofs        []byte  `db:"proofs"`
 	TakeOver      *string `db:"take_over"`
+	Messages      bool    `db:"messages"` // are counted in the places of changes
 
 	position core.Position
 	proofs   []proof
@@ -232,12 +233,12 @@ func (s *store) load(ctx context.Context) (*progress, error) {
 	return &p, p.parse()
 }
 
-func (s *store) create(ctx context.Context, system string, timeline int32, at core.Position, takeOver core.LSN) error {
+func (s *store) create(ctx context.Context, system string, timeline int32, at core.Position, messages bool, takeOver core.LSN) error {
 	var until *string
 	if takeOver != 0 {
 		until = new(takeOver.String())
 	}
-	if err := s.exec(ctx, sql.RelayProgressCreate, s.slot, system, timeline, at.Resume.String(), partialOf(at), at.PartialIndex, until); err != nil {
+	if err := s.exec(ctx, sql.RelayProgressCreate, s.slot, system, timeline, at.Resume.String(), partialOf(at), at.PartialIndex, messages, until); err != nil {
 		return fmt.Errorf("create progress: %w", err)
 	}
 	return nil
@@ -259,6 +260,19 @@ func (s *store) take(ctx context.Context, id, system string, timeline int32) (co
 		return p, 0, fmt.Errorf("take progress: %w", err)
 	}
 	return p, t.Incarnation, nil
+}
+
+func (s *store) recount(ctx context.Context, incarnation int64, at core.Position, messages bool) (core.Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	tag, err := s.pool.Exec(ctx, sql.RelayProgressRecount, s.slot, incarnation, messages)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = errFenced
+	}
+	if err != nil {
+		return at, fmt.Errorf("store what is counted: %w", err)
+	}
+	return core.Position{Resume: at.Resume}, nil
 }
 
 // save stores one progress; errFenced when the slot has another owner.

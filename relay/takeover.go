@@ -81,6 +81,9 @@ func (r *Relay) partlySent(ctx context.Context, p core.Position, sent Sent, s st
 		if err := pgoutput.Decode(f.Data, &m); err != nil {
 			return false, err
 		}
+		if m.Kind == pgoutput.KindMessage && !s.messages {
+			return false, nil // the stream will not have it
+		}
 		isSent := m.Kind.IsChange() && commit != 0 && f.Start <= sent.Row
 		switch {
 		case m.Kind == pgoutput.KindBegin && m.Begin.XID != sent.XID:

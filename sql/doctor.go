@@ -27,6 +27,11 @@ var DoctorInstalled string
 //go:embed doctor_logins.sql
 var DoctorLogins string
 
+// DoctorEmitters lists what emits logical messages and is open to everybody.
+//
+//go:embed doctor_emitters.sql
+var DoctorEmitters string
+
 // DoctorRights lists the rights that a login lacks for a relay.
 //
 //go:embed doctor_rights.sql

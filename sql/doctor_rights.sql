@@ -6,7 +6,8 @@ FROM (VALUES ('SELECT', 'relay_progress'), ('INSERT', 'relay_progress'), ('UPDAT
              ('SELECT', 'parked'), ('INSERT', 'parked'), ('UPDATE', 'parked'), ('SELECT', 'outbox')) AS w (privilege, name)
 JOIN pg_namespace AS n ON n.nspname = 'gapless'
 JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.name
-WHERE NOT has_table_privilege(@login::name, c.oid, w.privilege)
+-- Some are of columns alone.
+WHERE NOT has_any_column_privilege(@login::name, c.oid, w.privilege)
 UNION ALL
 SELECT 'USAGE ON SCHEMA gapless'
 FROM pg_namespace AS n

@@ -47,6 +47,11 @@ var RelayProgressLoad string
 //go:embed relay_progress_create.sql
 var RelayProgressCreate string
 
+// RelayProgressRecount stores whether logical messages are counted.
+//
+//go:embed relay_progress_recount.sql
+var RelayProgressRecount string
+
 // RelayProgressTake fences earlier owners of a slot and reads the final position.
 //
 //go:embed relay_progress_take.sql

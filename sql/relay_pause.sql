@@ -6,8 +6,7 @@ WITH wanted AS (
     WHERE EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1::text)
        OR EXISTS (SELECT FROM gapless.relay_progress WHERE slot = $1::text)
     ON CONFLICT (slot) DO UPDATE
-    SET paused = EXCLUDED.paused, reason = EXCLUDED.reason, actor = session_user, changed_at = clock_timestamp(),
-        wished_lsn = EXCLUDED.wished_lsn
+    SET paused = EXCLUDED.paused, reason = EXCLUDED.reason, wished_lsn = EXCLUDED.wished_lsn
     RETURNING slot
 ), noted AS (
     INSERT INTO gapless.audit (action, target, reason)

@@ -3,8 +3,8 @@
 -- one's own holds no more. A second process that found no record either changes
 -- nothing.
 WITH created AS (
-    INSERT INTO gapless.relay_progress (slot, system_id, timeline, resume_lsn, partial_commit_lsn, partial_index, take_over_lsn)
-    VALUES ($1, $2, $3, $4::text::pg_lsn, $5::text::pg_lsn, $6, $7::text::pg_lsn)
+    INSERT INTO gapless.relay_progress (slot, system_id, timeline, resume_lsn, partial_commit_lsn, partial_index, messages, take_over_lsn)
+    VALUES ($1, $2, $3, $4::text::pg_lsn, $5::text::pg_lsn, $6, $7, $8::text::pg_lsn)
     ON CONFLICT (slot) DO NOTHING
     RETURNING slot
 )

@@ -9,8 +9,6 @@ WITH before AS (
     ON CONFLICT (slot) DO UPDATE
     SET paused = true,
         reason = CASE WHEN c.paused THEN c.reason ELSE EXCLUDED.reason END,
-        actor = CASE WHEN c.paused THEN c.actor ELSE session_user END,
-        changed_at = CASE WHEN c.paused THEN c.changed_at ELSE clock_timestamp() END,
         wished_lsn = CASE WHEN c.paused THEN c.wished_lsn ELSE EXCLUDED.wished_lsn END,
         signal_system_id = EXCLUDED.signal_system_id, signal_lsn = EXCLUDED.signal_lsn, signal_index = EXCLUDED.signal_index
     WHERE c.signal_system_id IS DISTINCT FROM EXCLUDED.signal_system_id

@@ -4,8 +4,7 @@
 -- relay_control_pkey.
 WITH executed AS (
     UPDATE gapless.relay_control
-    SET paused = false, reason = $5::text, actor = session_user, changed_at = clock_timestamp(),
-        wished_lsn = $3::text::pg_lsn, signal_system_id = $2::text, signal_lsn = $3::text::pg_lsn, signal_index = $4::bigint
+    SET paused = false, reason = $5::text, wished_lsn = $3::text::pg_lsn, signal_system_id = $2::text, signal_lsn = $3::text::pg_lsn, signal_index = $4::bigint
     WHERE slot = $1::text AND paused AND wished_lsn <= $3::text::pg_lsn
       AND (signal_system_id IS DISTINCT FROM $2::text OR (signal_lsn, signal_index) < ($3::text::pg_lsn, $4::bigint))
     RETURNING slot

@@ -288,7 +288,7 @@ func TestMend(t *testing.T) {
 			}
 			b.settle()
 			b.expect(id, c.status, c.reason)
-			if n := one[int](b, "select count(*) from gapless.audit where target = $1 and actor = 'ops'", id.String()); n != 1 {
+			if n := one[int](b, "select count(*) from gapless.audit where target = $1 and detail ->> 'operator' = 'ops' and actor <> 'ops'", id.String()); n != 1 {
 				t.Errorf("%d audit rows, want 1", n)
 			}
 			if err := b.saga.Mend(t.Context(), id, c.action, "ops", "again"); err == nil {

@@ -146,9 +146,9 @@ func (s *Saga) expireSome(ctx context.Context, limit int) (ids []sagaID, err err
 }
 
 // Mend is an operator's decision on a saga that needs attention. It is noted in
-// gapless.audit in the same transaction. A saga that needs none is refused with
+// gapless.audit in the same transaction, with who the caller says the operator is. A saga that needs none is refused with
 // an error that says why.
-func (s *Saga) Mend(ctx context.Context, saga uuid.UUID, action Action, actor, reason string) error {
+func (s *Saga) Mend(ctx context.Context, saga uuid.UUID, action Action, operator, reason string) error {
 	if s.config.Pool == nil {
 		return errNoPool
 	}
@@ -170,7 +170,7 @@ func (s *Saga) Mend(ctx context.Context, saga uuid.UUID, action Action, actor, r
 			return fmt.Errorf("%s saga %s: %s (status %s)", action, saga, fx.Ignored, i.state.Status)
 		}
 		w.apply(in)
-		tx.Queue(sql.SagaAudit, actor, "saga "+string(action), saga.String(), reason)
+		tx.Queue(sql.SagaAudit, operator, "saga "+string(action), saga.String(), reason)
 		return nil
 	})
 }

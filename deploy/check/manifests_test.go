@@ -19,6 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -141,6 +142,15 @@ func podFaults(p pod) (faults []string) {
 		}
 		if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() {
 			fault("%s says nothing of cpu or memory", c.Name)
+		}
+		for _, e := range c.Env {
+			if e.Name != "GOMEMLIMIT" {
+				continue
+			}
+			limit, err := resource.ParseQuantity(strings.TrimSuffix(e.Value, "B")) // Go's MiB is Mi here
+			if err != nil || limit.Cmp(*c.Resources.Limits.Memory()) >= 0 {
+				fault("%s: GOMEMLIMIT %s is not below the limit of memory", c.Name, e.Value)
+			}
 		}
 		if !pinnedImage.MatchString(c.Image) {
 			fault("%s: image %s names no version", c.Name, c.Image)
@@ -375,6 +385,7 @@ func TestMistakesAreFound(t *testing.T) {
 		{"drop: [ALL]", "drop: [NET_RAW]", "runs with more"},
 		{"image: gapless:local", "image: gapless:latest", "names no version"},
 		{"limits: {memory: 256Mi}", "limits: {}", "says nothing of cpu or memory"},
+		{"value: 200MiB", "value: 256MiB", "is not below the limit"},
 		{"automountServiceAccountToken: false", "automountServiceAccountToken: true", "token"},
 		{"matchLabels: {app.kubernetes.io/name: gapless-relay}", "matchLabels: {app.kubernetes.io/name: relay}", "does not choose"},
 		{"values: [gapless-relay, gapless-migrate]", "values: [gapless-relay]", "leaves pods out"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"text/tabwriter"
 
+	"github.com/gapless/gapless/internal/terminal"
 	"github.com/gapless/gapless/ops/compare"
 )
 
@@ -52,7 +53,7 @@ func (c *compareTopics) Run(ctx context.Context, e *env) error {
 		}
 		fmt.Fprintf(w, "\n%s\n", report.Verdict())
 		for _, x := range report.Examples {
-			fmt.Fprintf(w, "  %s\n", x)
+			fmt.Fprintf(w, "  %s\n", terminal.Line(x))
 		}
 	})
 	if err == nil && !report.Same() {

@@ -348,6 +348,7 @@ type registry struct {
 // secure completes a registry's client with what the flags say. What is printed, logged
 // and stored is the URL without its password.
 func (r registry) secure(c *schema.Config) error {
+	exposed := false
 	if c.RegistryURL != "" {
 		u, err := url.Parse(c.RegistryURL)
 		if err != nil || u.Host == "" {
@@ -359,6 +360,7 @@ func (r registry) secure(c *schema.Config) error {
 			u.User = nil
 			c.RegistryURL = u.String()
 		}
+		exposed = u.Scheme != "https" && secure.Remote(u.Hostname())
 	}
 	config, err := secure.TLS{CA: r.RegistryCA, Cert: r.RegistryCert, Key: r.RegistryKey}.Config()
 	if err != nil {
@@ -367,6 +369,9 @@ func (r registry) secure(c *schema.Config) error {
 	c.TLS = config
 	if r.RegistryUser != "" {
 		c.Username, c.Password = r.RegistryUser, r.RegistryPassword
+	}
+	if exposed && (c.Username != "" || r.RegistryTokenFile != "") {
+		return usage("--registry-url: a password or token goes out as it is, so another machine needs https")
 	}
 	if r.RegistryTokenFile == "" {
 		return nil

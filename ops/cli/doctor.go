@@ -14,6 +14,7 @@ type doctorCommand struct {
 	database
 	kafka
 	registry
+	messages
 	output
 	Slot           string        `help:"Replication slot of the relay." default:"gapless"`
 	Publication    string        `help:"Publication of the relay." default:"gapless"`
@@ -43,6 +44,11 @@ func (c *doctorCommand) Run(ctx context.Context, e *env) error {
 	if config.Tables, err = relay.tables(); err != nil {
 		return err
 	}
+	prefixes, err := c.messages.with(relay)
+	if err != nil {
+		return err
+	}
+	config.Messages = len(prefixes) > 0
 	if len(c.Brokers) > 0 {
 		cluster, err := c.cluster()
 		if err != nil {

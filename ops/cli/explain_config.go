@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/gapless/gapless/internal/terminal"
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/sql"
@@ -204,7 +205,7 @@ func (r *RelayFile) retention(name string) string {
 }
 
 func (x *explainedRelay) table(w *tabwriter.Writer) {
-	line := func(name, value string) { fmt.Fprintf(w, "%s\t%s\n", name, cell(value)) }
+	line := func(name, value string) { fmt.Fprintf(w, "%s\t%s\n", terminal.Line(name), terminal.Line(value)) }
 	line("slot", x.Slot)
 	line("publication", x.Publication)
 	if x.SignalTable != "" {
@@ -223,7 +224,7 @@ func (x *explainedRelay) table(w *tabwriter.Writer) {
 }
 
 func (t *explainedTable) table(w *tabwriter.Writer) {
-	line := func(name, value string) { fmt.Fprintf(w, "%s\t%s\n", name, cell(value)) }
+	line := func(name, value string) { fmt.Fprintf(w, "%s\t%s\n", terminal.Line(name), terminal.Line(value)) }
 	line("table", t.Table)
 	line("format", t.Format)
 	if t.Topic == "" {

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/gapless/gapless/internal/terminal"
 	"github.com/gapless/gapless/relay"
 )
 
@@ -127,7 +128,9 @@ func inWords(table string, from *relay.Explained) explained {
 }
 
 func (x *explained) table(w io.Writer) {
-	line := func(name string, value any) { fmt.Fprintf(w, "%s\t%s\n", name, cell(fmt.Sprint(value))) }
+	line := func(name string, value any) {
+		fmt.Fprintf(w, "%s\t%s\n", terminal.Line(name), terminal.Line(fmt.Sprint(value)))
+	}
 	line("table", x.Table)
 	x.becomes(line)
 }

@@ -68,3 +68,16 @@ insert into gapless.outbox (id, aggregatetype, aggregateid, type, payload, heade
 		}
 	}
 }
+
+func TestOutputSteersNoTerminal(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	r := run(t, nil, "explain", "--database-url", db.URL, "--row",
+		`{"id": "0199c0de-0000-7000-8000-000000000001", "aggregatetype": "order", "aggregateid": "k", "type": "T", "payload": "p", "headers": {"\u001b]0;owned\u0007": "v"}}`).succeeds(t)
+	if strings.ContainsAny(r.stdout, "\x1b\a") || !strings.Contains(r.stdout, "owned") {
+		t.Errorf("%q", r.stdout)
+	}
+	if r := run(t, nil, "version", "\x1b[2Jowned"); strings.Contains(r.stderr, "\x1b") || !strings.Contains(r.stderr, "owned") {
+		t.Errorf("%q", r.stderr)
+	}
+}

@@ -17,13 +17,13 @@ func Tables(path string) (map[string]format.Format, error) {
 	return file.one().tables()
 }
 
-// Messages reads the prefixes of a configuration file.
-func Messages(path string) (map[string]eventrouter.Config, error) {
+// Messages reads the prefixes of a configuration file, and adds those of flags.
+func Messages(path string, flags ...string) (map[string]eventrouter.Config, error) {
 	file, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return file.one().messages()
+	return (&messages{flags}).with(file.one())
 }
 
 // Verified is verified.

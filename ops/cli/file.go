@@ -13,7 +13,6 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/gapless/gapless/relay"
-	"github.com/gapless/gapless/relay/eventrouter"
 	"github.com/gapless/gapless/relay/format"
 )
 
@@ -186,35 +185,6 @@ func (r *RelayFile) tables() (map[string]format.Format, error) {
 		tables[s] = nil
 	}
 	return tables, nil
-}
-
-// messages maps the prefixes of logical messages to their options; nil means the
-// relay's defaults.
-func (r *RelayFile) messages() (map[string]eventrouter.Config, error) {
-	var all map[string]eventrouter.Config
-	for i, t := range r.Tables {
-		if t.Messages == "" {
-			continue
-		}
-		if _, twice := all[t.Messages]; twice {
-			return nil, fmt.Errorf("tables[%d].messages: %s is named twice", i, t.Messages)
-		}
-		if t.Table != "" || t.Retention != nil || t.Format != "debezium" && t.Format != "none" {
-			return nil, fmt.Errorf("tables[%d].messages: have no table and no retention, and the format debezium, or none to send none", i)
-		}
-		if all == nil {
-			all = map[string]eventrouter.Config{}
-		}
-		if t.Format == "none" {
-			continue
-		}
-		router, err := t.router()
-		if err != nil {
-			return nil, fmt.Errorf("tables[%d].%w", i, err)
-		}
-		all[t.Messages] = router
-	}
-	return all, nil
 }
 
 // retentions are the tables' of one's own.

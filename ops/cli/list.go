@@ -7,9 +7,10 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/google/uuid"
+
+	"github.com/gapless/gapless/internal/terminal"
 )
 
 // listing are the flags of every list.
@@ -101,17 +102,6 @@ func parseID(what, text string) (uuid.UUID, error) {
 // stamp is a time in a table: UTC, to the millisecond.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") }
 
-// cell keeps a value of somebody else's on one line, and escape codes out of a
-// terminal.
-func cell(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
 // row writes one line of a table.
 func row(w *tabwriter.Writer, cells ...any) {
 	for i, c := range cells {
@@ -122,7 +112,7 @@ func row(w *tabwriter.Writer, cells ...any) {
 		case time.Time:
 			fmt.Fprint(w, stamp(c))
 		default:
-			fmt.Fprint(w, cell(fmt.Sprint(c)))
+			fmt.Fprint(w, terminal.Line(fmt.Sprint(c)))
 		}
 	}
 	fmt.Fprintln(w)

@@ -96,6 +96,7 @@ func (c container) faults(secret string) (faults []string) {
 	if err != nil {
 		return append(faults, err.Error())
 	}
+	delete(env, "GOMEMLIMIT") // is Go's
 	for name := range env {
 		flag := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, "GAPLESS_"), "_", "-"))
 		_, known := flags[flag]

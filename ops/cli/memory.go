@@ -17,9 +17,9 @@ func (e *env) leanGC() {
 }
 
 // spareGC lets the heap grow further between two collections, unless the
-// environment says how far.
+// environment says how far. GOMEMLIMIT holds beside it.
 func (e *env) spareGC() {
-	if e.getenv("GOGC") == "" && e.getenv("GOMEMLIMIT") == "" {
+	if e.getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"text/tabwriter"
 
+	"github.com/gapless/gapless/internal/terminal"
 	"github.com/gapless/gapless/ops/inspect"
 )
 
@@ -41,7 +42,7 @@ func (c *outboxList) Run(ctx context.Context, e *env) error {
 				return c.line(e, r)
 			}
 			_, err := fmt.Fprintf(e.stdout, "%s  %s  %-20s %-20s v%-4d %6d B  %s\n",
-				stamp(r.CreatedAt), r.ID, cell(r.AggregateType), cell(r.Type), r.Version, r.PayloadBytes, cell(r.AggregateID))
+				stamp(r.CreatedAt), r.ID, terminal.Line(r.AggregateType), terminal.Line(r.Type), r.Version, r.PayloadBytes, terminal.Line(r.AggregateID))
 			return err
 		})
 	}

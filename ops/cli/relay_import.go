@@ -10,6 +10,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/gapless/gapless/internal/terminal"
 	"github.com/gapless/gapless/ops/debezium"
 )
 
@@ -34,9 +35,6 @@ func (c *relayImport) Run(_ context.Context, e *env) error {
 	if c.TopicPrefix != "" {
 		for i := range own.Tables {
 			t := &own.Tables[i]
-			if t.Format == "none" {
-				continue
-			}
 			if t.Route == nil {
 				t.Route = &RouteFile{}
 			}
@@ -50,12 +48,12 @@ func (c *relayImport) Run(_ context.Context, e *env) error {
 		own.Slot = c.Slot
 	}
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "# For gapless relay --config, made of %s.\n", c.File)
+	fmt.Fprintf(&out, "# For gapless relay --config, made of %s.\n", terminal.Line(c.File))
 	if len(file.Kafka.Brokers) == 0 {
 		fmt.Fprintln(&out, "# The brokers are the worker's: name them here, by --brokers or by GAPLESS_BROKERS.")
 	}
 	for _, n := range notes {
-		fmt.Fprintf(&out, "# %s.\n", n)
+		fmt.Fprintf(&out, "# %s.\n", terminal.Line(n)) // else a name could end the comment
 	}
 	y := yaml.NewEncoder(&out)
 	y.SetIndent(2)
@@ -84,9 +82,6 @@ func importedFile(name string, text []byte) (File, []string, error) {
 	}
 	for _, t := range plan.Tables {
 		own.Tables = append(own.Tables, tableFile(t, plan.Router))
-	}
-	if len(plan.Messages) == 0 {
-		own.Tables = append(own.Tables, TableFile{Messages: "outbox", Format: "none"}) // which are sent by default
 	}
 	for _, prefix := range plan.Messages {
 		t := tableFile("", plan.Router)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"gopkg.in/yaml.v3"
+
 	"github.com/gapless/gapless/internal/golden"
 	"github.com/gapless/gapless/ops/cli"
 	"github.com/gapless/gapless/relay/eventrouter"
@@ -67,7 +69,7 @@ func TestImportedFileMakesTheSameRouter(t *testing.T) {
 			t.Errorf("case %s: router\n%+v\nwant\n%+v", c.Name, got, want)
 		}
 		messages, err := cli.Messages(path)
-		if err != nil || c.Prefix() == "" && (messages == nil || len(messages) > 0) {
+		if err != nil || c.Prefix() == "" && len(messages) > 0 {
 			t.Errorf("case %s: messages %+v, %v", c.Name, messages, err)
 		}
 		if c.Prefix() != "" && !reflect.DeepEqual(messages, map[string]eventrouter.Config{c.Prefix(): want}) {
@@ -187,6 +189,46 @@ func TestImportRefusesByName(t *testing.T) {
 	for text, want := range map[string]string{`{"a": `: "JSON", `{"name": {"a": 1}}`: "name", "": "table.include.list"} {
 		if r := runContext(t, t.Context(), nil, strings.NewReader(text), "relay", "import", "-"); r.code != 2 || !strings.Contains(r.stderr, want) {
 			t.Errorf("%q: code %d: %s", text, r.code, r.stderr)
+		}
+	}
+}
+
+// Prefixes of messages are those of the file and of flags; the file's have its options.
+func TestPrefixesOfMessages(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "relay.yaml")
+	text := "version: 1\nrelays: [{tables: [{messages: gapless.outbox, format: native}, {messages: outbox, format: debezium, null_fields: true}]}]\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]eventrouter.Config{"gapless.outbox": {}, "outbox": {NullFields: true}, "audit": {}}
+	if got, err := cli.Messages(path, "outbox", "audit"); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// The name of an option cannot end the comment that it is noted in.
+func TestImportedNamesStayInComments(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"\n", "\r", "\u0085", "\u2028", "\u2029"} {
+		text, err := json.Marshal(map[string]string{
+			"debezium.sink.type": "kafka", "debezium.source.connector.class": "io.debezium.connector.postgresql.PostgresConnector",
+			"debezium.source.plugin.name": "pgoutput", "debezium.source.database.dbname": "shop", "debezium.source.topic.prefix": "p",
+			"debezium.source.table.include.list": "public.outbox",
+			"debezium.transforms":                "outbox", "debezium.transforms.outbox.type": "io.debezium.transforms.outbox.EventRouter",
+			"quarkus.x" + end + "kafka:" + end + "  tls: {insecure: true}" + end + "#": "y",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "connector.json")
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, nil, "relay", "import", path).succeeds(t)
+		var file struct{ Kafka map[string]any }
+		if err := yaml.Unmarshal([]byte(r.stdout), &file); err != nil || len(file.Kafka) > 0 || !strings.Contains(r.stdout, "insecure") {
+			t.Errorf("%q: %v, %v from\n%s", end, file.Kafka, err, r.stdout)
 		}
 	}
 }

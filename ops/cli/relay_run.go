@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,6 +49,7 @@ type relayRun struct {
 	DebeziumTopics  bool   `help:"Take the slot over where Debezium is, by the events at the ends of its topics: for offsets that are lost. For the first start, likewise."`
 
 	heartbeat
+	messages
 
 	SignalTable string `help:"Table of the publication by which others signal to the relay, in Debezium's form: id, type, data." placeholder:"SCHEMA.TABLE"`
 
@@ -130,6 +132,9 @@ func (c *relayRun) with(file *RelayFile) *relayRun {
 	own.State, own.StateTopic = cmp.Or(file.State, c.State), cmp.Or(file.StateTopic, c.StateTopic)
 	own.DebeziumOffsets = file.DebeziumOffsets
 	own.DebeziumTopics = file.DebeziumTopics
+	if slices.ContainsFunc(file.Tables, func(t TableFile) bool { return t.Messages != "" }) {
+		own.Messages = nil
+	}
 	if file.OnFault != nil {
 		own.OnFault = file.OnFault
 	}
@@ -164,7 +169,7 @@ func (c *relayRun) relay(file *RelayFile, log *slog.Logger, registry prometheus.
 	if err != nil {
 		return nil, err
 	}
-	messages, err := file.messages()
+	messages, err := c.messages.with(file)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/gapless/gapless/internal/terminal"
 )
 
 // Exit codes of the program.
@@ -143,7 +145,7 @@ func (m Main) fail(err error) int {
 		return ExitOK
 	}
 	code, text := explain(err)
-	text = userinfo.ReplaceAllString(text, "$1…@")
+	text = terminal.Lines(userinfo.ReplaceAllString(text, "$1…@")) // it may cite a server
 	if text != "" {
 		fmt.Fprintf(m.Stderr, "gapless: %s\n", text)
 	}

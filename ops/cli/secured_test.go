@@ -210,6 +210,8 @@ func TestRegistryTrust(t *testing.T) {
 		"the system's roots":   {[]string{"--registry-url=" + one}, cli.ExitFailed, []string{"unknown authority", "--registry-ca"}},
 		"another authority":    {[]string{"--registry-url=" + one, "--registry-ca=" + stranger.CA}, cli.ExitFailed, []string{"unknown authority", "--registry-ca"}},
 		"another name":         {[]string{"--registry-url=" + strings.Replace(one, "127.0.0.1", "localhost", 1), ca}, cli.ExitFailed, []string{"localhost", "--registry-url"}},
+		"in clear":             {[]string{"--registry-url=http://gapless:" + password + "@registry.example/"}, cli.ExitUsage, []string{"needs https"}},
+		"a token in clear":     {[]string{"--registry-url=http://192.0.2.1:8081", "--registry-token-file=" + write(t, "clear", token)}, cli.ExitUsage, []string{"needs https"}},
 		"both ways of a login": {[]string{"--registry-url=" + inURL, ca, "--registry-token-file=" + write(t, "both", token)}, cli.ExitUsage, []string{"not beside a user"}},
 		"no URL":               {[]string{"--registry-url=https://gapless:" + password + "@h:port"}, cli.ExitUsage, []string{"--registry-url"}},
 	} {

@@ -1,6 +1,8 @@
 package cli_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -14,7 +16,24 @@ func TestDatabaseURLsAreVerified(t *testing.T) {
 	for _, name := range []string{"PGSSLMODE", "PGSERVICE", "PGHOST"} {
 		t.Setenv(name, "")
 	}
+	services := filepath.Join(t.TempDir(), "services")
+	if err := os.WriteFile(services, []byte("[plain]\nhost=db\n[open]\nhost=db\nsslmode=require\n[near]\nhost=127.0.0.1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PGSERVICEFILE", services)
 	for text, want := range map[string]string{
+		"service=plain":                              "verify-full",
+		"postgres:///shop?service=plain":             "verify-full",
+		"service=open":                               "require",
+		"service=near":                               "",
+		"host=db user=u password='a service=b'":      "verify-full",
+		"host=db user=u password='a sslmode=prefer'": "verify-full",
+		"host=db sslmode=''":                         "verify-full",
+		"host=db sslmode=prefer":                     "verify-full",
+		"host=db sslmode=allow":                      "",
+		"host=db sslnegotiation=direct":              "verify-full",
+		"postgres://u@db/shop?sslmode=":              "verify-full",
+
 		"postgres://u@db/shop":                              "verify-full",
 		"postgres://u:p%40ss@db:5433/shop?pool_max_conns=9": "verify-full",
 		"host=db dbname=shop":                               "verify-full",

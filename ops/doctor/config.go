@@ -26,6 +26,8 @@ type Config struct {
 	// Tables are the relay's, see relay.Config: the publication has to hold them, and
 	// their formats name topics.
 	Tables map[string]format.Format
+	// Messages: the relay sends logical messages.
+	Messages bool
 
 	// Brokers are the bootstrap servers, KafkaOptions come on top. None: what is about
 	// Kafka is not judged.

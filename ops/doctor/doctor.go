@@ -55,6 +55,7 @@ var checks = []check{
 	{"replication-attribute", "the relay's login has REPLICATION", areaRelay, false, (*exam).replicationAttribute},
 	{"replication-connection", "this login can open a replication connection", areaRelay, false, (*exam).replicationConnection},
 	{"relay-rights", "the relay's login has the rights of gapless_relay", areaRelay, false, (*exam).relayRights},
+	{"message-writers", "not everybody may emit the messages that the relay sends", areaRelay, false, (*exam).messageWriters},
 	{"publication", "the publication exists and publishes inserts", areaRelay, true, (*exam).publication},
 	{"publication-tables", "the publication holds every table of events", areaRelay, false, (*exam).publicationTables},
 	{"publication-root", "partitioned tables are published under their own name", areaRelay, false, (*exam).publicationRoot},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -131,4 +132,24 @@ func (e *exam) relayRights(ctx context.Context) (verdict, error) {
 		return fault(fix, "%s may not %s", name, some(missing)), nil
 	}
 	return well("%s has them", name), nil
+}
+
+// messageWriters: a message needs no right on any table.
+func (e *exam) messageWriters(ctx context.Context) (verdict, error) {
+	if _, err := e.server(ctx); err != nil {
+		return verdict{}, err
+	}
+	if !e.cfg.Messages {
+		return well("the relay sends none"), nil
+	}
+	open, err := values(ctx, e, sql.DoctorEmitters, nil)
+	if err != nil {
+		return verdict{}, err
+	}
+	if len(open) > 0 {
+		functions := strings.Join(open, ", ")
+		return warn("GRANT EXECUTE ON FUNCTION "+functions+" TO gapless_relay and to who writes events, then REVOKE EXECUTE ON FUNCTION "+functions+" FROM PUBLIC",
+			"the relay sends logical messages, and every login of this database may emit them"), nil
+	}
+	return well("PUBLIC may not"), nil
 }

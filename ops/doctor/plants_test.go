@@ -81,6 +81,16 @@ func after(statements ...string) func(*world) {
 	}
 }
 
+// onEmitters changes PUBLIC's right on what emits messages, whose arguments differ
+// between versions.
+func onEmitters(verb, preposition string) string {
+	return `do $$ declare f regprocedure; begin
+		for f in select oid from pg_proc where proname = 'pg_logical_emit_message' loop
+			execute format('` + verb + ` execute on function %s ` + preposition + ` public', f);
+		end loop;
+	end $$`
+}
+
 const ordersTopic = "outbox.event.order"
 
 func altered(setting, value string) func(*world) {
@@ -311,6 +321,16 @@ var plants = []plant{
 			return w
 		},
 		fault: after("revoke insert on gapless.parked from gapless_relay"),
+	},
+	{
+		check: "message-writers", what: "everybody", want: doctor.Warning, says: "every login", fix: "FROM PUBLIC",
+		world: func(t *testing.T) *world {
+			w := newWorld(t)
+			w.cfg.Messages = true
+			w.exec(onEmitters("revoke", "from"))
+			return w
+		},
+		fault: after(onEmitters("grant", "to")),
 	},
 	{check: "publication", what: "dropped", want: doctor.Fault, says: "does not exist", fix: "gapless relay", fault: after("drop publication gapless")},
 	{check: "publication", what: "of updates", want: doctor.Fault, says: "does not publish inserts", fix: "publish = 'insert'", fault: after("alter publication gapless set (publish = 'update')")},

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/gapless/gapless/internal/terminal"
 )
 
 // Outcome of a check.
@@ -108,14 +110,14 @@ const (
 
 func (p *printer) each(list []Finding) {
 	for _, f := range list {
-		p.printf("%-*s  %-*s  %s\n", outcomeWidth, f.Outcome, idWidth, f.ID, f.Found)
+		p.printf("%-*s  %-*s  %s\n", outcomeWidth, f.Outcome, idWidth, f.ID, terminal.Line(f.Found))
 		p.fix(f)
 	}
 }
 
 func (p *printer) fix(f Finding) {
 	if f.Fix != "" {
-		p.printf("%*s  fix: %s\n", outcomeWidth+2+idWidth, "", f.Fix)
+		p.printf("%*s  fix: %s\n", outcomeWidth+2+idWidth, "", terminal.Line(f.Fix))
 	}
 }
 
@@ -142,7 +144,7 @@ func (p *printer) unjudged(list []Finding) {
 		byReason[f.Found] = append(byReason[f.Found], f)
 	}
 	for _, reason := range reasons {
-		p.printf("%-*s  %s:", outcomeWidth, NotJudged, reason)
+		p.printf("%-*s  %s:", outcomeWidth, NotJudged, terminal.Line(reason))
 		p.names(byReason[reason], len(reason)+1)
 		p.fix(byReason[reason][0])
 	}

@@ -78,3 +78,22 @@ func TestReportOfALostWriteIsAnError(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What was found may cite what anybody wrote.
+func TestReportSteersNoTerminal(t *testing.T) {
+	t.Parallel()
+	const evil = "by \x1b]0;owned\a\x1b[2J\nthem"
+	r := doctor.Report{Checks: []doctor.Finding{
+		{ID: "relay-paused", Outcome: doctor.Warning, Found: evil, Fix: evil},
+		{ID: "slot", Outcome: doctor.NotJudged, Found: evil, Fix: evil},
+	}}
+	for _, all := range []bool{false, true} {
+		var b bytes.Buffer
+		if err := r.WriteText(&b, all); err != nil {
+			t.Fatal(err)
+		}
+		if strings.ContainsAny(b.String(), "\x1b\a") || strings.Count(b.String(), "\n") != 5 {
+			t.Errorf("%q", &b)
+		}
+	}
+}

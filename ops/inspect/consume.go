@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gapless/gapless/contracts"
+	"github.com/gapless/gapless/internal/terminal"
 	"github.com/gapless/gapless/ops/topics"
 	"github.com/gapless/gapless/sql"
 )
@@ -269,10 +270,10 @@ func WriteConsumers(w io.Writer, list []ConsumerStatus, all bool) error {
 		}
 		for _, p := range shown {
 			if p.Error != "" {
-				fmt.Fprintf(t, "  %s/%d\t%s\t\t\t\t\t\t\t\t\t\n", p.Topic, p.Partition, p.Error)
+				fmt.Fprintf(t, "  %s/%d\t%s\t\t\t\t\t\t\t\t\t\n", p.Topic, p.Partition, terminal.Line(p.Error))
 				continue
 			}
-			fmt.Fprintf(t, "  %s/%d\t%s\t\t%d\t%.1f\t\t\t%d\t\t\t\n", p.Topic, p.Partition, p.Member, p.Lag, p.LagSeconds, p.Blocked)
+			fmt.Fprintf(t, "  %s/%d\t%s\t\t%d\t%.1f\t\t\t%d\t\t\t\n", p.Topic, p.Partition, terminal.Line(p.Member), p.Lag, p.LagSeconds, p.Blocked)
 		}
 		if len(rest) > 0 {
 			var lag int64

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/gapless/gapless/internal/terminal"
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/sql"
 )
@@ -180,22 +181,22 @@ func WriteRelays(w io.Writer, relays []Relay) error {
 		if i > 0 {
 			fmt.Fprintln(t)
 		}
-		fmt.Fprintf(t, "slot\t%s\n", r.Slot)
+		fmt.Fprintf(t, "slot\t%s\n", terminal.Line(r.Slot))
 		fmt.Fprintf(t, "state\t%s\n", r.State)
 		if r.Advice != "" {
-			fmt.Fprintf(t, "advice\t%s\n", r.Advice)
+			fmt.Fprintf(t, "advice\t%s\n", terminal.Line(r.Advice))
 		}
 		for _, statement := range r.SQL {
-			fmt.Fprintf(t, "\t%s\n", statement)
+			fmt.Fprintf(t, "\t%s\n", terminal.Line(statement))
 		}
 		if r.RelayID != "" {
-			fmt.Fprintf(t, "relay\t%s\n", r.RelayID)
+			fmt.Fprintf(t, "relay\t%s\n", terminal.Line(r.RelayID))
 		}
 		if r.WaitsFor != "" {
-			fmt.Fprintf(t, "waits for\t%s\n", oneLine(r.WaitsFor))
+			fmt.Fprintf(t, "waits for\t%s\n", terminal.Line(r.WaitsFor))
 		}
 		if r.Held > 0 {
-			fmt.Fprintf(t, "held\t%d rows, for %s\n", r.Held, strings.Join(r.HeldTopics, ", "))
+			fmt.Fprintf(t, "held\t%d rows, for %s\n", r.Held, terminal.Line(strings.Join(r.HeldTopics, ", ")))
 		}
 		fmt.Fprintf(t, "relayed up to\t%s\n", or(r.ResumeLSN))
 		fmt.Fprintf(t, "confirmed\t%s\n", or(r.ConfirmedFlushLSN))
@@ -263,8 +264,6 @@ func roughly(seconds float64) string {
 		return fmt.Sprintf("%d s", d/time.Second)
 	}
 }
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 func or(s *string) string {
 	if s == nil {

@@ -49,3 +49,17 @@ func TestAdviceIsTheRelaysOwn(t *testing.T) {
 		}
 	}
 }
+
+// A relay's login writes these, and so does who signals to it.
+func TestRelaysSteerNoTerminal(t *testing.T) {
+	t.Parallel()
+	const evil = "\x1b]0;owned\a\x1b[2Jx"
+	var b strings.Builder
+	err := WriteRelays(&b, []Relay{{Slot: evil, State: "paused", Advice: evil, RelayID: evil, WaitsFor: evil, Held: 1, HeldTopics: []string{evil}, SQL: []string{evil}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(b.String(), "\x1b\a") || strings.Count(b.String(), "owned") != 6 {
+		t.Errorf("%q", b.String())
+	}
+}

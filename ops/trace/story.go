@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/google/uuid"
+
+	"github.com/gapless/gapless/internal/terminal"
 )
 
 // MaxEvents is how many events of an aggregate a story holds.
@@ -91,16 +91,6 @@ func (s *Story) Missing() []Entry {
 	return list
 }
 
-// plain takes out what would steer the terminal: rows hold what anybody wrote.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
 // WriteText writes the story as an aligned timeline: time (UTC), milliseconds
 // since the first entry, store, what happened, id.
 func (s *Story) WriteText(w io.Writer) error {
@@ -114,7 +104,7 @@ func (s *Story) WriteText(w io.Writer) error {
 	if s.TraceID != "" {
 		head += ", trace " + s.TraceID
 	}
-	fmt.Fprintf(w, "%s\n\n", head)
+	fmt.Fprintf(w, "%s\n\n", terminal.Line(head))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	var first, day time.Time
 	for _, e := range s.Entries {
@@ -132,13 +122,13 @@ func (s *Story) WriteText(w io.Writer) error {
 		if e.Missing {
 			at = "missing"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", at, since, e.Store, plain(e.What), plain(e.ID))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", at, since, e.Store, terminal.Line(e.What), terminal.Line(e.ID))
 	}
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("write story: %w", err)
 	}
 	for _, note := range s.Notes {
-		if _, err := fmt.Fprintf(w, "\nnote: %s\n", plain(note)); err != nil {
+		if _, err := fmt.Fprintf(w, "\nnote: %s\n", terminal.Line(note)); err != nil {
 			return fmt.Errorf("write story: %w", err)
 		}
 	}

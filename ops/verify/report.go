@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"github.com/gapless/gapless/internal/terminal"
 )
 
 // Report is the judgement of a run.
@@ -118,7 +120,7 @@ func (r *Report) WriteText(w io.Writer) error {
 			}
 			fmt.Fprintf(w, "\n%d %s: %s: %d broken\n", r.Invariants[i].Number, r.Invariants[i].Name, c.Name, c.Broken)
 			for _, e := range c.Examples {
-				fmt.Fprintf(w, "  %s: %s\n", e.ID, e.Detail)
+				fmt.Fprintf(w, "  %s: %s\n", terminal.Line(e.ID), terminal.Line(e.Detail))
 			}
 			if more := c.Broken - int64(len(c.Examples)); more > 0 {
 				fmt.Fprintf(w, "  and %d more\n", more)

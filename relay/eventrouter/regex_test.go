@@ -1,9 +1,12 @@
 package eventrouter
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/gapless/gapless/relay/format"
 )
 
 func TestRegexesOfJava(t *testing.T) {
@@ -85,6 +88,30 @@ func TestCatastrophicRegexIsBounded(t *testing.T) {
 	}
 	if _, _, err := re.match(strings.Repeat("a", 60)); err == nil {
 		t.Error("no error after the bound")
+	}
+}
+
+// A value that took too long is not tried again by the same stream.
+func TestCatastrophicValueIsRemembered(t *testing.T) {
+	t.Parallel()
+	made, err := Config{TopicRegex: `(?=a)(?:a|aa)+b`, TopicReplacement: "x"}.Prepare(table(usual))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := strings.Repeat("a", 60)
+	r, columns := made.(*rows), row("{}")
+	columns[1].Value = []byte(value)
+	for range 2 {
+		var b format.Buffer
+		var out format.Record
+		err := r.Record(position, columns, &b, &out)
+		if fault, ok := errors.AsType[*format.Fault](err); !ok || fault.Reason != format.BadTopic {
+			t.Fatalf("error %v", err)
+		}
+		if r.topics[value].err == nil {
+			t.Fatal("it is not remembered")
+		}
+		r.regex = pattern{} // a second try would panic
 	}
 }
 

@@ -3,6 +3,7 @@ package eventrouter
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ type rows struct {
 	cfg     Config
 	regex   pattern
 	to      replacement
-	topics  map[string]string
+	topics  map[string]routed
 	schema  string // name of the row's schema, up to the routed value; a message's has none
 	scratch []byte
 	expand  *connect.Expander
@@ -30,6 +31,12 @@ type rows struct {
 	places                                             []*place
 	envelope                                           bool
 	wrapped                                            []*place // those in the envelope
+}
+
+// routed is what became of a value.
+type routed struct {
+	topic string
+	err   error // it took too long: it would again
 }
 
 type place struct {
@@ -67,7 +74,7 @@ func (c Config) router() (rows, error) {
 	if err != nil {
 		return rows{}, err
 	}
-	r := rows{cfg: c, regex: re, to: to, topics: map[string]string{}, envelope: c.envelope()}
+	r := rows{cfg: c, regex: re, to: to, topics: map[string]routed{}, envelope: c.envelope()}
 	if c.ExpandJSON {
 		r.expand = &connect.Expander{NullAsBytes: c.NullAsBytes, EmptyAsString: c.EmptyArrayAsString, Named: c.Value.showsSchemas()}
 		if c.AvroNames {
@@ -236,20 +243,21 @@ func (r *rows) topic(row []pgoutput.Column, out *format.Record) (string, error) 
 	if v.Kind != connect.TextKind {
 		return "", &format.Fault{Reason: format.BadTopic, Detail: fmt.Sprintf("column %q, which is routed by, is null or no text", r.route.name)}
 	}
-	topic, ok := r.topics[string(v.Text)]
+	to, ok := r.topics[string(v.Text)]
 	if !ok {
 		if len(r.topics) >= maxTopics {
 			clear(r.topics)
 		}
-		if topic, err = r.cfg.topic(r.regex, r.to, string(v.Text)); err != nil {
-			return "", err
-		}
+		to.topic, to.err = r.cfg.topic(r.regex, r.to, string(v.Text))
 		if len(v.Text) <= maxRouted {
-			r.topics[string(v.Text)] = topic
+			r.topics[string(v.Text)] = to
 		}
 	}
-	out.Topic = topic
-	return string(v.Text), format.CheckTopic(topic)
+	if to.err != nil {
+		return "", to.err
+	}
+	out.Topic = to.topic
+	return string(v.Text), format.CheckTopic(to.topic)
 }
 
 func (r *rows) expanded(payload connect.Value) (subject, error) {
@@ -464,7 +472,8 @@ func (r *rows) extendedHeaders(b *format.Buffer) {
 }
 
 // traceHeaders sends the context that the writer stored, as it is: a context in a
-// message is never changed. The column has one name=value a line.
+// message is never changed. The column has one name=value a line. One that has the name of
+// a header which the relay makes is left out: the first of two is what a reader finds.
 func (r *rows) traceHeaders(row []pgoutput.Column, b *format.Buffer) error {
 	if r.trace == nil || !r.trace.there() {
 		return nil
@@ -475,10 +484,16 @@ func (r *rows) traceHeaders(row []pgoutput.Column, b *format.Buffer) error {
 	}
 	for line := range strings.Lines(string(v.Text)) {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
-		if name = strings.TrimSpace(name); !ok || name == "" || name[0] == '#' || name[0] == '!' {
+		if name = strings.TrimSpace(name); !ok || name == "" || name[0] == '#' || name[0] == '!' || r.makes(name) {
 			continue
 		}
 		b.Header(name, []byte(strings.TrimSpace(value)))
 	}
 	return nil
+}
+
+// makes tells whether a header of that name is the relay's own.
+func (r *rows) makes(name string) bool {
+	return name == "id" || name == "gapless_replay" || strings.HasPrefix(name, "__debezium.context.") ||
+		slices.ContainsFunc(r.places, func(p *place) bool { return p.Where == Header && p.Alias == name })
 }

@@ -3,6 +3,8 @@ package eventrouter
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -131,5 +133,36 @@ func BenchmarkRow(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// The context goes out as it was stored, and no line of it can pass for what the relay
+// makes of the row.
+func TestTraceContextForgesNoHeader(t *testing.T) {
+	t.Parallel()
+	columns := map[string]uint32{"extra": pgtype.TextOID}
+	maps.Copy(columns, usual)
+	c := Config{TraceContext: "extra", ExtendedHeaders: true, Placements: []Placement{{Column: "type", Where: Header, Alias: "eventType"}}}
+	rows, err := c.Prepare(table(columns))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b format.Buffer
+	var r format.Record
+	context := "#comment\ntraceparent=00-1\nid=forged\neventType=forged\n__debezium.context.taskId=7\ngapless_replay=forged\ntracestate=a=b\n"
+	values := append(row("{}"), pgoutput.Column{Kind: pgoutput.Text, Value: []byte(context)})
+	if err := rows.Record(position, values, &b, &r); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, h := range r.Headers {
+		got = append(got, h.Name+"="+string(h.Value))
+	}
+	want := []string{
+		"traceparent=00-1", "tracestate=a=b", "__debezium.context.connectorLogicalName=", "__debezium.context.taskId=0",
+		"__debezium.context.connectorName=postgresql", "id=30313233-3435-3637-3839-616263646566", "eventType=T",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("headers\n%q, want\n%q", got, want)
 	}
 }

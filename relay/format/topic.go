@@ -1,14 +1,17 @@
 package format
 
 // names keeps one string for each topic or header name seen, so that a row
-// costs no allocation for them. It is bounded: a writer that makes up names
-// must not grow the relay's memory.
+// costs no allocation for them. It is bounded, and so is what is kept: a writer
+// that makes up names must not grow the relay's memory.
 type names struct {
 	prefix string
 	seen   map[string]string
 }
 
-const maxNames = 4096
+const (
+	maxNames = 4096
+	maxName  = 256 // bytes; no topic has more
+)
 
 func newNames(prefix string) names { return names{prefix: prefix, seen: map[string]string{}} }
 
@@ -16,10 +19,13 @@ func (n *names) of(v []byte) string {
 	if s, ok := n.seen[string(v)]; ok {
 		return s
 	}
+	s := n.prefix + string(v)
+	if len(v) > maxName {
+		return s
+	}
 	if len(n.seen) >= maxNames {
 		clear(n.seen)
 	}
-	s := n.prefix + string(v)
 	n.seen[string(v)] = s
 	return s
 }

@@ -55,6 +55,7 @@ type Progress struct {
 	PartialCommit string     `json:"partial_commit_lsn,omitempty"`
 	PartialIndex  int64      `json:"partial_index,omitempty"`
 	TakeOver      string     `json:"take_over_lsn,omitempty"` // up to where topics tell what was sent
+	Messages      bool       `json:"messages,omitempty"`      // logical ones are counted in the places of changes
 	RelayID       string     `json:"relay_id"`
 	Fingerprint   string     `json:"publication_fingerprint,omitempty"`
 	Events        int64      `json:"events"`

@@ -174,6 +174,7 @@ CREATE TABLE gapless.relay_progress (
     resume_lsn              pg_lsn NOT NULL,
     partial_commit_lsn      pg_lsn,
     partial_index           bigint NOT NULL DEFAULT 0,
+    messages                boolean NOT NULL DEFAULT false, -- logical messages are counted in the places of changes
     incarnation             bigint NOT NULL DEFAULT 0,
     proofs                  jsonb NOT NULL DEFAULT '[]',
     publication_fingerprint text,
@@ -183,7 +184,8 @@ CREATE TABLE gapless.relay_progress (
     relay_id                text,
     updated_at              timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT relay_progress_proofs_check CHECK (jsonb_typeof(proofs) = 'array'),
-    CONSTRAINT relay_progress_partial_check CHECK (partial_index >= 0 AND (partial_commit_lsn IS NOT NULL OR partial_index = 0))
+    CONSTRAINT relay_progress_partial_check CHECK (partial_index >= 0 AND (partial_commit_lsn IS NOT NULL OR partial_index = 0)),
+    CONSTRAINT relay_progress_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 ) WITH (fillfactor = 50); -- one hot row: leave room for HOT updates
 
 COMMENT ON TABLE gapless.relay_progress IS 'Position and proofs of each slot: everything before resume_lsn is in Kafka or in gapless.parked.';
@@ -199,8 +201,27 @@ CREATE TABLE gapless.relay_control (
     -- The last signal that was executed. It is read again after a restart.
     signal_system_id text,
     signal_lsn       pg_lsn,
-    signal_index     bigint
+    signal_index     bigint,
+    CONSTRAINT relay_control_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 );
+
+-- Who it was is not for the writer to say.
+-- +goose StatementBegin
+CREATE FUNCTION gapless.relay_control_stamp() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.actor := session_user;
+    NEW.changed_at := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+-- +goose StatementEnd
+
+CREATE TRIGGER relay_control_stamp BEFORE UPDATE ON gapless.relay_control FOR EACH ROW
+    WHEN ((OLD.paused, OLD.reason, OLD.wished_lsn) IS DISTINCT FROM (NEW.paused, NEW.reason, NEW.wished_lsn))
+    EXECUTE FUNCTION gapless.relay_control_stamp();
 
 COMMENT ON TABLE gapless.relay_control IS 'What an operator wants of the relays of a slot: paused ones send nothing and keep the slot.';
 
@@ -212,7 +233,8 @@ CREATE TABLE gapless.relay_status (
     reason      text NOT NULL,
     held        bigint NOT NULL, -- rows that wait for a topic which takes nothing
     held_topics text[] NOT NULL,
-    told_at     timestamptz NOT NULL DEFAULT clock_timestamp()
+    told_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT relay_status_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE gapless.relay_status IS 'What the relay of each slot last told of itself: its state, why, and the rows that wait for topics.';
@@ -224,7 +246,8 @@ CREATE TABLE gapless.relay_table (
     relation   text NOT NULL,
     membership text NOT NULL, -- of the publication, and of the table in it
     since      xid8 NOT NULL, -- a transaction from this one on found the table published, and the slot there
-    CONSTRAINT relay_table_pkey PRIMARY KEY (slot, relation)
+    CONSTRAINT relay_table_pkey PRIMARY KEY (slot, relation),
+    CONSTRAINT relay_table_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 );
 
 COMMENT ON TABLE gapless.relay_table IS 'Since which transaction the rows of a table of one''s own are relayed for certain; retention deletes no older ones.';
@@ -240,7 +263,8 @@ CREATE TABLE gapless.relay_request (
     actor        text NOT NULL DEFAULT session_user,
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at  timestamptz,
-    CONSTRAINT relay_request_action_check CHECK (action IN ('redrive', 'discard'))
+    CONSTRAINT relay_request_action_check CHECK (action IN ('redrive', 'discard')),
+    CONSTRAINT relay_request_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 );
 
 CREATE INDEX relay_request_open_idx ON gapless.relay_request (slot) WHERE finished_at IS NULL;
@@ -440,7 +464,8 @@ CREATE TABLE gapless.parked (
     settled_at       timestamptz, -- when it was sent or discarded
     CONSTRAINT parked_status_check CHECK (status IN ('parked', 'waiting', 'redriving', 'redriven', 'discarded')),
     -- The relay may die between parking a row and storing its progress.
-    CONSTRAINT parked_position_key UNIQUE (slot, timeline, commit_lsn, commit_index)
+    CONSTRAINT parked_position_key UNIQUE (slot, timeline, commit_lsn, commit_index),
+    CONSTRAINT parked_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 );
 
 -- A key may be longer than an index entry.
@@ -478,7 +503,8 @@ CREATE TABLE gapless.relay_replay (
     signal_lsn   pg_lsn, -- and its place in the log
     signal_index bigint,
     planned      boolean NOT NULL DEFAULT true, -- false: snapshot is the signal's, and rows are not counted yet
-    paused       boolean NOT NULL DEFAULT false -- by a signal
+    paused       boolean NOT NULL DEFAULT false, -- by a signal
+    CONSTRAINT relay_replay_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 );
 
 -- A signal is read again after a restart, and by two relays where one does not know that
@@ -493,7 +519,12 @@ FROM unnest(ARRAY['gapless_app', 'gapless_consumer']) AS r;
 SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.relay_control, gapless.relay_status, gapless.relay_table, gapless.relay_request, gapless.relay_replay, gapless.parked', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_relay', 'gapless_consumer', 'gapless_readonly']) AS r;
 SELECT gapless.grant_if_role('DELETE', 'TABLE gapless.relay_table', 'gapless_relay');
-SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_table, gapless.relay_progress, gapless.relay_control, gapless.relay_status, gapless.relay_request, gapless.relay_replay, gapless.parked', 'gapless_relay');
+SELECT gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.relay_table, gapless.relay_progress, gapless.relay_status, gapless.parked', 'gapless_relay');
+SELECT gapless.grant_if_role('INSERT (slot, ' || c || '), UPDATE (' || c || ')', 'TABLE gapless.relay_control', 'gapless_relay')
+FROM (VALUES ('paused, reason, wished_lsn, signal_system_id, signal_lsn, signal_index')) AS v (c);
+SELECT gapless.grant_if_role('INSERT (slot, action, filter, reason), UPDATE (finished_at)', 'TABLE gapless.relay_request', 'gapless_relay');
+SELECT gapless.grant_if_role('INSERT (slot, system_id, timeline, snapshot, request, rows, first_at, last_at, reason, signal, signal_lsn, signal_index, planned), '
+    'UPDATE (place, sent, held, failed, error, runs, updated_at, finished_at, planned, request, snapshot, rows, first_at, last_at, paused)', 'TABLE gapless.relay_replay', 'gapless_relay');
 SELECT gapless.grant_if_role('EXECUTE', f, r)
 FROM unnest(ARRAY['FUNCTION gapless.relay_proven()', 'FUNCTION gapless.outbox_unproven(regclass, timestamptz)', 'FUNCTION gapless.outbox_retire(interval)', 'FUNCTION gapless.outbox_drop_retired()']) AS f,
      unnest(ARRAY['gapless_owner', 'gapless_relay']) AS r;
@@ -509,6 +540,7 @@ DROP TABLE gapless.relay_request;
 DROP TABLE gapless.relay_table;
 DROP TABLE gapless.relay_status;
 DROP TABLE gapless.relay_control;
+DROP FUNCTION gapless.relay_control_stamp();
 DROP TABLE gapless.relay_progress;
 DROP FUNCTION gapless.append(text, text, text, jsonb, bigint, jsonb, uuid);
 DROP FUNCTION gapless.append(text, text, text, bytea, bigint, jsonb, uuid);

@@ -1,0 +1,29 @@
+// Package terminal keeps what somebody else wrote (a row, a header, a name, a server's
+// words) from steering the terminal of the person who reads it.
+package terminal
+
+import (
+	"strings"
+	"unicode"
+)
+
+// Line is s on one line: with a space in place of each control character, such as those
+// that begin an escape sequence, and of each that is not seen, such as those that turn the
+// direction of text or, to some, end the line.
+func Line(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// Lines is Line for each line of s.
+func Lines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = Line(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
