@@ -181,7 +181,7 @@ func messagesTurnedBehindAHeldRow(t *testing.T, s *setup, before bool) {
 	}
 	r.stop()
 	// Nothing is left that has a place: now it changes.
-	r = run(t, with(!before, &second))
+	run(t, with(!before, &second))
 	s.behind(t, message("m"), "last")
 	index := int64(0)
 	if !before {

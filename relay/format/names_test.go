@@ -1,7 +1,7 @@
 package format
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -11,7 +11,7 @@ func TestNamesAreBounded(t *testing.T) {
 	t.Parallel()
 	n := newNames("p.")
 	for i := range 2 * maxNames {
-		for _, name := range []string{fmt.Sprint(i), strings.Repeat("h", maxName) + fmt.Sprint(i)} {
+		for _, name := range []string{strconv.Itoa(i), strings.Repeat("h", maxName) + strconv.Itoa(i)} {
 			if got := n.of([]byte(name)); got != "p."+name {
 				t.Fatalf("%q became %q", name, got)
 			}
@@ -24,7 +24,7 @@ func TestNamesAreBounded(t *testing.T) {
 	if most := maxNames * (2*maxName + len(n.prefix)); len(n.seen) > maxNames || kept > most {
 		t.Errorf("%d names of %d bytes are kept, want at most %d of %d", len(n.seen), kept, maxNames, most)
 	}
-	if _, ok := n.seen[fmt.Sprint(2*maxNames-1)]; !ok {
+	if _, ok := n.seen[strconv.Itoa(2*maxNames-1)]; !ok {
 		t.Error("a short name is not kept")
 	}
 }
