@@ -134,7 +134,7 @@ func TestParkedRowsAreBounded(t *testing.T) {
 	s.stored(t, r, 1)
 	r.stop()
 	err := s.withLog(t.Context(), func(l *kafkastate.Log) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+		ctx, cancel := context.WithTimeout(t.Context(), 6*patience)
 		defer cancel()
 		incarnation := int64(0)
 		if err := l.View(func(v *kafkastate.Slot) { incarnation = v.Progress.Incarnation }); err != nil {

@@ -162,8 +162,8 @@ func (s *Slot) applyHeld(kind, id string, value []byte, offset int64) error {
 		h = &Held{At: at}
 		s.held[at] = h
 	}
-	s.unindex(h)
-	defer s.index(h)
+	wasOpen := h.IsOpen()
+	defer func() { s.index(h, wasOpen) }()
 	if kind == kindMark {
 		m, err := optional[Mark](value)
 		if err != nil {
@@ -195,42 +195,36 @@ func (s *Slot) applyHeld(kind, id string, value []byte, offset int64) error {
 	return nil
 }
 
-func (s *Slot) unindex(h *Held) {
-	if !h.IsOpen() {
-		return
-	}
-	s.open--
-	key, ok := h.Key()
-	if !ok {
-		return
-	}
-	rows := s.keys[key]
-	if i, found := slices.BinarySearchFunc(rows, h.At, byPlace); found {
-		rows = slices.Delete(rows, i, i+1)
-	}
-	if len(rows) == 0 {
-		delete(s.keys, key)
-		return
-	}
-	s.keys[key] = rows
-}
-
-func (s *Slot) index(h *Held) {
-	switch {
-	case !h.hasRow && !h.hasMark:
+// index keeps the open rows by key, after h was changed.
+func (s *Slot) index(h *Held, wasOpen bool) {
+	isOpen := h.IsOpen()
+	if !h.hasRow && !h.hasMark {
 		delete(s.held, h.At)
-		return
-	case !h.IsOpen():
+	}
+	if isOpen == wasOpen {
 		return
 	}
-	s.open++
-	key, ok := h.Key()
-	if !ok {
-		return
-	}
+	key, isOrdered := h.Key()
 	rows := s.keys[key]
 	i, _ := slices.BinarySearchFunc(rows, h.At, byPlace)
-	s.keys[key] = slices.Insert(rows, i, h)
+	switch {
+	case isOpen:
+		s.open++
+		rows = slices.Insert(rows, i, h)
+	case i == 0:
+		s.open--
+		rows = rows[min(1, len(rows)):] // as rows of a hot key go; the others need not move
+	default:
+		s.open--
+		rows = slices.Delete(rows, i, i+1)
+	}
+	switch {
+	case !isOrdered: // it was only counted
+	case len(rows) == 0:
+		delete(s.keys, key)
+	default:
+		s.keys[key] = rows
+	}
 }
 
 func byPlace(h *Held, at Place) int { return h.At.Compare(at) }
