@@ -147,7 +147,10 @@ func (s *session) storeParked() func(context.Context) {
 		}
 		s.inbox.result(func() {
 			s.worker.busy = false
-			s.full = errors.Is(err, errFull)
+			s.full = ""
+			if errors.Is(err, errFull) {
+				s.full = err.Error()
+			}
 			if err != nil {
 				s.failed(err)
 				return

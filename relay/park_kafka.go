@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,7 +17,7 @@ const maxEntries = 2000
 
 // errFull keeps the stream from putting aside more than memory holds: it holds until an
 // operator has had rows redriven or discarded.
-var errFull = fmt.Errorf("%d rows are parked or wait behind them, and no more are taken: see 'gapless relay redrive' and 'discard'", kafkastate.MaxRows)
+var errFull = errors.New("rows are parked or wait behind them, and no more are taken: see 'gapless relay redrive' and 'discard'")
 
 func (k *kafkaState) park(ctx context.Context, incarnation int64, rows []*parked) error {
 	limit := k.log.MaxBytes()
@@ -35,13 +36,13 @@ func (k *kafkaState) park(ctx context.Context, incarnation int64, rows []*parked
 	isFull := false
 	err := k.view("park rows", func(s *kafkastate.Slot) {
 		entries = s.Unknown(entries)
-		isFull = s.Open()+len(entries) > kafkastate.MaxRows
+		isFull = s.Open()+len(entries) > k.maxParked
 	})
 	switch {
 	case err != nil || len(entries) == 0:
 		return err
 	case isFull:
-		return errFull
+		return fmt.Errorf("%d %w", k.maxParked, errFull)
 	}
 	return k.write(ctx, "park rows", incarnation, entries...)
 }

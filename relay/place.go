@@ -42,6 +42,10 @@ type Storage struct {
 	Options     []kgo.Opt
 	Topic       string // default kafkastate.DefaultTopic
 	CreateTopic bool   // when it is missing
+	// MaxParked bounds the rows of a slot that are parked, or wait behind such, in Kafka: the
+	// stream holds at it. Each costs some hundred bytes of memory. Default
+	// kafkastate.MaxRows.
+	MaxParked int
 
 	// MakeSchema makes schema gapless where the login may and the state is not to be in
 	// Kafka; nil: it is not made.
@@ -53,6 +57,9 @@ type Storage struct {
 var ErrNoRetention = errors.New("retention needs the relay's state in the database (schema gapless), and it is in Kafka: leave retention out")
 
 func (s Storage) validate(c Config) error {
+	if s.MaxParked < 0 {
+		return fmt.Errorf("Storage: MaxParked %d is negative", s.MaxParked)
+	}
 	switch s.Place {
 	case Auto, Postgres:
 	case Kafka:

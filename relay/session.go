@@ -103,8 +103,8 @@ type session struct {
 
 	fingerprint string // of the publication, as it was found or last proven
 
-	full    bool // the state takes no more parked rows
-	paused  bool // by an operator, or by a signal
+	full    string // why the state takes no more parked rows
+	paused  bool   // by an operator, or by a signal
 	signals signals
 }
 

@@ -28,8 +28,8 @@ func (s *session) show(ctx context.Context, now time.Duration) {
 	switch {
 	case records > 0 && silent >= s.r.cfg.HoldAfter:
 		s.hold(ctx, now, theSink, fmt.Sprintf("no acknowledgement for %s", silent.Round(time.Second)))
-	case s.full:
-		s.hold(ctx, now, theState, errFull.Error())
+	case s.full != "":
+		s.hold(ctx, now, theState, s.full)
 	case stuck != nil:
 		s.hold(ctx, now, theState, stuck.Error())
 	case isFull:

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,6 +36,7 @@ type kafkaState struct {
 	server      *store
 	logger      *slog.Logger
 	topic, slot string
+	maxParked   int
 
 	first *kafkastate.Progress // what take begins with where there is no record
 }
@@ -47,7 +49,7 @@ func openKafkaState(ctx context.Context, cfg Config, server *store) (*kafkaState
 	if err != nil {
 		return nil, judged("open", err)
 	}
-	return &kafkaState{log: l, server: server, logger: cfg.Logger, topic: c.Topic, slot: cfg.Slot}, nil
+	return &kafkaState{log: l, server: server, logger: cfg.Logger, topic: c.Topic, slot: cfg.Slot, maxParked: cmp.Or(cfg.Storage.MaxParked, kafkastate.MaxRows)}, nil
 }
 
 func (k *kafkaState) close() { k.log.Close() }

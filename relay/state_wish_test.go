@@ -128,13 +128,16 @@ func TestParkedRowTooLargeForTheTopic(t *testing.T) {
 func TestParkedRowsAreBounded(t *testing.T) {
 	t.Parallel()
 	s := newKafkaSetup(t)
+	const most = 300
 	sink := memory{refuse: poison}
-	r := run(t, s.config(&sink))
+	cfg := s.config(&sink)
+	cfg.Storage.MaxParked = most
+	r := run(t, cfg)
 	s.append(t, "k", "1")
 	s.stored(t, r, 1)
 	r.stop()
 	err := s.withLog(t.Context(), func(l *kafkastate.Log) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 6*patience)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		incarnation := int64(0)
 		if err := l.View(func(v *kafkastate.Slot) { incarnation = v.Progress.Incarnation }); err != nil {
@@ -144,7 +147,7 @@ func TestParkedRowsAreBounded(t *testing.T) {
 			return err
 		}
 		var entries []kafkastate.Entry
-		for i := range kafkastate.MaxRows {
+		for i := range most {
 			key := fmt.Sprint("old", i)
 			e, err := kafkastate.RowEntry(s.slot, kafkastate.Place{Timeline: 1, Commit: 1, Index: int64(i)}, kafkastate.Row{
 				ID: uuid.New(), Table: ownTable, RowKey: &key, Topic: "t", Partition: -1, Key: []byte(key), Value: []byte("x"),
@@ -153,19 +156,14 @@ func TestParkedRowsAreBounded(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if entries = append(entries, e); len(entries) == 5000 {
-				if err := l.Write(ctx, incarnation, entries...); err != nil {
-					return err
-				}
-				entries = entries[:0]
-			}
+			entries = append(entries, e)
 		}
-		return nil
+		return l.Write(ctx, incarnation, entries...)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = run(t, s.config(&sink))
+	r = run(t, cfg)
 	s.append(t, "a", "poison")
 	r.become(relay.Holding)
 	if got := r.Status().Reason; !strings.Contains(got, "rows are parked") {
@@ -185,7 +183,7 @@ func TestParkedRowsAreBounded(t *testing.T) {
 	want(t, &sink, "1", "b1")
 	testkit.Eventually(t, patience, func() error {
 		return s.inState(t.Context(), func(v *kafkastate.Slot) error {
-			if n := v.Open(); n != kafkastate.MaxRows {
+			if n := v.Open(); n != most {
 				return fmt.Errorf("%d rows", n)
 			}
 			if rows := v.Rows(); rows[len(rows)-1].Row.Table != ownTable || *rows[len(rows)-1].Row.RowKey != "a" {
