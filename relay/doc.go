@@ -100,7 +100,7 @@
 //	  removed
 //
 // Retention is not possible there, and of a row that is too large for the topic the bytes
-// are not kept. At kafkastate.MaxRows parked rows the stream holds.
+// are not kept. At Storage.MaxParked parked rows the stream holds.
 //
 // # When it dies
 //
