@@ -146,8 +146,10 @@
 //
 // A Replayer sends rows of an outbox table again on demand, read by SQL, from a process of
 // its own. It takes from the relay what that has passed, and keeps to it, so that first
-// occurrences stay the stream's. Signals start, stop and pause replays too, which run beside
-// the stream in the process that has the slot, with a sink of their own. See signal.go.
+// occurrences stay the stream's; but for rows of a table of one's own that are older than the
+// slot, or than the table's place in the publication, of which nothing tells, see ReplayPlan.
+// Signals start, stop and pause replays too, which run beside the stream in the process that
+// has the slot, with a sink of their own. See signal.go.
 //
 // # What it does not do
 //

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -86,7 +88,8 @@ type ReplayState struct {
 // replay, the one that came first stops at its next page.
 //
 // No row is sent before the relay has sent or parked it: first occurrences stay the
-// stream's. Rows of a key that is blocked by parked rows are left out.
+// stream's, where the plan is Vouched. On another history of the database it ends. Rows of
+// a key that is blocked by parked rows are left out.
 type Replayer struct {
 	cfg      ReplayConfig
 	store    *store
@@ -122,6 +125,12 @@ type ReplayPlan struct {
 	First   *time.Time    `json:"first,omitempty"` // nil where the order is not a time, or nothing is chosen
 	Last    *time.Time    `json:"last,omitempty"`
 
+	// Vouched tells that each of the rows is known to have been sent. It is false for a table
+	// of one's own without retention: of rows that are older than the slot, or were written
+	// while the publication did not have the table, nothing tells. They are chosen too, and
+	// come for the first time.
+	Vouched bool `json:"vouched"`
+
 	snapshot string
 }
 
@@ -145,6 +154,10 @@ func (r *Replayer) Plan(ctx context.Context, q ReplayRequest) (ReplayPlan, error
 	if p.snapshot, err = r.passed(ctx); err != nil {
 		return p, err
 	}
+	if err := r.refuseOthers(ctx, t); err != nil {
+		return p, err
+	}
+	p.Vouched = t.native || t.since != ""
 	err = t.count(ctx, r.store.pool, &p)
 	return p, err
 }
@@ -173,14 +186,14 @@ func (r *Replayer) passed(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("flush: %w", err)
 	}
 	for began := time.Now(); ; {
-		var active, passed bool
-		err := r.store.pool.QueryRow(ctx, sql.RelayReplayPassed, r.cfg.Slot, lsn).Scan(&active, &passed)
+		var active, passed, proven bool
+		err := r.store.pool.QueryRow(ctx, sql.RelayReplayPassed, r.cfg.Slot, lsn).Scan(&active, &passed, &proven)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			return "", fmt.Errorf("%w: slot %q and a relay's record of it are not both in this database: name the relay's with --slot", ErrReplayInput, r.cfg.Slot)
 		case err != nil:
 			return "", fmt.Errorf("read the relay's position: %w", err)
-		case passed:
+		case passed && proven:
 			return snapshot, nil
 		}
 		if !active || time.Since(began) > passWait {
@@ -198,6 +211,25 @@ func (r *Replayer) passed(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%w: nothing is proven of what the relay of slot %q has sent: start it, and try again when it has caught up", ErrReplayInput, r.cfg.Slot)
 	}
 	return *proven, nil
+}
+
+// refuseOthers wants the relay of the slot to be one that relays the table: what another
+// one has passed tells nothing of it.
+func (r *Replayer) refuseOthers(ctx context.Context, t *replayTable) error {
+	rows, err := r.store.pool.Query(ctx, sql.RelayReplaySlots, t.oid)
+	if err != nil {
+		return fmt.Errorf("look for the table's relays: %w", err)
+	}
+	slots, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	switch {
+	case err != nil:
+		return fmt.Errorf("look for the table's relays: %w", err)
+	case slices.Contains(slots, r.cfg.Slot):
+		return nil
+	case len(slots) == 0:
+		return fmt.Errorf("%w: no relay with a record in this database is known to relay table %s: one that was added to a publication is, with the next row", ErrReplayInput, t.name)
+	}
+	return fmt.Errorf("%w: the relay of slot %q does not relay table %s: name one that does with --slot: %s", ErrReplayInput, r.cfg.Slot, t.name, strings.Join(slots, ", "))
 }
 
 // Start notes the replay, with an audit row. Run carries it out.
@@ -270,8 +302,7 @@ func (r *Replayer) take(ctx context.Context, id uuid.UUID) (*replay, error) {
 	case err != nil:
 		return p, fmt.Errorf("take replay: %w", err)
 	case !same:
-		// Ids of transactions say nothing on another history.
-		return p, fmt.Errorf("%w: replay %s is of another history of the database (a failover, a restore): start a new one with --from", ErrReplayInput, id)
+		return p, p.otherHistory()
 	}
 	if err := json.Unmarshal(request, &p.request); err != nil {
 		return p, fmt.Errorf("read replay: %w", err)
@@ -295,6 +326,26 @@ func (r *Replayer) take(ctx context.Context, id uuid.UUID) (*replay, error) {
 	}
 	p.window = newWindow(first, last)
 	return p, p.window.resume(p.place)
+}
+
+// otherHistory: there, ids of transactions mean others, and the snapshot says nothing.
+func (p *replay) otherHistory() error {
+	return fmt.Errorf("%w: replay %s is of another history of the database (a failover, a restore): start a new one with --from", ErrReplayInput, p.id)
+}
+
+// sameHistory is asked on the connection that a page is read on.
+func (p *replay) sameHistory(ctx context.Context, db interface {
+	QueryRow(context.Context, string, ...any) pgx.Row
+}) error {
+	var same bool
+	err := db.QueryRow(ctx, sql.RelayReplayHistory, p.id).Scan(&same)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows) || err == nil && !same:
+		return p.otherHistory()
+	case err != nil:
+		return fmt.Errorf("read the replay's history: %w", err)
+	}
+	return nil
 }
 
 // step reads a page, sends it, and stores that it is settled.
@@ -324,6 +375,9 @@ func (p *replay) step(ctx context.Context) error {
 		Scan(&p.paused, &stopped)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
+		if err := p.sameHistory(ctx, p.store.pool); err != nil {
+			return err
+		}
 		return fmt.Errorf("replay %s: %w", p.id, ErrReplayTaken)
 	case err != nil:
 		return fmt.Errorf("store how far the replay is: %w", err)

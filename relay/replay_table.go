@@ -27,6 +27,7 @@ type replayTable struct {
 	native    bool
 	timed     bool   // its order is a time
 	orderBy   string // how a request names that
+	since     string // id of a transaction since which rows are relayed for certain; empty where nothing tells
 	filter    string
 	patience  time.Duration // with a statement, where there is a filter
 	checked   bool          // the filter is
@@ -96,6 +97,15 @@ func (r *Replayer) open(ctx context.Context, q ReplayRequest) (*replayTable, err
 	if !t.timed && (q.From != nil || q.To != nil) {
 		return nil, refuse("column %s of %s is no time: --from and --to need one, see --order-by", c.order, q.Table)
 	}
+	if !t.native {
+		var since *string
+		if err := r.store.pool.QueryRow(ctx, sql.RelayReplaySince, r.cfg.Slot, t.name, t.oid).Scan(&since); err != nil {
+			return nil, fmt.Errorf("read since when %s is relayed: %w", t.name, err)
+		}
+		if since != nil {
+			t.since = *since
+		}
+	}
 	t.statement = t.rows(types, c)
 	if q.Filter == "" {
 		return t, nil
@@ -150,6 +160,9 @@ func (t *replayTable) rows(types map[string]string, c replayColumns) string {
 			}
 			pairs = append(pairs, from, to)
 		}
+	}
+	if t.since != "" {
+		pairs = append(pairs, "BETWEEN -4294967296 AND", "BETWEEN "+t.since+" AND")
 	}
 	return on(strings.NewReplacer(pairs...).Replace(sql.RelayReplayRowsForeign), t.name)
 }
@@ -276,6 +289,9 @@ func (p *replay) read(ctx context.Context) (*replayPage, error) {
 	args = append(args, limit)
 	page := &replayPage{}
 	err := p.table.reading(ctx, p.store.pool, func(tx pgx.Tx) error {
+		if err := p.sameHistory(ctx, tx); err != nil {
+			return err
+		}
 		rows, err := tx.Query(ctx, p.table.statement, append([]any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}, args...)...)
 		if err != nil {
 			return err

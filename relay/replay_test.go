@@ -426,6 +426,7 @@ func TestReplayRefusesWhatItCannotDo(t *testing.T) {
 	s.exec(t, "create table events (id uuid, aggregatetype text, aggregateid text, payload text, seq bigint); insert into events values (gen_random_uuid(), 'a', 'k', 'p', null)")
 	s.exec(t, "grant select on events to gapless_relay")
 	s.exec(t, "create table hidden (like events)")
+	s.exec(t, "alter publication gapless add table events, hidden")
 	now := time.Now()
 	var sink memory
 	replayer := s.replayer(t, &sink)

@@ -273,6 +273,21 @@ var RelayReplayTake string
 //go:embed relay_replay_store.sql
 var RelayReplayStore string
 
+// RelayReplayHistory tells whether a replay is still on its history.
+//
+//go:embed relay_replay_history.sql
+var RelayReplayHistory string
+
+// RelayReplaySlots lists the slots whose relays relay a table.
+//
+//go:embed relay_replay_slots.sql
+var RelayReplaySlots string
+
+// RelayReplaySince tells since when rows of a table are relayed for certain.
+//
+//go:embed relay_replay_since.sql
+var RelayReplaySince string
+
 // RelayReplayParked tells which keys have parked rows that block them.
 //
 //go:embed relay_replay_parked.sql

@@ -1,6 +1,7 @@
 -- As relay_replay_rows.sql, of a table of one's own. All there is to go by is xmin,
 -- which may be a subtransaction's: below the oldest transaction that the snapshot saw
--- running, it is over. xmin is given its epoch from the newest id.
+-- running, it is over. xmin is given its epoch from the newest id. The relay puts the id
+-- since which rows are relayed for certain, where it knows one, in the lower bound's place.
 -- Without an index on the order, each page is a sequential scan.
 SELECT o.*, x.gapless_at::text AS replay_at, o.tableoid::text AS replay_table, o.ctid::text AS replay_row
 FROM gapless.outbox AS o
@@ -15,6 +16,6 @@ WHERE ($2::timestamptz IS NULL OR o.created_at >= $2::timestamptz)
   AND (SELECT CASE WHEN e.same_epoch > n.newest THEN e.same_epoch - 4294967296 ELSE e.same_epoch END
        FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest) AS n,
             LATERAL (SELECT (n.newest & ~4294967295) | o.xmin::text::bigint AS same_epoch) AS e
-      ) < pg_snapshot_xmin($1::text::pg_snapshot)::text::bigint
+      ) BETWEEN -4294967296 AND pg_snapshot_xmin($1::text::pg_snapshot)::text::bigint - 1
 ORDER BY x.gapless_at, o.tableoid, o.ctid
 LIMIT $11

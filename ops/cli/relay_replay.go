@@ -240,6 +240,9 @@ func (r *replayReport) planned(w io.Writer) {
 	default:
 		fmt.Fprintf(w, "%d rows of %s\n", p.Rows, p.Request.Table)
 	}
+	if !p.Vouched {
+		fmt.Fprintln(w, "nothing tells whether rows that are older than the slot, or than the table's place in the publication, were sent before: leave them out with --from")
+	}
 	if p.Request.Topic != "" {
 		fmt.Fprintf(w, "to topic %s\n", p.Request.Topic)
 	} else {
