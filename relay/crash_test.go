@@ -100,6 +100,20 @@ func (p *process) killed(t testing.TB) bool {
 	}
 }
 
+// streaming is what a process says when it has the slot.
+const streaming = "msg=streaming"
+
+// streams waits until the process has the slot.
+func (p *process) streams(t testing.TB) {
+	t.Helper()
+	testkit.Eventually(t, 2*patience, func() error {
+		if !strings.Contains(p.stderr.String(), streaming) {
+			return fmt.Errorf("not streaming:\n%s", p.stderr)
+		}
+		return nil
+	})
+}
+
 // load writes transactions of one to five rows over a few keys until ctx ends,
 // and returns how many rows it committed.
 func (c *crashes) load(ctx context.Context, seed uint64) (rows int) {
@@ -178,9 +192,13 @@ func killedAtRandom(t *testing.T, s *setup) {
 	defer cancel()
 	written := make(chan int, 1)
 	go func() { written <- c.load(ctx, seed) }()
-	kills := 0
-	for range 12 {
+	const lives = 12
+	kills, streamed := 0, 0
+	for i := range lives {
 		p := c.start()
+		if i%2 == 0 { // the others may be killed at whatever comes before
+			p.streams(t)
+		}
 		timer := time.NewTimer(time.Duration(20+rng.IntN(200)) * time.Millisecond)
 		select {
 		case <-timer.C:
@@ -193,9 +211,12 @@ func killedAtRandom(t *testing.T, s *setup) {
 		if p.killed(t) {
 			kills++
 		}
+		if strings.Contains(p.stderr.String(), streaming) {
+			streamed++
+		}
 	}
-	if kills != 12 {
-		t.Errorf("%d kills, want 12", kills)
+	if kills != lives || streamed < lives/2 {
+		t.Errorf("%d kills, want %d; %d while streaming", kills, lives, streamed)
 	}
 	cancel()
 	rows := <-written
@@ -298,12 +319,7 @@ func stoppedRelayIsReplaced(t *testing.T, s *setup) {
 	go func() { written <- c.load(ctx, 1) }()
 	first := c.start()
 	streams := func(p *process) {
-		testkit.Eventually(t, 2*patience, func() error {
-			if !strings.Contains(p.stderr.String(), "msg=streaming") {
-				return errors.New("not streaming")
-			}
-			return nil
-		})
+		p.streams(t)
 	}
 	streams(first)
 	if err := first.cmd.Process.Signal(syscall.SIGSTOP); err != nil {

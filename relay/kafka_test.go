@@ -2,12 +2,15 @@ package relay_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -255,30 +258,65 @@ func TestKafkaTopicLimitIsLearned(t *testing.T) {
 	})
 }
 
-// The broker goes away for a while, and takes a produce request without
-// answering: nothing is lost, nothing is out of order, and the answer that was
-// lost makes no second record.
+// forgetful is a connection to a broker whose first answer to a produce request is lost: it
+// has come, and with it the connection goes.
+type forgetful struct {
+	net.Conn
+	lost     *atomic.Int64
+	produced atomic.Bool
+}
+
+func (c *forgetful) Write(b []byte) (int, error) {
+	if len(b) > 6 && int16(binary.BigEndian.Uint16(b[4:])) == int16(kmsg.Produce) { // behind the length
+		c.produced.Store(true)
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *forgetful) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err == nil && c.produced.Load() && c.lost.CompareAndSwap(0, 1) {
+		return 0, errors.Join(errors.New("cut"), c.Close())
+	}
+	return n, err
+}
+
+// The broker has taken a batch and its answer is lost: nothing is lost with it, nothing is
+// out of order, and no record comes twice.
 func TestKafkaLostAnswer(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
-	cluster := kafkaserver.Fake(t)
-	brokers := cluster.ListenAddrs()
+	brokers := kafkaserver.ForTest(t)
 	aggregate := kafkaserver.Name(t, "relay")
 	topic := "outbox.event." + aggregate
 	kafkaserver.CreateTopic(t, brokers, topic, 1)
-	fired := make(chan struct{})
-	var once sync.Once
-	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
-		once.Do(func() { close(fired) })
-		return nil, errors.New("cut"), true // closes the connection
-	})
-	r := run(t, s.config(kafkaSink(t, brokers)))
+	var lost atomic.Int64
+	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: brokers, Logger: slog.New(slog.DiscardHandler), Options: []kgo.Opt{
+		kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return &forgetful{Conn: conn, lost: &lost}, err
+		}),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, s.config(sink))
 	s.appendTo(t, aggregate, 100)
-	<-fired
-	got := follow(t, brokers, topic).has(t, 100)
 	s.stored(t, r, 100)
-	if len(got) != 100 {
-		t.Errorf("%d records", len(got))
+	if lost.Load() != 1 {
+		t.Fatal("no answer was lost")
+	}
+	for i, rec := range follow(t, brokers, topic).has(t, 100) {
+		if string(rec.Value) != strconv.Itoa(i+1) {
+			t.Fatalf("record %d is %s", i+1, rec.Value)
+		}
+	}
+	ends, err := kadm.NewClient(kafkaserver.Client(t, brokers)).ListEndOffsets(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end, _ := ends.Lookup(topic, 0); end.Err != nil || end.Offset != 100 {
+		t.Errorf("the topic ends at %d, %v", end.Offset, end.Err)
 	}
 }
 

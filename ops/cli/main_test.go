@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/ops/cli"
@@ -178,6 +180,21 @@ func child(t *testing.T, env []string, args ...string) *exec.Cmd {
 var lastPort atomic.Int64
 
 func init() { lastPort.Store(20_000 + int64(os.Getpid()%100)*100) }
+
+// consumed waits for the next n records.
+func consumed(t *testing.T, client *kgo.Client, n int) (all []*kgo.Record) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for len(all) < n {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			t.Fatalf("%d records of %d: %v", len(all), n, err)
+		}
+		all = append(all, fetches.Records()...)
+	}
+	return all
+}
 
 // freeAddr is an address that nobody listens on.
 func freeAddr(t *testing.T) string {

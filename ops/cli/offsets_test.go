@@ -1,18 +1,15 @@
 package cli_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gapless/gapless/internal/kafkaserver"
-	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/ops/cli"
 	"github.com/gapless/gapless/relay/core"
 )
@@ -55,15 +52,9 @@ func TestOffsetsAreOfOneRelay(t *testing.T) {
 	s := start(t, nil, "relay", "--config", file("debezium_offsets: connect-offsets, "), "--ops-listen", "127.0.0.1:0")
 	taken.append(t, "taken", "by the relay")
 	var got []string
-	testkit.Eventually(t, time.Minute, func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		client.PollFetches(ctx).EachRecord(func(r *kgo.Record) { got = append(got, string(r.Value)) })
-		if len(got) < 2 {
-			return fmt.Errorf("got %q; log: %s", got, s.log)
-		}
-		return nil
-	})
+	for _, r := range consumed(t, client, 2) {
+		got = append(got, string(r.Value))
+	}
 	slices.Sort(got)
 	if want := []string{"before the offset", "by the relay"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q; log: %s", got, want, s.log)

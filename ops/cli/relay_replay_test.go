@@ -83,11 +83,7 @@ func TestReplay(t *testing.T) {
 		t.Errorf("%s", r.stdout)
 	}
 	client := kafkaserver.Client(t, cluster.ListenAddrs(), kgo.ConsumeTopics("again"))
-	var records []*kgo.Record
-	for len(records) < 20 {
-		records = append(records, client.PollFetches(t.Context()).Records()...)
-	}
-	for i, r := range records {
+	for i, r := range consumed(t, client, 20) {
 		if string(r.Key) != "k1" || string(r.Value) != strconv.Itoa(2*i+1) || header(r, "gapless_replay") != id {
 			t.Errorf("record %d: key %s, value %s, replay %q", i, r.Key, r.Value, header(r, "gapless_replay"))
 		}
