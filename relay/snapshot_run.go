@@ -178,6 +178,9 @@ func (p *replay) plan(ctx context.Context) (first, last *time.Time, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := p.refuseOthers(ctx, t); err != nil {
+		return nil, nil, err
+	}
 	plan := ReplayPlan{Request: p.request, snapshot: snapshot}
 	if err := t.count(ctx, p.store.pool, &plan); err != nil {
 		return nil, nil, err
@@ -253,11 +256,11 @@ func (p *replay) settled(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("flush: %w", err)
 	}
 	for {
-		var active, passed bool
-		if err := p.store.pool.QueryRow(ctx, sql.RelayReplayPassed, p.cfg.Slot, lsn).Scan(&active, &passed); err != nil {
+		var active, passed, proven bool
+		if err := p.store.pool.QueryRow(ctx, sql.RelayReplayPassed, p.cfg.Slot, lsn).Scan(&active, &passed, &proven); err != nil {
 			return "", fmt.Errorf("read the relay's position: %w", err)
 		}
-		if passed {
+		if passed && proven {
 			return snapshot, nil
 		}
 		if err := wait("the stream to pass " + lsn); err != nil {
