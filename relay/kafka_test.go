@@ -295,22 +295,22 @@ func TestKafkaTopicLimitIsLearned(t *testing.T) {
 	})
 }
 
-// forgetful is a connection to a broker whose first answer to a produce request is lost: it
+// losing is a connection to a broker whose first answer to a produce request is lost: it
 // has come, and with it the connection goes.
-type forgetful struct {
+type losing struct {
 	net.Conn
 	lost     *atomic.Int64
 	produced atomic.Bool
 }
 
-func (c *forgetful) Write(b []byte) (int, error) {
+func (c *losing) Write(b []byte) (int, error) {
 	if len(b) > 6 && int16(binary.BigEndian.Uint16(b[4:])) == int16(kmsg.Produce) { // behind the length
 		c.produced.Store(true)
 	}
 	return c.Conn.Write(b)
 }
 
-func (c *forgetful) Read(b []byte) (int, error) {
+func (c *losing) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if err == nil && c.produced.Load() && c.lost.CompareAndSwap(0, 1) {
 		return 0, errors.Join(errors.New("cut"), c.Close())
@@ -331,7 +331,7 @@ func TestKafkaLostAnswer(t *testing.T) {
 	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: brokers, Logger: slog.New(slog.DiscardHandler), Options: []kgo.Opt{
 		kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-			return &forgetful{Conn: conn, lost: &lost}, err
+			return &losing{Conn: conn, lost: &lost}, err
 		}),
 	}})
 	if err != nil {

@@ -88,7 +88,8 @@ type ReplayState struct {
 // replay, the one that came first stops at its next page.
 //
 // No row is sent before the relay has sent or parked it: first occurrences stay the
-// stream's, where the plan is Vouched. On another history of the database it ends. Rows of a key that is blocked by parked rows are left out.
+// stream's, where the plan is Vouched. On another history of the database it ends. Rows of
+// a key that is blocked by parked rows are left out.
 type Replayer struct {
 	cfg      ReplayConfig
 	store    *store

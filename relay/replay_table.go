@@ -27,10 +27,10 @@ type replayTable struct {
 	native    bool
 	timed     bool   // its order is a time
 	orderBy   string // how a request names that
+	since     string // id of a transaction since which rows are relayed for certain; empty where nothing tells
 	filter    string
 	patience  time.Duration // with a statement, where there is a filter
 	checked   bool          // the filter is
-	since     string        // id of a transaction since which rows are relayed for certain; empty where nothing tells
 	statement string        // for a page
 }
 

@@ -178,6 +178,9 @@ func (p *replay) plan(ctx context.Context) (first, last *time.Time, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := p.refuseOthers(ctx, t); err != nil {
+		return nil, nil, err
+	}
 	plan := ReplayPlan{Request: p.request, snapshot: snapshot}
 	if err := t.count(ctx, p.store.pool, &plan); err != nil {
 		return nil, nil, err
