@@ -425,6 +425,7 @@ CREATE TABLE gapless.parked (
     headers          jsonb NOT NULL DEFAULT '[]',
     record_timestamp timestamptz,
     record_partition int, -- null: where the key says
+    system_id        text NOT NULL, -- of the server in whose log the place is: a restored database goes on in another one
     timeline         int NOT NULL,
     commit_lsn       pg_lsn NOT NULL,
     commit_index     bigint NOT NULL,
@@ -440,7 +441,7 @@ CREATE TABLE gapless.parked (
     settled_at       timestamptz, -- when it was sent or discarded
     CONSTRAINT parked_status_check CHECK (status IN ('parked', 'waiting', 'redriving', 'redriven', 'discarded')),
     -- The relay may die between parking a row and storing its progress.
-    CONSTRAINT parked_position_key UNIQUE (slot, timeline, commit_lsn, commit_index)
+    CONSTRAINT parked_position_key UNIQUE (slot, system_id, timeline, commit_lsn, commit_index)
 );
 
 -- A key may be longer than an index entry.
