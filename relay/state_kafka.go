@@ -317,7 +317,7 @@ func (k *kafkaState) advise(r *Refusal) *Refusal {
 		advised.Remedy += " Slots of the same name on several servers need a topic each: --state-topic."
 	}
 	for _, statement := range r.SQL {
-		if !strings.Contains(statement, "gapless.relay_progress") {
+		if !strings.Contains(statement, "gapless.relay_") {
 			advised.SQL = append(advised.SQL, statement)
 		}
 	}

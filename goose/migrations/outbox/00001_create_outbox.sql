@@ -254,8 +254,8 @@ COMMENT ON TABLE gapless.relay_request IS 'What operators asked the relay to do 
 
 -- What each relay of this database is proven to have passed: every row that the snapshot
 -- sees. A proof counts on the timeline on which it was taken (the ids of transactions are
--- used again after a promotion), once the relay's position has passed it. No snapshot:
--- nothing is proven.
+-- used again after a promotion), once the relay's position has passed it, and in a log that
+-- has not lost its end. No snapshot: nothing is proven.
 -- +goose StatementBegin
 CREATE FUNCTION gapless.relay_proven() RETURNS TABLE (slot text, snapshot pg_snapshot)
     LANGUAGE sql STABLE
@@ -264,7 +264,7 @@ AS $$
     SELECT r.slot,
            (SELECT p.snapshot
             FROM jsonb_to_recordset(r.proofs) AS p(system_id text, timeline int, snapshot text, lsn pg_lsn, fingerprint text, at timestamptz)
-            WHERE p.lsn <= r.resume_lsn AND p.system_id = r.system_id AND p.timeline = r.timeline
+            WHERE p.lsn <= least(r.resume_lsn, pg_current_wal_insert_lsn()) AND p.system_id = r.system_id AND p.timeline = r.timeline
               AND p.fingerprint = r.publication_fingerprint
               AND p.timeline = ('x' || substring(pg_walfile_name(pg_current_wal_insert_lsn()) FOR 8))::bit(32)::int
             ORDER BY p.at DESC
