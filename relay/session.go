@@ -362,10 +362,17 @@ func (s *session) relation(ctx context.Context, rel *pgoutput.Relation) error {
 	if router, ok := f.(eventrouter.Config); ok {
 		t.fatalUpdates = router.FatalUpdates
 	}
+	// The end of ctx must not be an error here: the stream would break off where it
+	// should finish in good order. storeTimeout bounds it.
+	ctx = context.WithoutCancel(ctx)
 	if f != nil {
-		// The end of ctx must not be an error here: the stream would break off where it
-		// should finish in good order. storeTimeout bounds it.
-		attributes, err := s.r.store.attributes(context.WithoutCancel(ctx), name, rel.ID)
+	if _, own := s.r.cfg.Tables[name]; !own {
+		var err error
+		if name, err = s.r.store.eventTable(ctx, rel); err != nil {
+			return err
+		}
+	}
+		attributes, err := s.r.store.attributes(ctx, name, rel.ID)
 		if err != nil {
 			return err
 		}

@@ -42,10 +42,13 @@ func refuseServer(v server, cfg Config, inPostgres bool) error {
 		return refuse("Run 'gapless migrate up'.", "database %q has no schema of Gapless", v.Database)
 	}
 	if !v.PublicationExists {
-		return refuseSQL([]string{makePublicationSQL(cfg.Publication), dropSlotSQL(cfg.Slot), makeSlotSQL(cfg.Slot), resendSQL(cfg.Slot), followSQL(cfg.Slot)},
+		return refuseSQL([]string{makePublicationSQL(cfg.Publication, cfg.eventTables(v)...), dropSlotSQL(cfg.Slot), makeSlotSQL(cfg.Slot), resendSQL(cfg.Slot), followSQL(cfg.Slot)},
 			"If the name is misspelt, correct --publication. Else make it again, naming outbox tables of your own too. "+
 				"A slot that is older than its publication cannot be read any more. "+byHand,
 			"publication %q does not exist", cfg.Publication)
+	}
+	if err := refuseInner(v, cfg); err != nil {
+		return err
 	}
 	if len(v.PublicationTables) == 0 {
 		return refuseSQL([]string{resendSQL(cfg.Slot)}, "Add the outbox tables: ALTER PUBLICATION … ADD TABLE …. If rows were written meanwhile: "+byHand,
@@ -60,7 +63,7 @@ func refuseServer(v server, cfg Config, inPostgres bool) error {
 		return refuse("Run ALTER PUBLICATION "+cfg.Publication+" ADD TABLE gapless.dead_letter. Dead letters written meanwhile are in that table and in no topic.",
 			"publication %q publishes gapless.outbox, but not gapless.dead_letter: parked messages would reach no topic", cfg.Publication)
 	}
-	if i := slices.IndexFunc(v.PublicationTables, func(t string) bool { return strings.HasPrefix(t, "gapless.outbox_p") }); i >= 0 {
+	if i := slices.IndexFunc(v.PublicationTables, func(t string) bool { return strings.HasPrefix(t, outboxPartition) }); i >= 0 {
 		return refuse("Run ALTER PUBLICATION … SET (publish_via_partition_root = true).",
 			"publication %q publishes partition %s in place of gapless.outbox", cfg.Publication, v.PublicationTables[i])
 	}
@@ -239,6 +242,9 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 	if err != nil {
 		return s, err
 	}
+	if err := r.refuseTakenOut(ctx, s, record); err != nil {
+		return s, err
+	}
 	s.position, s.proofs = record.position, record.proofs
 	if r.cfg.TakeOverTopics && record.takeOver > s.position.Resume && !r.recalled {
 		if _, err := r.recall(ctx, s, s.position); err != nil {
@@ -252,7 +258,8 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 }
 
 // check asks the server. Of the publication's tables the signal table is told of apart:
-// its rows are no events, so none of them can be lost or be sent too late.
+// its rows are no events, so none of them can be lost or be sent too late. Nor can those
+// of tables that are left out.
 func (r *Relay) check(ctx context.Context) (server, error) {
 	v, err := r.store.check(ctx)
 	if i := slices.Index(v.PublicationTables, r.cfg.SignalTable); i >= 0 {

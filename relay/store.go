@@ -123,6 +123,8 @@ type server struct {
 	PublishesInserts   bool     `db:"publishes_inserts"`
 	HasDeadLetters     bool     `db:"has_dead_letters"`
 	PublicationTables  []string `db:"tables"`
+	PublishesAll       bool     `db:"publishes_all"`    // FOR ALL TABLES
+	PublishesSchema    bool     `db:"publishes_schema"` // our own, FOR TABLES IN SCHEMA
 
 	signals bool // the signal table is among them
 }

@@ -294,7 +294,7 @@ BEGIN
     IF NOT EXISTS (
         SELECT FROM gapless.relay_progress AS r
         JOIN pg_publication_rel AS m ON m.prrelid = 'gapless.outbox'::regclass
-        WHERE format('r%s.%s', m.oid, m.xmin) = ANY (string_to_array(r.publication_fingerprint, ','))
+        WHERE format('r%s.%s.%s', m.oid, m.xmin, m.prrelid) = ANY (string_to_array(r.publication_fingerprint, ','))
     ) THEN
         RAISE EXCEPTION 'no relay with a progress record has gapless.outbox in its publication' USING ERRCODE = '55000';
     END IF;
