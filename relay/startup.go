@@ -204,7 +204,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 			return s, refuse("If the name is misspelt, correct --slot. Else start without taking over, on a new slot: what was written since the old one was dropped is in the tables alone.",
 				"slot %q does not exist, so there is nothing to take over", r.cfg.Slot)
 		}
-		if err := r.makeSlot(ctx, s.server.PublicationTables); err != nil {
+		if err := r.makeSlot(ctx, s.server.events); err != nil {
 			return s, err
 		}
 		if s.server, err = r.check(ctx); err != nil {
@@ -227,7 +227,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		if r.history != (history{}) {
 			return s, r.goneBack("is gone, which this relay had stored")
 		}
-		if err := r.refuseUnrecorded(ctx, s.server.PublicationTables); err != nil {
+		if err := r.refuseUnrecorded(ctx, s.server.events); err != nil {
 			return s, err
 		}
 		var until core.LSN
@@ -265,6 +265,7 @@ func (r *Relay) check(ctx context.Context) (server, error) {
 	if i := slices.Index(v.PublicationTables, r.cfg.SignalTable); i >= 0 {
 		v.PublicationTables, v.signals = slices.Delete(v.PublicationTables, i, i+1), true
 	}
+	v.events = r.cfg.events(v.PublicationTables)
 	return v, err
 }
 
@@ -319,7 +320,7 @@ func (r *Relay) refuseRows(ctx context.Context, tables []string) error {
 	for _, table := range tables {
 		var empty bool
 		if err := r.store.pool.QueryRow(ctx, on(sql.RelayTableEmpty, table)).Scan(&empty); err != nil {
-			return fmt.Errorf("look for rows in %s: %w", table, err)
+			return fmt.Errorf("look for rows in %s: %w", table, r.store.rowSecurity(err, table))
 		}
 		if !empty {
 			return refuseSQL([]string{makeSlotSQL(r.cfg.Slot), resendSQL(r.cfg.Slot)},
@@ -347,7 +348,7 @@ func (r *Relay) refuseAhead(ctx context.Context, s start, record *progress) erro
 		return refuseSQL(statements, remedy, "slot %q is at %s, ahead of the stored position %s, and no proof covers what lies between",
 			r.cfg.Slot, s.slotAt, record.position.Resume)
 	}
-	missing, err := r.store.provenRelayed(ctx, p, s.server.PublicationTables)
+	missing, err := r.store.provenRelayed(ctx, p, s.server.events)
 	if err != nil {
 		return err
 	}
