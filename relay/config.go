@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +56,8 @@ type Config struct {
 
 	// Tables maps "schema.table" to its format. Tables of the publication that
 	// are not in it: gapless.outbox is Native, gapless.dead_letter DeadLetter,
-	// all others eventrouter.Config. A nil format leaves a table out.
+	// others of schema gapless are left out, all others eventrouter.Config. A nil format
+	// leaves a table out. A partition that is not in it is its table.
 	Tables map[string]format.Format
 
 	// Messages maps the prefix of transactional logical messages to the options of
@@ -161,6 +163,9 @@ func (c Config) validate() error {
 	} else if c.SignalTable != "" && c.Tables[c.SignalTable] != nil {
 		fault("SignalTable %s has a format in Tables: it cannot hold events too", c.SignalTable)
 	}
+	if c.Retention.Outbox > 0 && c.formatOf("gapless.outbox") == nil {
+		fault("Retention.Outbox: gapless.outbox is left out by Tables: its rows are not relayed")
+	}
 	for table := range c.Retention.Tables {
 		if c.formatOf(table) == nil {
 			fault("Retention.Tables: %s is left out by Tables: its rows are not relayed", table)
@@ -227,6 +232,22 @@ func slotName(s string) bool {
 
 func (c Config) wantsMessages() bool { return len(c.Messages) > 0 }
 
+// events are the tables of which rows are relayed.
+func (c Config) events(tables []string) []string {
+	return slices.DeleteFunc(slices.Clone(tables), func(t string) bool { return c.formatOf(t) == nil })
+}
+
+// leftOut are the tables of which none is.
+func (c Config) leftOut() []string {
+	names := []string{}
+	for t, f := range c.Tables {
+		if f == nil {
+			names = append(names, t)
+		}
+	}
+	return append(names, c.SignalTable)
+}
+
 func (c Config) formatOf(table string) format.Format {
 	if f, ok := c.Tables[table]; ok || table == c.SignalTable {
 		return f
@@ -236,6 +257,9 @@ func (c Config) formatOf(table string) format.Format {
 		return format.Native{}
 	case "gapless.dead_letter":
 		return format.DeadLetter{}
+	}
+	if strings.HasPrefix(table, "gapless.") {
+		return nil // what a relay writes there must not come out of it
 	}
 	return eventrouter.Config{}
 }

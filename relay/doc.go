@@ -54,10 +54,15 @@
 //	                                  somebody who loses rows. Each row committed
 //	                                  since the newest proof must be still to
 //	                                  come by the slot, else refused
-//	publication not the same          a table added is nothing; else refused if a row
-//	  as at the newest proof          was written since that proof. Looked for while
-//	                                  streaming, too: Postgres 18 passes over what it
-//	                                  does not publish without a word
+//	publication not the same          a table added is nothing; one that is there and is
+//	  as at the newest proof          not published any more, refused by its name; else
+//	                                  refused if a row was written since that proof.
+//	                                  Looked for every ten seconds while streaming, too:
+//	                                  Postgres 18 passes over what it does not publish
+//	                                  without a word
+//	it publishes what the relay       refused: each row that came would write another
+//	  writes itself
+//	row security hides rows           refused, where rows have to be looked for
 //	no slot, but a record             refused
 //	no slot, no record                a slot is made if the tables are empty, and the
 //	                                  publication has no other slot whose name may be
@@ -159,6 +164,12 @@
 // It does keep the outbox's daily partitions a fortnight ahead, once an hour:
 // where no API runs nobody else would.
 // Exactly-once production and recovery of a lost slot are not here.
+//
+// An option of the publication that hides rows (publish without insert) and is taken back
+// within ten seconds, between two looks, is not noticed, and what was written meanwhile
+// is lost: in a publication whose options were altered nothing tells which. A relay under
+// load must not be refused for an option that does no harm. Nor is a table noticed that
+// leaves a published schema by ALTER TABLE … SET SCHEMA.
 //
 // # Metrics
 //

@@ -236,3 +236,44 @@ func TestParkingThatFailsIsSaid(t *testing.T) {
 	r.become(relay.Streaming)
 	wantParked(t, s, "parked k poison too_large")
 }
+
+// A database that was restored on another server has parked rows whose places mean other
+// rows there.
+func TestParkedByAnotherServer(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		system string // that had parked the row
+		refuse func(sent) error
+		sent   []string
+		parked []string
+	}{
+		"by this one":        {"(select system_identifier::text from pg_control_system())", nil, []string{"1", "2"}, nil},
+		"by another, sent":   {"'1'", nil, []string{"1", "poison", "2"}, nil},
+		"by another, parked": {"'1'", poison, []string{"1"}, []string{"parked k poison too_large", "waiting k 2 waiting"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t)
+			again := *s
+			again.slot += "_2"
+			s.exec(t, "select pg_copy_logical_replication_slot($1, $2)", s.slot, again.slot)
+			s.append(t, "k", "1", "poison", "2")
+			var first memory
+			r := run(t, s.config(&first))
+			want(t, &first, "1", "poison", "2")
+			s.stored(t, r, 3)
+			r.stop()
+			at := first.records()[1].position
+			s.exec(t, `insert into gapless.parked (slot, relation, row_key, topic, system_id, timeline, commit_lsn, commit_index, status, reason, settled_at)
+				values ($1, 'gapless.outbox', 'old', 't', `+c.system+`, $2, $3::text::pg_lsn, $4, 'redriven', 'too_large', now())`,
+				again.slot, at.Timeline, at.Commit.String(), at.Index)
+			sink := memory{refuse: c.refuse}
+			r = run(t, again.config(&sink))
+			want(t, &sink, c.sent...)
+			again.stored(t, r, uint64(len(c.sent)+len(c.parked)))
+			if got := slices.DeleteFunc(again.parked(t), func(row string) bool { return row == "redriven old  too_large" }); !slices.Equal(got, c.parked) {
+				t.Errorf("parked %q", got)
+			}
+		})
+	}
+}

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/pgoutput"
@@ -84,13 +84,11 @@ func newest(ring []proof, resume core.LSN, system string, timeline int32, finger
 // committed since the newest proof must be still to come by the slot. It
 // returns how many are neither.
 func (s *store) provenRelayed(ctx context.Context, p proof, tables []string) (missing int, err error) {
-	unproven := map[string]bool{}
+	unproven := map[rowID]bool{}
 	for _, table := range tables {
-		ids, err := s.unproven(ctx, p, table)
-		if err != nil {
-			return 0, fmt.Errorf("compare %s with the proof: %w", table, err)
+		if err := s.unproven(ctx, p, table, unproven); err != nil {
+			return 0, fmt.Errorf("compare %s with the proof: %w", table, s.rowSecurity(err, table))
 		}
-		maps.Copy(unproven, ids)
 	}
 	if len(unproven) == 0 {
 		return 0, nil
@@ -101,30 +99,45 @@ func (s *store) provenRelayed(ctx context.Context, p proof, tables []string) (mi
 	return len(unproven), nil
 }
 
-func (s *store) unproven(ctx context.Context, p proof, table string) (map[string]bool, error) {
+// rowID is a row by its own id: each table has ids of its own.
+type rowID struct{ table, id string }
+
+// unproven adds the table's rows that p does not cover to ids.
+func (s *store) unproven(ctx context.Context, p proof, table string, ids map[rowID]bool) error {
 	statement := sql.RelayUnprovenForeign
 	if ourTable(table) {
 		statement = sql.RelayUnproven
 	}
 	rows, err := s.pool.Query(ctx, on(statement, table), p.Snapshot)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ids := map[string]bool{}
 	var tid string
 	var id *string
 	_, err = pgx.ForEachRow(rows, []any{&tid, &id}, func() error {
 		if id == nil {
 			return fmt.Errorf("row %s has no id", tid)
 		}
-		ids[*id] = true
+		ids[rowID{table, *id}] = true
 		return nil
 	})
-	return ids, err
+	return err
+}
+
+// rowSecurity makes a refusal of the error that rows of the table are hidden.
+func (s *store) rowSecurity(err error, table string) error {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pg.Code != "42501" || pg.Routine != "check_enable_rls" {
+		return err
+	}
+	login := s.pool.Config().ConnConfig.User
+	return refuseSQL([]string{"ALTER ROLE " + quoted(login) + " BYPASSRLS"},
+		"Run the statement as a superuser and start the relay again. A policy for the login would not do: what it may see by one is not all there is.",
+		"row security may hide rows of %s from login %q, so it cannot be told whether one is missing", table, login)
 }
 
 // peek takes from ids what the slot will still send.
-func (s *store) peek(ctx context.Context, ids map[string]bool) error {
+func (s *store) peek(ctx context.Context, ids map[rowID]bool) error {
 	if err := s.exec(ctx, sql.RelayFlush); err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
@@ -132,7 +145,11 @@ func (s *store) peek(ctx context.Context, ids map[string]bool) error {
 	if err != nil {
 		return err
 	}
-	idColumn := map[uint32]int{}
+	type column struct {
+		table string
+		at    int
+	}
+	idColumn := map[uint32]column{}
 	var m pgoutput.Message
 	var data []byte
 	_, err = pgx.ForEachRow(rows, []any{&data}, func() error {
@@ -141,14 +158,18 @@ func (s *store) peek(ctx context.Context, ids map[string]bool) error {
 		}
 		switch m.Kind {
 		case pgoutput.KindRelation:
+			table := string(m.Relation.Namespace) + "." + string(m.Relation.Name)
+			if strings.HasPrefix(table, outboxPartition) {
+				table = "gapless.outbox" // as it is published now
+			}
 			for i, c := range m.Relation.Columns {
 				if name := string(c.Name); name == "id" || name == "dead_letter_id" {
-					idColumn[m.Relation.ID] = i
+					idColumn[m.Relation.ID] = column{table, i}
 				}
 			}
 		case pgoutput.KindInsert:
-			if i, ok := idColumn[m.Row.RelationID]; ok && i < len(m.Row.New) {
-				delete(ids, string(m.Row.New[i].Value))
+			if c, ok := idColumn[m.Row.RelationID]; ok && c.at < len(m.Row.New) {
+				delete(ids, rowID{c.table, string(m.Row.New[c.at].Value)})
 			}
 		}
 		return nil

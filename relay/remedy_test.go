@@ -65,6 +65,65 @@ func TestRemediesWork(t *testing.T) {
 	}
 }
 
+// What a lost slot's remedy sends goes by what was proven, not by a time: a row is committed
+// long after it was written, and one that waits for its topic is passed by younger ones.
+func TestRemedyGoesByProof(t *testing.T) {
+	t.Parallel()
+	remedied := func(t *testing.T, s *setup, cfg relay.Config) {
+		t.Helper()
+		s.exec(t, "select pg_drop_replication_slot($1)", s.slot)
+		var refusal *relay.Refusal
+		if err := run(t, cfg).ended(); !errors.As(err, &refusal) {
+			t.Fatalf("error %v, want a refusal", err)
+		}
+		s.follow(t, refusal)
+	}
+	t.Run("a long transaction", func(t *testing.T) {
+		t.Parallel()
+		s := newSetup(t)
+		var sink memory
+		r := run(t, s.config(&sink))
+		s.append(t, "k", "proven")
+		want(t, &sink, "proven")
+		s.proven(t, r)
+		r.stop()
+		s.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload, created_at)
+			values ('order', 'long', 'T', 'of hours ago', now() - interval '2 hours')`)
+		remedied(t, s, s.config(&sink))
+		run(t, s.config(&sink))
+		s.append(t, "k", "next")
+		want(t, &sink, "proven", "of hours ago", "next") // and what is proven does not come again
+	})
+	t.Run("a topic held", func(t *testing.T) {
+		t.Parallel()
+		s := newSetup(t)
+		sink := newTopical()
+		r := run(t, s.config(sink))
+		s.append(t, "k", "proven")
+		want(t, &sink.memory, "proven")
+		s.proven(t, r)
+		s.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload, created_at)
+			values ('away', 'k', 'T', 'held', now() - interval '2 hours')`)
+		<-sink.asked
+		s.append(t, "k", "younger")
+		want(t, &sink.memory, "proven", "younger")
+		r.stop()
+		var after memory
+		remedied(t, s, s.config(&after))
+		run(t, s.config(&after))
+		s.append(t, "k", "next")
+		testkit.Eventually(t, patience, func() error {
+			if got := after.values(); !slices.Contains(got, "next") {
+				return fmt.Errorf("got %q", got)
+			}
+			return nil
+		})
+		if got := after.values(); !slices.Contains(got, "held") || slices.Contains(got, "proven") {
+			t.Errorf("sent %q", got)
+		}
+	})
+}
+
 // A publication that was dropped under the slot and made again cannot be read by
 // it, until Postgres 17: that is said, with what to do, and not tried for ever.
 func TestPublicationMadeAgainIsRefused(t *testing.T) {

@@ -25,8 +25,8 @@ type Retention struct {
 
 	// Tables are outbox tables of one's own ("schema.table"): their rows are deleted
 	// in batches. The login needs SELECT and DELETE on them. What was written before
-	// the first stream with this setting stays, and so does what was written before
-	// the table's place in the publication, or the publication itself, was altered:
+	// the first stream with this setting stays, and so does what was written before a
+	// stream of the slot last left the table out, and before the table's place in the publication, or the publication itself, was altered:
 	// of those nothing tells whether they were sent.
 	Tables map[string]TableRetention
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -252,6 +253,54 @@ func TestRetentionDeletesFromTablesOfOnesOwn(t *testing.T) {
 	})
 }
 
+// A table that was left out for a while: what was written then was sent by nobody.
+func TestRetentionKeepsWhatWasLeftOut(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.exec(t, "create table shop_outbox "+outboxColumns)
+	s.exec(t, "alter publication gapless add table shop_outbox")
+	var sink memory
+	cfg := s.config(&sink)
+	cfg.ProofEvery = 50 * time.Millisecond
+	cfg.Retention.Tables = map[string]relay.TableRetention{"public.shop_outbox": {}}
+	noted := func(n int) {
+		t.Helper()
+		testkit.Eventually(t, patience, func() error {
+			if got := s.rows(t, "gapless.relay_table"); got != n {
+				return fmt.Errorf("%d tables are noted", got)
+			}
+			return nil
+		})
+	}
+	r := run(t, cfg)
+	noted(1)
+	r.stop()
+	without := s.config(&sink)
+	without.Tables = map[string]format.Format{"public.shop_outbox": nil}
+	r = run(t, without)
+	s.exec(t, "insert into shop_outbox values ('2', 'order', 'k', 'T', 'never sent')")
+	s.append(t, "k", "beside")
+	want(t, &sink, "beside")
+	s.stored(t, r, 1)
+	noted(0)
+	r.stop()
+	run(t, cfg)
+	noted(1)
+	s.exec(t, "insert into shop_outbox values ('3', 'order', 'k', 'T', 'sent')")
+	want(t, &sink, "beside", "sent")
+	testkit.Eventually(t, patience, func() error {
+		s.append(t, "k", "more") // and with it a proof
+		var ids []string
+		if err := s.pool.QueryRow(t.Context(), "select array_agg(id) from shop_outbox").Scan(&ids); err != nil || slices.Contains(ids, "3") {
+			return fmt.Errorf("%q are left: %w", ids, err)
+		}
+		if !slices.Equal(ids, []string{"2"}) {
+			t.Fatalf("%q are left", ids)
+		}
+		return nil
+	})
+}
+
 func TestRetentionConfig(t *testing.T) {
 	t.Parallel()
 	var sink memory
@@ -264,6 +313,13 @@ func TestRetentionConfig(t *testing.T) {
 		if _, err := relay.New(relay.Config{DatabaseURL: "postgres://", Sink: &sink, Retention: c}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v", c, err)
 		}
+	}
+	_, err := relay.New(relay.Config{
+		DatabaseURL: "postgres://", Sink: &sink, Retention: relay.Retention{Outbox: 24 * time.Hour},
+		Tables: map[string]format.Format{"gapless.outbox": nil},
+	})
+	if err == nil || !strings.Contains(err.Error(), "left out") {
+		t.Errorf("retention of what is left out: %v", err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/relay/pgoutput"
 	"github.com/gapless/gapless/relay/replication"
+	"github.com/gapless/gapless/sql"
 )
 
 // errMoved says that an earlier owner stored progress between our look at it
@@ -190,6 +191,11 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	}
 	if err := r.remembered().adopt(ctx, incarnation); err != nil {
 		return nil, err
+	}
+	if r.keepsInPostgres() {
+		if err := r.store.exec(ctx, sql.RelayTableForget, r.cfg.Slot, r.cfg.leftOut()); err != nil {
+			return nil, fmt.Errorf("forget tables that are left out: %w", err)
+		}
 	}
 	blocked, err := r.remembered().parkedKeys(ctx)
 	if err != nil {
@@ -375,16 +381,23 @@ func (s *session) relation(ctx context.Context, rel *pgoutput.Relation) error {
 		s.tables[rel.ID], s.last = s.signalsOf(rel), nil
 		return nil
 	}
+	// The end of ctx must not be an error here: the stream would break off where it
+	// should finish in good order. storeTimeout bounds it.
+	ctx = context.WithoutCancel(ctx)
 	name := string(rel.Namespace) + "." + string(rel.Name)
+	if _, own := s.r.cfg.Tables[name]; !own {
+		var err error
+		if name, err = s.r.store.eventTable(ctx, rel); err != nil {
+			return err
+		}
+	}
 	t := &table{name: name, relation: rel.Clone()}
 	f := s.r.cfg.formatOf(name)
 	if router, ok := f.(eventrouter.Config); ok {
 		t.fatalUpdates = router.FatalUpdates
 	}
 	if f != nil {
-		// The end of ctx must not be an error here: the stream would break off where it
-		// should finish in good order. storeTimeout bounds it.
-		attributes, err := s.r.store.attributes(context.WithoutCancel(ctx), name, rel.ID)
+		attributes, err := s.r.store.attributes(ctx, name, rel.ID)
 		if err != nil {
 			return err
 		}

@@ -42,10 +42,13 @@ func refuseServer(v server, cfg Config, inPostgres bool) error {
 		return refuse("Run 'gapless migrate up'.", "database %q has no schema of Gapless", v.Database)
 	}
 	if !v.PublicationExists {
-		return refuseSQL([]string{makePublicationSQL(cfg.Publication), dropSlotSQL(cfg.Slot), makeSlotSQL(cfg.Slot), resendSQL(cfg.Slot), followSQL(cfg.Slot)},
+		return refuseSQL([]string{makePublicationSQL(cfg.Publication, cfg.eventTables(v)...), dropSlotSQL(cfg.Slot), makeSlotSQL(cfg.Slot), resendSQL(cfg.Slot), followSQL(cfg.Slot)},
 			"If the name is misspelt, correct --publication. Else make it again, naming outbox tables of your own too. "+
 				"A slot that is older than its publication cannot be read any more. "+byHand,
 			"publication %q does not exist", cfg.Publication)
+	}
+	if err := refuseInner(v, cfg); err != nil {
+		return err
 	}
 	if len(v.PublicationTables) == 0 {
 		return refuseSQL([]string{resendSQL(cfg.Slot)}, "Add the outbox tables: ALTER PUBLICATION … ADD TABLE …. If rows were written meanwhile: "+byHand,
@@ -60,7 +63,7 @@ func refuseServer(v server, cfg Config, inPostgres bool) error {
 		return refuse("Run ALTER PUBLICATION "+cfg.Publication+" ADD TABLE gapless.dead_letter. Dead letters written meanwhile are in that table and in no topic.",
 			"publication %q publishes gapless.outbox, but not gapless.dead_letter: parked messages would reach no topic", cfg.Publication)
 	}
-	if i := slices.IndexFunc(v.PublicationTables, func(t string) bool { return strings.HasPrefix(t, "gapless.outbox_p") }); i >= 0 {
+	if i := slices.IndexFunc(v.PublicationTables, func(t string) bool { return strings.HasPrefix(t, outboxPartition) }); i >= 0 {
 		return refuse("Run ALTER PUBLICATION … SET (publish_via_partition_root = true).",
 			"publication %q publishes partition %s in place of gapless.outbox", cfg.Publication, v.PublicationTables[i])
 	}
@@ -204,7 +207,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 			return s, refuse("If the name is misspelt, correct --slot. Else start without taking over, on a new slot: what was written since the old one was dropped is in the tables alone.",
 				"slot %q does not exist, so there is nothing to take over", r.cfg.Slot)
 		}
-		if err := r.makeSlot(ctx, s.server.PublicationTables); err != nil {
+		if err := r.makeSlot(ctx, s.server.events); err != nil {
 			return s, err
 		}
 		if s.server, err = r.check(ctx); err != nil {
@@ -227,7 +230,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		if r.history != (history{}) {
 			return s, r.goneBack("is gone, which this relay had stored")
 		}
-		if err := r.refuseUnrecorded(ctx, s.server.PublicationTables); err != nil {
+		if err := r.refuseUnrecorded(ctx, s.server.events); err != nil {
 			return s, err
 		}
 		s.messages = r.cfg.wantsMessages()
@@ -242,6 +245,9 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		return conn.SwitchPoint(ctx, s.system.Timeline, record.Timeline)
 	})
 	if err != nil {
+		return s, err
+	}
+	if err := r.refuseTakenOut(ctx, s, record); err != nil {
 		return s, err
 	}
 	s.position, s.proofs, s.counted = record.position, record.proofs, record.Messages
@@ -281,12 +287,14 @@ func (r *Relay) withMessages(ctx context.Context, s start) (bool, error) {
 }
 
 // check asks the server. Of the publication's tables the signal table is told of apart:
-// its rows are no events, so none of them can be lost or be sent too late.
+// its rows are no events, so none of them can be lost or be sent too late. Nor can those
+// of tables that are left out.
 func (r *Relay) check(ctx context.Context) (server, error) {
 	v, err := r.store.check(ctx)
 	if i := slices.Index(v.PublicationTables, r.cfg.SignalTable); i >= 0 {
 		v.PublicationTables, v.signals = slices.Delete(v.PublicationTables, i, i+1), true
 	}
+	v.events = r.cfg.events(v.PublicationTables)
 	return v, err
 }
 
@@ -341,7 +349,7 @@ func (r *Relay) refuseRows(ctx context.Context, tables []string) error {
 	for _, table := range tables {
 		var empty bool
 		if err := r.store.pool.QueryRow(ctx, on(sql.RelayTableEmpty, table)).Scan(&empty); err != nil {
-			return fmt.Errorf("look for rows in %s: %w", table, err)
+			return fmt.Errorf("look for rows in %s: %w", table, r.store.rowSecurity(err, table))
 		}
 		if !empty {
 			return refuseSQL([]string{makeSlotSQL(r.cfg.Slot), resendSQL(r.cfg.Slot)},
@@ -369,7 +377,7 @@ func (r *Relay) refuseAhead(ctx context.Context, s start, record *progress) erro
 		return refuseSQL(statements, remedy, "slot %q is at %s, ahead of the stored position %s, and no proof covers what lies between",
 			r.cfg.Slot, s.slotAt, record.position.Resume)
 	}
-	missing, err := r.store.provenRelayed(ctx, p, s.server.PublicationTables)
+	missing, err := r.store.provenRelayed(ctx, p, s.server.events)
 	if err != nil {
 		return err
 	}

@@ -337,11 +337,14 @@ func (k *kafkaState) advise(r *Refusal) *Refusal {
 	advised := &Refusal{What: r.What, Remedy: strings.NewReplacer(
 		byHand, byHandKafka(k.slot), "run the statement and start", "have the record forgotten and start",
 	).Replace(r.Remedy)}
+	if words, _, ok := strings.Cut(advised.Remedy, inItsStead); ok {
+		advised.Remedy = words + "let the record go with 'gapless relay forget --slot " + k.slot + " --reason …': the relay then begins where the slot is."
+	}
 	if strings.HasPrefix(r.What, anotherServer) {
 		advised.Remedy += " Slots of the same name on several servers need a topic each: --state-topic."
 	}
 	for _, statement := range r.SQL {
-		if !strings.Contains(statement, "gapless.relay_progress") {
+		if !strings.Contains(statement, "gapless.relay_") {
 			advised.SQL = append(advised.SQL, statement)
 		}
 	}

@@ -55,6 +55,8 @@ func openStore(ctx context.Context, cfg Config) (*store, error) {
 	open, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	c.ConnConfig.DialFunc = dialWhile(open)
 	c.ConnConfig.RuntimeParams["application_name"] = "gapless relay " + cfg.Slot
+	// A row that a policy hides would look like one that was relayed.
+	c.ConnConfig.RuntimeParams["row_security"] = "off"
 	// A record that a server's crash takes back would be behind the slot.
 	c.ConnConfig.RuntimeParams["synchronous_commit"] = "on"
 	pool, err := pgxpool.NewWithConfig(ctx, c)
@@ -121,10 +123,13 @@ type server struct {
 	Migrated           bool     `db:"migrated"`
 	PublicationExists  bool     `db:"publication_exists"`
 	PublishesInserts   bool     `db:"publishes_inserts"`
+	PublishesAll       bool     `db:"publishes_all"`    // FOR ALL TABLES
+	PublishesSchema    bool     `db:"publishes_schema"` // our own, FOR TABLES IN SCHEMA
 	HasDeadLetters     bool     `db:"has_dead_letters"`
 	PublicationTables  []string `db:"tables"`
 
-	signals bool // the signal table is among them
+	signals bool     // the signal table is among them
+	events  []string // of them, those that are not left out
 }
 
 func (s *store) check(ctx context.Context) (server, error) {

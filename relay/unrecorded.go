@@ -27,7 +27,7 @@ func (r *Relay) refuseUnrecorded(ctx context.Context, tables []string) error {
 		}
 		var rows int64
 		if err := r.store.pool.QueryRow(ctx, on(sql.RelayRowsBeforeSlot, table), r.cfg.Slot).Scan(&rows); err != nil {
-			return fmt.Errorf("look for rows of %s before slot %q: %w", table, r.cfg.Slot, err)
+			return fmt.Errorf("look for rows of %s before slot %q: %w", table, r.cfg.Slot, r.store.rowSecurity(err, table))
 		}
 		if rows > 0 {
 			return refuse("If they were relayed by other means, delete them; else take them out of the table, "+
@@ -60,17 +60,26 @@ func onlyGrew(before, after string) bool {
 
 // errPublication ends a stream whose publication was not the same all the while: the
 // next start judges what was written meanwhile.
-var errPublication = errors.New("publication was dropped, or a table taken out of it, under the stream")
+var errPublication = errors.New("publication was dropped, or a table taken out of it, or its options hide rows, under the stream")
+
+// hides tells a part of a fingerprint that says what an option keeps from being relayed
+// as it was.
+func hides(part string) bool { return part == "no_inserts" || part == "by_partition" }
 
 // continuous tells whether every table of a publication stayed in it: the publication
 // is the same object, and so is each membership. Its options may have been altered, but
-// it publishes inserts.
+// it publishes inserts, and partitions by their table as before.
 func continuous(before, after string) bool {
-	now := strings.Split(after, ",")
-	if slices.Contains(now, "no_inserts") {
-		return false
+	was, now := strings.Split(before, ","), strings.Split(after, ",")
+	for _, part := range now {
+		if hides(part) && !slices.Contains(was, part) {
+			return false
+		}
 	}
-	for part := range strings.SplitSeq(before, ",") {
+	for _, part := range was {
+		if hides(part) {
+			continue
+		}
 		object, _, _ := strings.Cut(part, ".")
 		same := func(p string) bool {
 			other, _, _ := strings.Cut(p, ".")
@@ -97,12 +106,12 @@ func (r *Relay) refuseChanged(ctx context.Context, s start, record *progress) er
 	}
 	const remedy = "Once you are sure that no row is missing from Kafka, " +
 		"run the statement and start the relay again."
-	statements := []string{"UPDATE gapless.relay_progress SET proofs = '[]'"}
+	statements := []string{forgetProofsSQL(r.cfg.Slot)}
 	p, ok := newest(record.proofs, record.position.Resume, s.system.ID, s.system.Timeline, last)
 	if !ok {
 		return refuseSQL(statements, remedy, "publication %q was changed, and no proof tells what was written meanwhile", r.cfg.Publication)
 	}
-	missing, err := r.store.provenRelayed(ctx, p, s.server.PublicationTables)
+	missing, err := r.store.provenRelayed(ctx, p, s.server.events)
 	if err != nil {
 		return err
 	}

@@ -67,6 +67,21 @@ var RelayProgressStore string
 //go:embed relay_fingerprint.sql
 var RelayFingerprint string
 
+// RelayTableForget forgets since when tables are relayed, which are left out now.
+//
+//go:embed relay_table_forget.sql
+var RelayTableForget string
+
+// RelayRoot names the table of a partition.
+//
+//go:embed relay_root.sql
+var RelayRoot string
+
+// RelayTakenOut names the tables that a publication does not publish any more.
+//
+//go:embed relay_taken_out.sql
+var RelayTakenOut string
+
 // RelayProof takes a snapshot and an LSN that prove what was relayed.
 //
 //go:embed relay_proof.sql

@@ -15,6 +15,11 @@ SELECT current_setting('wal_level') AS wal_level,
        EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = 'gapless' AND c.relname = 'relay_progress') AS migrated,
        p.oid IS NOT NULL AS publication_exists,
        coalesce(p.pubinsert, false) AS publishes_inserts,
+       coalesce(p.puballtables, false) AS publishes_all,
+       EXISTS (SELECT FROM pg_depend AS d JOIN pg_depend AS n ON n.classid = d.classid AND n.objid = d.objid
+               WHERE d.refclassid = 'pg_publication'::regclass AND d.refobjid = p.oid
+                 AND d.classid = to_regclass('pg_catalog.pg_publication_namespace') -- since Postgres 15
+                 AND n.refclassid = 'pg_namespace'::regclass AND n.refobjid = to_regnamespace('gapless')) AS publishes_schema,
        EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = 'gapless' AND c.relname = 'dead_letter') AS has_dead_letters,
        coalesce((SELECT array_agg(format('%s.%s', t.schemaname, t.tablename) ORDER BY 1)
                  FROM pg_publication_tables AS t WHERE t.pubname = p.pubname), '{}')::text[] AS tables

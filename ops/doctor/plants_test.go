@@ -117,8 +117,8 @@ func shadowed(statement string) func(*world) {
 	}
 }
 
-const parkedRow = `insert into gapless.parked (slot, relation, row_key, topic, timeline, commit_lsn, commit_index, status, reason)
-	values ('SLOT', 'gapless.outbox', 'k', 't', 1, '0/1', 0, 'parked', 'too_large'), ('SLOT', 'gapless.outbox', 'k', 't', 1, '0/1', 1, 'waiting', 'too_large')`
+const parkedRow = `insert into gapless.parked (slot, relation, row_key, topic, system_id, timeline, commit_lsn, commit_index, status, reason)
+	values ('SLOT', 'gapless.outbox', 'k', 't', '1', 1, '0/1', 0, 'parked', 'too_large'), ('SLOT', 'gapless.outbox', 'k', 't', '1', 1, '0/1', 1, 'waiting', 'too_large')`
 
 const deadLetter = `insert into gapless.dead_letter (dead_letter_id, consumer, event_id, topic, partition, "offset", record_timestamp, key, reason, attempts, first_failed_at, last_failed_at)
 	values ('0199c0de-0000-7000-8000-0000000000dd', 'payment', gapless.uuid7(), 't', 0, 7, now(), 'k', 'poison', 1, now(), now())`

@@ -224,7 +224,7 @@ func TestRelays(t *testing.T) {
 	}
 	state("never run")
 	exec(t, owner, "INSERT INTO gapless.relay_progress (slot, system_id, timeline, resume_lsn, relay_id) VALUES ($1, '1', 1, '0/1', 'host')", slot)
-	exec(t, owner, "INSERT INTO gapless.parked (slot, relation, topic, timeline, commit_lsn, commit_index, reason) VALUES ($1, 'gapless.outbox', 't', 1, '0/1', 0, 'too_large')", slot)
+	exec(t, owner, "INSERT INTO gapless.parked (slot, relation, topic, system_id, timeline, commit_lsn, commit_index, reason) VALUES ($1, 'gapless.outbox', 't', '1', 1, '0/1', 0, 'too_large')", slot)
 	r := state("stopped")
 	if r.Parked != 1 || r.RetainedBytes == nil || r.UnrelayedBytes == nil || *r.UnrelayedBytes <= 0 || r.RelayID != "host" {
 		t.Errorf("%+v", r)

@@ -227,7 +227,7 @@ func TestWhatWasPutAsideIsTold(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	parked, at := s.append("stock", "StockReserved")
-	s.exec(`INSERT INTO gapless.parked (slot, event_id, relation, topic, timeline, commit_lsn, commit_index, reason) VALUES ('gapless', $1, 'gapless.outbox', 't', 1, '0/1', 0, 'too_large')`, parked)
+	s.exec(`INSERT INTO gapless.parked (slot, event_id, relation, topic, system_id, timeline, commit_lsn, commit_index, reason) VALUES ('gapless', $1, 'gapless.outbox', 't', '1', 1, '0/1', 0, 'too_large')`, parked)
 	s.exec(`INSERT INTO gapless.dead_letter (consumer, event_id, topic, partition, "offset", record_timestamp, reason, attempts, first_failed_at, last_failed_at)
 		VALUES ('saga', $1, 't', 0, 0, now(), 'undecodable', 3, now(), $2)`, parked, at)
 	out := text(t, s.tell(s.order.String()))

@@ -17,8 +17,8 @@ func TestOddTimesAreJudged(t *testing.T) {
 		id := uuid.Must(uuid.NewV7())
 		ids = append(ids, id)
 		w.exec("INSERT INTO gapless.outbox (id, aggregatetype, aggregateid, type, created_at) VALUES ($1, 'order', $2, 'Odd', $2::text::timestamptz)", id, at)
-		w.exec(`INSERT INTO gapless.parked (slot, event_id, relation, topic, timeline, commit_lsn, commit_index, reason)
-			VALUES ('gapless', $1, 'gapless.outbox', 't', 1, '0/1', $2, 'bad_value')`, id, len(ids))
+		w.exec(`INSERT INTO gapless.parked (slot, event_id, relation, topic, system_id, timeline, commit_lsn, commit_index, reason)
+			VALUES ('gapless', $1, 'gapless.outbox', 't', '1', 1, '0/1', $2, 'bad_value')`, id, len(ids))
 	}
 	w.pass()
 	w.commit()

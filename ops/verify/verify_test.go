@@ -466,7 +466,7 @@ func TestWhatIsPutAsideIsShown(t *testing.T) {
 	w.relay()
 	// By the relay, by a consumer, and by a saga that waits for a person.
 	e := w.append("stock", order.String(), "StockReleased", 2, uuid.Nil)
-	w.exec(`INSERT INTO gapless.parked (slot, event_id, relation, topic, timeline, commit_lsn, commit_index, reason) VALUES ('gapless', $1, 'gapless.outbox', 't', 1, '0/1', 0, 'too_large')`, e.id)
+	w.exec(`INSERT INTO gapless.parked (slot, event_id, relation, topic, system_id, timeline, commit_lsn, commit_index, reason) VALUES ('gapless', $1, 'gapless.outbox', 't', '1', 1, '0/1', 0, 'too_large')`, e.id)
 	e = w.append("stock", order.String(), "StockReleased", 3, uuid.Nil)
 	record := w.send(e)
 	w.claim("saga", e, record, "parked")

@@ -278,8 +278,8 @@ COMMENT ON TABLE gapless.relay_request IS 'What operators asked the relay to do 
 
 -- What each relay of this database is proven to have passed: every row that the snapshot
 -- sees. A proof counts on the timeline on which it was taken (the ids of transactions are
--- used again after a promotion), once the relay's position has passed it. No snapshot:
--- nothing is proven.
+-- used again after a promotion), once the relay's position has passed it, and in a log that
+-- has not lost its end. No snapshot: nothing is proven.
 -- +goose StatementBegin
 CREATE FUNCTION gapless.relay_proven() RETURNS TABLE (slot text, snapshot pg_snapshot)
     LANGUAGE sql STABLE
@@ -288,7 +288,7 @@ AS $$
     SELECT r.slot,
            (SELECT p.snapshot
             FROM jsonb_to_recordset(r.proofs) AS p(system_id text, timeline int, snapshot text, lsn pg_lsn, fingerprint text, at timestamptz)
-            WHERE p.lsn <= r.resume_lsn AND p.system_id = r.system_id AND p.timeline = r.timeline
+            WHERE p.lsn <= least(r.resume_lsn, pg_current_wal_insert_lsn()) AND p.system_id = r.system_id AND p.timeline = r.timeline
               AND p.fingerprint = r.publication_fingerprint
               AND p.timeline = ('x' || substring(pg_walfile_name(pg_current_wal_insert_lsn()) FOR 8))::bit(32)::int
             ORDER BY p.at DESC
@@ -318,7 +318,7 @@ BEGIN
     IF NOT EXISTS (
         SELECT FROM gapless.relay_progress AS r
         JOIN pg_publication_rel AS m ON m.prrelid = 'gapless.outbox'::regclass
-        WHERE format('r%s.%s', m.oid, m.xmin) = ANY (string_to_array(r.publication_fingerprint, ','))
+        WHERE format('r%s.%s.%s', m.oid, m.xmin, m.prrelid) = ANY (string_to_array(r.publication_fingerprint, ','))
     ) THEN
         RAISE EXCEPTION 'no relay with a progress record has gapless.outbox in its publication' USING ERRCODE = '55000';
     END IF;
@@ -449,6 +449,7 @@ CREATE TABLE gapless.parked (
     headers          jsonb NOT NULL DEFAULT '[]',
     record_timestamp timestamptz,
     record_partition int, -- null: where the key says
+    system_id        text NOT NULL, -- of the server in whose log the place is: a restored database goes on in another one
     timeline         int NOT NULL,
     commit_lsn       pg_lsn NOT NULL,
     commit_index     bigint NOT NULL,
@@ -464,7 +465,7 @@ CREATE TABLE gapless.parked (
     settled_at       timestamptz, -- when it was sent or discarded
     CONSTRAINT parked_status_check CHECK (status IN ('parked', 'waiting', 'redriving', 'redriven', 'discarded')),
     -- The relay may die between parking a row and storing its progress.
-    CONSTRAINT parked_position_key UNIQUE (slot, timeline, commit_lsn, commit_index),
+    CONSTRAINT parked_position_key UNIQUE (slot, system_id, timeline, commit_lsn, commit_index),
     CONSTRAINT parked_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 );
 
