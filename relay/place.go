@@ -223,7 +223,7 @@ func (r *Relay) inKafka(ctx context.Context, system string) (*progress, error) {
 // refusePlaces is for a slot with a record where it is not looked for.
 func (r *Relay) refusePlaces(inPostgres, inKafka *progress, chosen Place) error {
 	slot, topic := r.cfg.Slot, r.cfg.Storage.log(r.cfg).Topic
-	drop := "DELETE FROM gapless.relay_progress WHERE slot = '" + strings.ReplaceAll(slot, "'", "''") + "'"
+	drop := "DELETE FROM gapless.relay_progress WHERE slot = " + literal(slot)
 	forget := "gapless relay forget --slot " + slot + " --state-topic " + topic
 	switch {
 	case inPostgres != nil && inKafka != nil:

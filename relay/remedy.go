@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -59,7 +60,7 @@ func forgetProofsSQL(slot string) string {
 func forgetMembershipSQL(slot string, memberships []string) string {
 	text := "proofs::text"
 	for _, m := range memberships {
-		text = fmt.Sprintf("replace(%s, ',%s', '')", text, m) // none is the first in a fingerprint
+		text = fmt.Sprintf("replace(%s, %s, '')", text, literal(","+m)) // none is the first in a fingerprint
 	}
 	return fmt.Sprintf("UPDATE gapless.relay_progress SET proofs = (%s)::jsonb WHERE slot = %s", text, literal(slot))
 }
