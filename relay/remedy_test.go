@@ -97,7 +97,7 @@ func TestRemedyGoesByProof(t *testing.T) {
 	t.Run("a topic held", func(t *testing.T) {
 		t.Parallel()
 		s := newSetup(t)
-		sink := newTopical()
+		sink := newTopical(false)
 		r := run(t, s.config(sink))
 		s.append(t, "k", "proven")
 		want(t, &sink.memory, "proven")
