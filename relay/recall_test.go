@@ -211,7 +211,7 @@ func TestTakesOverByTheTopicsWhatCounts(t *testing.T) {
 // the first has sent.
 func TestKilledWhileTakingOverByTheTopics(t *testing.T) {
 	t.Parallel()
-	const rows, confirmed, kills = 3000, 100, 3
+	const rows, confirmed, kills = 12_000, 100, 3
 	p := newPredecessor(t, rows, confirmed)
 	p.sends(t, 1, 400)
 	there := func() (n int64) {

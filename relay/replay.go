@@ -333,10 +333,13 @@ func (p *replay) otherHistory() error {
 	return fmt.Errorf("%w: replay %s is of another history of the database (a failover, a restore): start a new one with --from", ErrReplayInput, p.id)
 }
 
+// querier is a pool or a transaction.
+type querier interface {
+	QueryRow(ctx context.Context, statement string, args ...any) pgx.Row
+}
+
 // sameHistory is asked on the connection that a page is read on.
-func (p *replay) sameHistory(ctx context.Context, db interface {
-	QueryRow(context.Context, string, ...any) pgx.Row
-}) error {
+func (p *replay) sameHistory(ctx context.Context, db querier) error {
 	var same bool
 	err := db.QueryRow(ctx, sql.RelayReplayHistory, p.id).Scan(&same)
 	switch {

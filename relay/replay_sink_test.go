@@ -21,7 +21,7 @@ func TestReplayOfARefusedRow(t *testing.T) {
 	var stream memory
 	r := run(t, s.config(&stream))
 	cluster := kafkaserver.Fake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "outbox.event.order"))
-	refusals := refuseBatches(cluster, "poison", kerr.InvalidRecord)
+	refusals := refuseBatches(cluster, kerr.InvalidRecord)
 	s.append(t, "a", "1", "2")
 	s.append(t, "b", "poison")
 	s.append(t, "c", "3", "4")

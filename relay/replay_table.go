@@ -310,9 +310,9 @@ const placeColumns = 3
 
 func (p *replay) records(ctx context.Context, page *replayPage, rows pgx.Rows, limit int) error {
 	columns := rows.FieldDescriptions()
-	if len(columns) < placeColumns { // it was not executed
+	if len(columns) < placeColumns { // it failed before the server described anything
 		rows.Close()
-		return cmp.Or(rows.Err(), errors.New("no columns"))
+		return cmp.Or(rows.Err(), errors.New("columns are not described"))
 	}
 	columns = columns[:len(columns)-placeColumns]
 	attributes, err := p.store.attributes(ctx, p.table.name, p.table.oid)

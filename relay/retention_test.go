@@ -333,7 +333,7 @@ func TestRetentionIsNotForgottenByASecondStart(t *testing.T) {
 	}
 	start := func(want ...string) {
 		t.Helper()
-		s.exec(t, sql.RelayProgressCreate, "twice", "1", 1, "0/1", nil, 0)
+		s.exec(t, sql.RelayProgressCreate, "twice", "1", 1, "0/1", nil, 0, false, nil)
 		var got []string
 		if err := s.pool.QueryRow(t.Context(), "select array_agg(membership) from gapless.relay_table where slot = 'twice'").Scan(&got); err != nil {
 			t.Fatal(err)

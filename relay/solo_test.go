@@ -22,8 +22,8 @@ import (
 	"github.com/gapless/gapless/relay/format"
 )
 
-// refuseBatches has the broker refuse every batch that holds the word, and counts.
-func refuseBatches(cluster *kfake.Cluster, word string, code *kerr.Error, each ...func(n int64)) *atomic.Int64 {
+// refuseBatches has the broker refuse every batch that holds the word poison, and counts.
+func refuseBatches(cluster *kfake.Cluster, code *kerr.Error, each ...func(n int64)) *atomic.Int64 {
 	var refusals atomic.Int64
 	cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
@@ -33,7 +33,7 @@ func refuseBatches(cluster *kfake.Cluster, word string, code *kerr.Error, each .
 		}
 		for _, rt := range produce.Topics {
 			for _, rp := range rt.Partitions {
-				if bytes.Contains(rp.Records, []byte(word)) {
+				if bytes.Contains(rp.Records, []byte("poison")) {
 					n := refusals.Add(1)
 					for _, f := range each {
 						f(n)
@@ -62,7 +62,7 @@ func TestKafkaRefusedRecordIsParked(t *testing.T) {
 			aggregate := kafkaserver.Name(t, "relay")
 			topic := "outbox.event." + aggregate
 			kafkaserver.CreateTopic(t, brokers, topic, 1)
-			refusals := refuseBatches(cluster, "poison", refused)
+			refusals := refuseBatches(cluster, refused)
 			r := run(t, s.config(kafkaSink(t, brokers)))
 			s.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload)
 				select $1, case when i in (50, 60) then 'bad' else 'good' end, 'T', convert_to(case i when 50 then 'poison' else i::text end, 'UTF8')
@@ -91,7 +91,7 @@ func TestTrialIsOver(t *testing.T) {
 	t.Parallel()
 	const trial = 4096 // see solo.go
 	cluster := kafkaserver.Fake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "x"))
-	refusals := refuseBatches(cluster, "poison", kerr.InvalidRecord)
+	refusals := refuseBatches(cluster, kerr.InvalidRecord)
 	sink := kafkaSink(t, cluster.ListenAddrs())
 	t.Cleanup(func() {
 		if err := sink.Close(context.Background()); err != nil {
@@ -154,7 +154,7 @@ func TestRefusedAfterTheSlotWasLost(t *testing.T) {
 	alone, late := make(chan struct{}), make(chan struct{})
 	end := sync.OnceFunc(func() { close(late) })
 	t.Cleanup(end)
-	refuseBatches(cluster, "poison", kerr.InvalidRecord, func(n int64) {
+	refuseBatches(cluster, kerr.InvalidRecord, func(n int64) {
 		if n == 2 {
 			close(alone)
 			cluster.SleepControl(func() { <-late })

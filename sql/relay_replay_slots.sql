@@ -11,7 +11,7 @@ WHERE EXISTS (
     WHERE EXISTS (SELECT FROM unnest(f.parts) AS part WHERE split_part(part, '.', 1) = 'p' || p.oid)
       AND NOT EXISTS (
           SELECT FROM pg_publication_rel AS m
-          WHERE m.prpubid = p.oid AND m.prrelid = c.oid AND format('r%s.%s', m.oid, m.xmin) <> ALL (f.parts)
+          WHERE m.prpubid = p.oid AND m.prrelid = c.oid AND format('r%s.%s.%s', m.oid, m.xmin, m.prrelid) <> ALL (f.parts)
       )
 )
 ORDER BY r.slot
