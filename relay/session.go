@@ -455,11 +455,12 @@ func (s *session) route(o origin, record *format.Record, made error) error {
 	if made != nil && !errors.As(made, &fault) {
 		return made
 	}
-	if s.collect != nil {
-		if fault != nil {
-			return nil // nobody can have sent it
-		}
+	switch {
+	case s.collect == nil:
+	case fault == nil:
 		return s.collect(record, core.Point{Commit: s.place.Commit, Index: s.place.Index})
+	default:
+		return nil // nobody can have sent it
 	}
 	s.slabs.keep(record)
 	record.Seq = s.machine.Track(record.Size() + recordOverhead)
