@@ -43,6 +43,7 @@ var contenders = []contender{
 	{"receive and drop", color.RGBA{0xb8, 0xb8, 0xb8, 0xff}},
 	{"Gapless", color.RGBA{0x2f, 0x7d, 0x5b, 0xff}},
 	{"Debezium", color.RGBA{0xc9, 0x6a, 0x3b, 0xff}},
+	{"go-pq-cdc-kafka", color.RGBA{0x6a, 0x8f, 0xb8, 0xff}},
 }
 
 // contenderOf names the contender that a program's own name stands for.
@@ -158,7 +159,9 @@ func drawAll(out string, panels ...panel) error {
 	dc.Fill(dc.Rectangle.Path())
 	for i, row := range plot.Align(grid, tiles, dc) {
 		for j := range row {
-			grid[i][j].Draw(row[j])
+			if grid[i][j] != nil {
+				grid[i][j].Draw(row[j])
+			}
 		}
 	}
 	f, err := os.Create(out)
@@ -171,12 +174,13 @@ func drawAll(out string, panels ...panel) error {
 
 const barWidth = 22
 
+// plot is nil where nothing was measured.
 func (p *panel) plot(legend bool) (*plot.Plot, error) {
 	made := plot.New()
 	made.Title.Text, made.Y.Label.Text = p.title, p.unit
 	made.Y.Min = 0
 	if len(p.labels) == 0 {
-		return made, nil
+		return nil, nil
 	}
 	made.NominalX(p.labels...)
 	var there []contender
@@ -217,14 +221,14 @@ func (p *panel) plot(legend bool) (*plot.Plot, error) {
 		labels.Offset = vg.Point{X: bars.Offset, Y: vg.Points(2)}
 		made.Add(labels)
 		if legend {
-			made.Legend.Add(c.name, bars)
+			made.Legend.Add(c.name+"      ", bars) // a viewer's fonts are wider than ours
 		}
 	}
 	made.X.Min, made.X.Max = -0.6, float64(len(p.labels))-0.4
 	made.Y.Max = top * 1.15
 	made.Y.Tick.Marker = plot.TickerFunc(ticks)
 	made.Title.TextStyle.Font.Size, made.Legend.TextStyle.Font.Size = vg.Points(13), vg.Points(9)
-	made.Legend.Top = true
+	made.Legend.Top, made.Legend.Padding = true, vg.Points(5)
 	if legend {
 		made.Y.Max = top * 1.45
 	}
