@@ -20,7 +20,7 @@ import (
 	"github.com/gapless/gapless/relay/kafkastate"
 )
 
-const patience = 20 * time.Second
+const patience = 40 * time.Second // with a machine that is busy
 
 // sent is a record as it was when the sink got it.
 type sent struct {
