@@ -82,7 +82,7 @@ func TestRetentionDropsOldPartitions(t *testing.T) {
 	testkit.Eventually(t, patience, func() error { // this relay's own first proof is on its way
 		_, err := s.pool.Exec(t.Context(), "select gapless.outbox_retire('5 days')")
 		if err == nil || !strings.Contains(err.Error(), "relay of slot other has no proof") {
-			return fmt.Errorf("with a relay that has proven nothing: %v", err)
+			return fmt.Errorf("with a relay that has proven nothing: %w", err)
 		}
 		return nil
 	})
