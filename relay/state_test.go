@@ -182,9 +182,16 @@ func TestStateInBothPlaces(t *testing.T) {
 	refusal(t, run(t, in(relay.Kafka)).ended(), "the state is to be in Kafka, but slot")
 	s.exec(t, "alter table gapless.relay_progress rename to moved")
 	s.exec(t, "create table gapless.relay_progress (like gapless.moved including all)")
+	first := r.Status().Stored
 	r = run(t, in(relay.Kafka))
 	s.append(t, "k", "2")
 	s.stored(t, r, 1)
+	testkit.Eventually(t, patience, func() error {
+		if st := r.Status(); st.Stored <= first || st.Confirmed < st.Stored {
+			return fmt.Errorf("the slot is not past the other place's record, at %s: %+v", first, st)
+		}
+		return nil
+	})
 	r.stop()
 	for _, place := range []relay.Place{relay.Auto, relay.Postgres} {
 		refusal(t, run(t, in(place)).ended(), "the state is to be in schema gapless, but slot")
