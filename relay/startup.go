@@ -184,8 +184,10 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		if err := r.choose(ctx, s.system.ID); err != nil {
 			return s, err
 		}
-		if s.server, err = r.check(ctx); err != nil { // the schema may have been made
-			return s, err
+		if !s.server.Migrated { // the schema may have been made
+			if s.server, err = r.check(ctx); err != nil {
+				return s, err
+			}
 		}
 	}
 	if err := refuseServer(s.server, r.cfg, r.keepsInPostgres()); err != nil {
