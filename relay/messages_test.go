@@ -80,29 +80,36 @@ func TestEventsOfTheLibraryTakeNoOptions(t *testing.T) {
 	}
 }
 
+// turned runs f with messages turned on, and turned off, in both states.
+func turned(t *testing.T, f func(t *testing.T, s *setup, before bool)) {
+	t.Helper()
+	for name, before := range map[string]bool{"on": false, "off": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBoth(t, func(t *testing.T, s *setup) { f(t, s, before) })
+		})
+	}
+}
+
+func (s *setup) messagesIf(messages bool, sink *memory) relay.Config {
+	if messages {
+		return s.withMessages(sink)
+	}
+	return s.config(sink)
+}
+
 // Half of a transaction is sent when messages are turned on or off, which changes the
 // places of its rows: it begins again, and no row of it is skipped.
 func TestMessagesTurnedOnAndOffInMidTransaction(t *testing.T) {
 	t.Parallel()
-	for name, before := range map[string]bool{"on": false, "off": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			inBoth(t, func(t *testing.T, s *setup) { messagesTurnedInMidTransaction(t, s, before) })
-		})
-	}
+	turned(t, messagesTurnedInMidTransaction)
 }
 
 func messagesTurnedInMidTransaction(t *testing.T, s *setup, before bool) {
 	t.Helper()
 	var first, second memory
-	with := func(messages bool, sink *memory) relay.Config {
-		if messages {
-			return s.withMessages(sink)
-		}
-		return s.config(sink)
-	}
 	first.hold()
-	cfg := with(before, &first)
+	cfg := s.messagesIf(before, &first)
 	cfg.StopTimeout = 200 * time.Millisecond
 	r := run(t, cfg)
 	s.behind(t, message("m"), "1", "2", "3")
@@ -115,7 +122,7 @@ func messagesTurnedInMidTransaction(t *testing.T, s *setup, before bool) {
 	first.ackFirst(2)
 	s.halfSent(t, 2)
 	r.stop()
-	r = run(t, with(!before, &second))
+	r = run(t, s.messagesIf(!before, &second))
 	if before {
 		want(t, &second, rows...)
 	} else {
@@ -128,23 +135,12 @@ func messagesTurnedInMidTransaction(t *testing.T, s *setup, before bool) {
 // places stay: messages are not turned on, and those that are on are still read.
 func TestMessagesTurnedOnAndOffBehindAHeldRow(t *testing.T) {
 	t.Parallel()
-	for name, before := range map[string]bool{"on": false, "off": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			inBoth(t, func(t *testing.T, s *setup) { messagesTurnedBehindAHeldRow(t, s, before) })
-		})
-	}
+	turned(t, messagesTurnedBehindAHeldRow)
 }
 
 func messagesTurnedBehindAHeldRow(t *testing.T, s *setup, before bool) {
 	t.Helper()
 	var first, second memory
-	with := func(messages bool, sink *memory) relay.Config {
-		if messages {
-			return s.withMessages(sink)
-		}
-		return s.config(sink)
-	}
 	first.refuse = func(x sent) error {
 		if x.value == "poison" {
 			return &format.Fault{Reason: format.TooLarge, Detail: "a test"}
@@ -152,7 +148,7 @@ func messagesTurnedBehindAHeldRow(t *testing.T, s *setup, before bool) {
 		return nil
 	}
 	first.hold()
-	cfg := with(before, &first)
+	cfg := s.messagesIf(before, &first)
 	cfg.StopTimeout = 200 * time.Millisecond
 	r := run(t, cfg)
 	s.append(t, "k", "unacknowledged")
@@ -169,10 +165,10 @@ func messagesTurnedBehindAHeldRow(t *testing.T, s *setup, before bool) {
 		return nil
 	})
 	r.stop()
-	r = run(t, with(!before, &second))
+	r = run(t, s.messagesIf(!before, &second))
 	if !before {
 		refusal(t, r.ended(), "messages are on now")
-		r = run(t, with(before, &second))
+		r = run(t, s.messagesIf(before, &second))
 	}
 	want(t, &second, "unacknowledged", "sent")
 	s.stored(t, r, 2)
@@ -181,7 +177,7 @@ func messagesTurnedBehindAHeldRow(t *testing.T, s *setup, before bool) {
 	}
 	r.stop()
 	// Nothing is left that has a place: now it changes.
-	run(t, with(!before, &second))
+	run(t, s.messagesIf(!before, &second))
 	s.behind(t, message("m"), "last")
 	index := int64(0)
 	if !before {
