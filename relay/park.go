@@ -97,20 +97,19 @@ func (s *session) setAside(o origin, r *format.Record, fault *format.Fault, wasM
 			s.blocked[key] = struct{}{}
 		}
 	}
-	if fault != nil && format.CheckTopic(r.Topic) != nil {
-		r.Topic = shown(r.Topic) // it goes into logs and metrics
-	}
-	if wasMade && r.Size() > maxKept {
-		var err error
-		if p.source, err = json.Marshal(source{TooLarge: true}); err != nil {
-			return fmt.Errorf("park row: %w", err)
-		}
+	var err error
+	switch {
+	case wasMade && r.Size() > maxKept:
+		p.source, err = tooLarge()
 		r.Value, r.Headers = nil, nil
-	} else if fault != nil && !wasMade {
-		var err error
-		if p.source, err = o.source(); err != nil {
-			return fmt.Errorf("park row: %w", err)
+	case !wasMade: // it is made again of its source
+		p.source, err = o.source()
+		if format.CheckTopic(r.Topic) != nil {
+			r.Topic = shown(r.Topic) // it goes into logs and metrics
 		}
+	}
+	if err != nil {
+		return fmt.Errorf("park row: %w", err)
 	}
 	if p.status == statusParked {
 		s.r.log.Error("row parked", "table", p.table, "topic", r.Topic, "event_id", r.EventID,
@@ -120,13 +119,10 @@ func (s *session) setAside(o origin, r *format.Record, fault *format.Fault, wasM
 	return nil
 }
 
-// maxTopic is Kafka's own limit of a topic's name.
-const maxTopic = 249
-
 // shown is a name that no topic can have, in a form that anything takes.
 func shown(topic string) string {
-	if len(topic) > maxTopic {
-		topic = topic[:maxTopic] + "…"
+	if len(topic) > format.MaxTopic {
+		topic = topic[:format.MaxTopic] + "…"
 	}
 	return strconv.QuoteToASCII(topic)
 }

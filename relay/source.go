@@ -39,10 +39,13 @@ type origin struct {
 	message []byte
 }
 
+// tooLarge is the source of a row that is not kept.
+func tooLarge() ([]byte, error) { return json.Marshal(source{TooLarge: true}) }
+
 func (o origin) source() ([]byte, error) {
 	if o.message != nil {
 		if len(o.message) > maxKept {
-			return json.Marshal(source{TooLarge: true})
+			return tooLarge()
 		}
 		return json.Marshal(source{Message: o.message})
 	}
@@ -55,7 +58,7 @@ func (o origin) source() ([]byte, error) {
 		size += len(v.Value)
 	}
 	if size > maxKept {
-		return json.Marshal(source{TooLarge: true})
+		return tooLarge()
 	}
 	return json.Marshal(s)
 }

@@ -30,11 +30,14 @@ func (n *names) of(v []byte) string {
 	return s
 }
 
+// MaxTopic is how many bytes the broker allows a topic's name.
+const MaxTopic = 249
+
 // CheckTopic applies the broker's rule for topic names.
 // https://github.com/apache/kafka/blob/trunk/clients/src/main/java/org/apache/kafka/common/internals/Topic.java
 func CheckTopic(topic string) error {
-	if topic == "" || len(topic) > 249 || topic == "." || topic == ".." {
-		return fault(BadTopic, "topic name of %d bytes; 1 to 249 are allowed, not . or ..", len(topic))
+	if topic == "" || len(topic) > MaxTopic || topic == "." || topic == ".." {
+		return fault(BadTopic, "topic name of %d bytes; 1 to %d are allowed, not . or ..", len(topic), MaxTopic)
 	}
 	for i := range len(topic) {
 		switch c := topic[i]; {
