@@ -182,6 +182,7 @@ func TestStateInBothPlaces(t *testing.T) {
 	refusal(t, run(t, in(relay.Kafka)).ended(), "the state is to be in Kafka, but slot")
 	s.exec(t, "alter table gapless.relay_progress rename to moved")
 	s.exec(t, "create table gapless.relay_progress (like gapless.moved including all)")
+	s.exec(t, "delete from gapless.outbox") // a first record is refused over rows that the slot may have passed
 	first := r.Status().Stored
 	r = run(t, in(relay.Kafka))
 	s.append(t, "k", "2")

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		context.AfterFunc(ctx, stop)
 		os.Exit(cli.Main{Version: "test", Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}.Run(ctx, os.Args[1:]))
 	}
-	pgtest.Main(m)
+	pgtest.Main(m, pgtest.Parallel(2))
 }
 
 // result is how a run of the program ended.

@@ -296,5 +296,8 @@ func (m *Machine) complete(end LSN) {
 		m.done.Resume = end // the partial transaction is yet to come again
 		return
 	}
+	if m.done.PartialCommit != 0 {
+		m.dirty = true // a record written before its end says partial
+	}
 	m.done = Position{Resume: end}
 }

@@ -150,6 +150,35 @@ func TestPartialTransactionResumes(t *testing.T) {
 	}
 }
 
+// A record that was stored between the last acknowledgement of a transaction and its end
+// says partial: the end is stored, too, so that a relay that was stopped in good order
+// leaves nothing for the slot to send again.
+func TestEndOfAStoredTransactionIsStored(t *testing.T) {
+	t.Parallel()
+	m := machine(t, Position{Resume: 10})
+	m.Ack(feed(t, m, 0, 1)[0])
+	partial := m.Step(time.Second)
+	if want := (Position{Resume: 10, PartialCommit: 20, PartialIndex: 1}); !partial.Write || partial.Progress != want {
+		t.Fatalf("%+v, want %+v written", partial, want)
+	}
+	m.Written(true)
+	if err := m.Commit(20, 30); err != nil {
+		t.Fatal(err)
+	}
+	m.Finish()
+	if m.Settled() {
+		t.Error("settled, and the record still says partial")
+	}
+	end := m.Step(2 * time.Second)
+	if want := (Position{Resume: 30}); !end.Write || end.Progress != want || end.Status && end.Flush != 10 {
+		t.Fatalf("%+v, want %+v written, and the slot at 10 until then", end, want)
+	}
+	m.Written(true)
+	if last := m.Step(3 * time.Second); last.Flush != 30 || !m.Settled() {
+		t.Errorf("%+v, want the slot told 30", last)
+	}
+}
+
 func TestKeepalivesAloneWriteOncePerSegment(t *testing.T) {
 	t.Parallel()
 	m := machine(t, Position{Resume: 10})
