@@ -49,6 +49,7 @@ func openStore(ctx context.Context, cfg Config) (*store, error) {
 	c.BeforeConnect = cfg.BeforeConnect
 	// The session, its worker, the watch, and removing rows.
 	c.MaxConns = int32(3 + cfg.Retention.connections())
+	c.MinConns = max(c.MinConns, 1) // made while the stream's own connection is
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = connectTimeout
 	}
