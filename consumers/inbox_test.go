@@ -5,133 +5,20 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/gapless/gapless/consumers"
-	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/outbox"
 )
 
 const topic = "outbox.event.order"
-
-// database is a migrated database with a table of effects, and a pool of a
-// least-privilege consumer login.
-type database struct {
-	*pgtest.DB
-	admin, pool *pgxpool.Pool
-}
-
-func newDatabase(t *testing.T) *database {
-	t.Helper()
-	d := &database{DB: pgtest.NewDB(t)}
-	d.admin = d.DB.Pool(t)
-	_, err := d.admin.Exec(t.Context(), `
-		CREATE TABLE effect (event_id uuid NOT NULL, key text, value bytea, n bigserial);
-		GRANT SELECT, INSERT, UPDATE ON effect TO gapless_consumer;
-		GRANT USAGE ON SEQUENCE effect_n_seq TO gapless_consumer`)
-	if err != nil {
-		t.Fatalf("create table of effects: %v", err)
-	}
-	d.pool = d.LoginPool(t, pgtest.Consumer)
-	return d
-}
-
-func (d *database) int(t *testing.T, query string, args ...any) int64 {
-	t.Helper()
-	var n int64
-	if err := d.admin.QueryRow(t.Context(), query, args...).Scan(&n); err != nil {
-		t.Fatalf("query: %v", err)
-	}
-	return n
-}
-
-func (d *database) text(t *testing.T, query string, args ...any) string {
-	t.Helper()
-	var s *string
-	if err := d.admin.QueryRow(t.Context(), query, args...).Scan(&s); err != nil {
-		t.Fatalf("query: %v", err)
-	}
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
-// effects returns the keys of the effects in the order in which they came.
-func (d *database) effects(t *testing.T) string {
-	t.Helper()
-	return d.text(t, "SELECT coalesce(string_agg(key, ' ' ORDER BY n), '') FROM effect")
-}
-
-func applyEffect(_ context.Context, tx consumers.Tx, d consumers.Delivery) error {
-	if v := string(d.Value); strings.HasPrefix(v, "poison") {
-		return consumers.Poison("undecodable", errors.New("the value is poison"))
-	}
-	tx.Queue("INSERT INTO effect (event_id, key, value) VALUES ($1, $2, $3)", d.ID, string(d.Key), d.Value)
-	return nil
-}
-
-func effectConsumer() consumers.Consumer {
-	return consumers.Consumer{Name: "effects", Topics: []string{topic}, Apply: applyEffect}
-}
-
-func newInbox(t *testing.T, c consumers.Config, consumer consumers.Consumer) *consumers.Inbox {
-	t.Helper()
-	c.RetryBackoff = max(c.RetryBackoff, time.Millisecond)
-	in, err := consumers.NewInbox(c, consumer)
-	if err != nil {
-		t.Fatalf("make inbox: %v", err)
-	}
-	t.Cleanup(in.Close)
-	return in
-}
-
-func newID(t testing.TB) uuid.UUID {
-	t.Helper()
-	id, err := uuid.NewV7()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return id
-}
-
-// messages returns n messages from offset 0, ten keys in turn.
-func messages(t testing.TB, n int) []*consumers.Message {
-	t.Helper()
-	list := make([]*consumers.Message, n)
-	for i := range list {
-		list[i] = message(t, i, fmt.Sprintf("k%d", i%10), "good")
-	}
-	return list
-}
-
-func message(t testing.TB, offset int, key, value string) *consumers.Message {
-	t.Helper()
-	return &consumers.Message{
-		ID: newID(t), Type: "OrderPlaced", Topic: topic, Offset: int64(offset), Key: []byte(key), Value: []byte(value),
-		Timestamp: time.Now().UTC().Truncate(time.Millisecond),
-	}
-}
-
-func process(t *testing.T, in *consumers.Inbox, list ...*consumers.Message) []consumers.Outcome {
-	t.Helper()
-	outcomes, err := in.Process(t.Context(), list...)
-	if err != nil {
-		t.Fatalf("process: %v", err)
-	}
-	return outcomes
-}
 
 func TestCommitsPerEvent(t *testing.T) {
 	t.Parallel()
@@ -153,27 +40,6 @@ func TestCommitsPerEvent(t *testing.T) {
 	t.Logf("%d transactions with effects for %d events; the server's xid went on by %d", commits, events, after-before)
 	if perEvent := float64(commits) / events; perEvent > 0.05 {
 		t.Errorf("%.3f commits an event, want at most 0.05", perEvent)
-	}
-}
-
-func TestPoisonInABatch(t *testing.T) {
-	t.Parallel()
-	d := newDatabase(t)
-	in := newInbox(t, consumers.Config{Pool: d.pool}, effectConsumer())
-	var list []*consumers.Message
-	for i := range 500 {
-		list = append(list, message(t, i, fmt.Sprintf("k%d", i), "good"))
-	}
-	list[250].Value = []byte("poison")
-	outcomes := process(t, in, list...)
-	if got := d.int(t, "SELECT count(DISTINCT event_id) FROM effect"); got != 499 || d.int(t, "SELECT count(*) FROM effect") != 499 {
-		t.Errorf("%d effects, want 499", got)
-	}
-	if got := d.int(t, "SELECT count(*) FROM gapless.dead_letter WHERE event_id = $1 AND reason = 'undecodable'", list[250].ID); got != 1 {
-		t.Errorf("%d dead letters for the poison, want 1", got)
-	}
-	if outcomes[250] != consumers.Parked || d.int(t, "SELECT count(*) FROM gapless.inbox_attempt") != 0 {
-		t.Errorf("outcome %q, want parked and no attempts left", outcomes[250])
 	}
 }
 
@@ -356,80 +222,6 @@ func TestOverlappingBatchesInReverseOrderDoNotDeadlock(t *testing.T) {
 	}
 }
 
-func TestRetriableErrorsCountNoAttempt(t *testing.T) {
-	t.Parallel()
-	for _, code := range []string{"40001", "40P01", "55P03", "57014", "57P01", "53100"} {
-		t.Run(code, func(t *testing.T) {
-			t.Parallel()
-			d := newDatabase(t)
-			calls := 0
-			consumer := effectConsumer()
-			consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
-				if calls++; calls <= 6 {
-					return fmt.Errorf("lock the row: %w", &pgconn.PgError{Code: code})
-				}
-				return applyEffect(ctx, tx, m)
-			}
-			in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 1}, consumer)
-			got := process(t, in, message(t, 0, "a", "good"))
-			if got[0] != consumers.Applied || d.int(t, "SELECT count(*) FROM gapless.dead_letter") != 0 {
-				t.Errorf("outcome %v, want applied after any number of them", got)
-			}
-		})
-	}
-}
-
-func TestFailuresAreCountedAndThenParked(t *testing.T) {
-	t.Parallel()
-	d := newDatabase(t)
-	calls := 0
-	consumer := effectConsumer()
-	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
-		if string(m.Key) == "bad" {
-			calls++
-			if calls%2 == 0 {
-				panic("secret payload")
-			}
-			return errors.New("not today")
-		}
-		return applyEffect(ctx, tx, m)
-	}
-	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 4}, consumer)
-	process(t, in, message(t, 0, "good", ""), message(t, 1, "bad", ""), message(t, 2, "fine", ""))
-	if d.effects(t) != "good fine" {
-		t.Errorf("effects %q", d.effects(t))
-	}
-	// The batch's try is not one of the message's own.
-	if got := d.text(t, "SELECT attempts || ' ' || reason || ' ' || (first_failed_at <= last_failed_at) FROM gapless.dead_letter"); got != "4 failed true" {
-		t.Errorf("dead letter %q, want 4 attempts", got)
-	}
-	if calls != 5 {
-		t.Errorf("%d calls, want one in the batch and four single ones", calls)
-	}
-}
-
-func TestRetriesEndWithTheirTime(t *testing.T) {
-	t.Parallel()
-	d := newDatabase(t)
-	consumer := effectConsumer()
-	consumer.Apply = func(context.Context, consumers.Tx, consumers.Delivery) error { return errors.New("never") }
-	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 1 << 30, RetryFor: 50 * time.Millisecond}, consumer)
-	if got := process(t, in, message(t, 0, "a", "")); got[0] != consumers.Parked {
-		t.Errorf("outcome %v, want parked", got)
-	}
-}
-
-func TestRetriesWithoutBounds(t *testing.T) {
-	t.Parallel()
-	d := newDatabase(t)
-	consumer := effectConsumer()
-	consumer.Apply = func(context.Context, consumers.Tx, consumers.Delivery) error { return errors.New("never") }
-	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 4, RetryFor: -1, RetryMessages: -1}, consumer)
-	if got := process(t, in, message(t, 0, "a", "")); got[0] != consumers.Parked || d.int(t, "SELECT attempts FROM gapless.dead_letter") != 4 {
-		t.Errorf("outcome %v, want parked after MaxAttempts", got)
-	}
-}
-
 // A statement that failed and whose error was kept must not pass as committed:
 // COMMIT answers ROLLBACK then, without an error.
 func TestSwallowedErrorIsNotACommit(t *testing.T) {
@@ -546,152 +338,6 @@ func TestApplyBatchGetsAllAtOnceAndThenSingly(t *testing.T) {
 	process(t, in, message(t, 2, "c", ""), message(t, 3, "d", "poison"), message(t, 4, "e", ""))
 	if !slices.Equal(sizes, []int{2, 3, 1, 1, 1}) || d.effects(t) != "a b c e" {
 		t.Errorf("batches %v, effects %q", sizes, d.effects(t))
-	}
-}
-
-func TestPrepareRunsBesideEachOtherAndOnlyWhenNeeded(t *testing.T) {
-	t.Parallel()
-	d := newDatabase(t)
-	const limit = 4
-	var calls, running, most atomic.Int32
-	full := make(chan struct{})
-	var once sync.Once
-	consumer := effectConsumer()
-	consumer.Prepare = func(ctx context.Context, m *consumers.Message) (any, error) {
-		calls.Add(1)
-		n := running.Add(1)
-		defer running.Add(-1)
-		for {
-			if seen := most.Load(); n <= seen || most.CompareAndSwap(seen, n) {
-				break
-			}
-		}
-		if n == limit && string(m.Value) == "slow" {
-			once.Do(func() { close(full) })
-		}
-		if string(m.Value) == "slow" {
-			select { // all of them wait until as many as may run do run
-			case <-full:
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-		}
-		return "prepared " + string(m.Key), nil
-	}
-	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
-		if m.Prepared != "prepared "+string(m.Key) {
-			return consumers.Poison("unprepared", fmt.Errorf("got %v", m.Prepared))
-		}
-		return applyEffect(ctx, tx, m)
-	}
-	// One connection: a Prepare that held one would leave none for the look-up.
-	cfg := d.pool.Config()
-	cfg.MaxConns = 1
-	single, err := pgxpool.NewWithConfig(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer single.Close()
-	in := newInbox(t, consumers.Config{Pool: single, PrepareConcurrency: limit}, consumer)
-
-	list := messages(t, 12)
-	for _, m := range list {
-		m.Value = []byte("slow")
-	}
-	process(t, in, list...)
-	if calls.Load() != 12 || most.Load() != limit {
-		t.Errorf("%d calls, at most %d at once; want 12 and %d", calls.Load(), most.Load(), limit)
-	}
-	calls.Store(0)
-	process(t, in, list...) // all known
-	process(t, in, message(t, 20, "blocked", "poison"))
-	calls.Store(0)
-	got := process(t, in, message(t, 21, "blocked", "good"))
-	if calls.Load() != 0 || got[0] != consumers.Waiting {
-		t.Errorf("%d calls for known and blocked messages, want none; outcome %v", calls.Load(), got)
-	}
-}
-
-func TestPrepareFailureIsTheMessagesOwn(t *testing.T) {
-	t.Parallel()
-	d := newDatabase(t)
-	var tries atomic.Int32
-	consumer := effectConsumer()
-	consumer.Prepare = func(_ context.Context, m *consumers.Message) (any, error) {
-		switch string(m.Value) {
-		case "transient":
-			if tries.Add(1) < 3 {
-				return nil, errors.New("not yet")
-			}
-		case "declined":
-			return nil, errors.New("never")
-		case "panic":
-			panic("in prepare")
-		}
-		return nil, nil
-	}
-	in := newInbox(t, consumers.Config{Pool: d.pool}, consumer)
-	process(t, in, message(t, 0, "a", "good"), message(t, 1, "b", "transient"), message(t, 2, "c", "declined"), message(t, 3, "d", "panic"), message(t, 4, "e", "good"))
-	if d.effects(t) != "a b e" {
-		t.Errorf("effects %q, want a b e", d.effects(t))
-	}
-	if got := d.text(t, "SELECT string_agg(reason, ' ' ORDER BY reason) FROM gapless.dead_letter"); got != "failed panic" {
-		t.Errorf("dead letters %q", got)
-	}
-}
-
-func TestDependencyDownParksNothing(t *testing.T) {
-	t.Parallel()
-	d := newDatabase(t)
-	calls := 0
-	consumer := effectConsumer()
-	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
-		if string(m.Key) == "b" {
-			if calls++; calls < 4 {
-				return consumers.Unavailable(errors.New("the provider does not answer"))
-			}
-		}
-		return applyEffect(ctx, tx, m)
-	}
-	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 1}, consumer)
-	process(t, in, message(t, 0, "a", ""), message(t, 1, "b", ""), message(t, 2, "c", ""))
-	if d.effects(t) != "a b c" || d.int(t, "SELECT count(*) FROM gapless.dead_letter") != 0 {
-		t.Errorf("effects %q, want all in order and nothing parked", d.effects(t))
-	}
-}
-
-// The stored attempts of a process that died count against the message.
-func TestSuspectsAreRecordedFirst(t *testing.T) {
-	t.Parallel()
-	d := newDatabase(t)
-	consumer := effectConsumer()
-	var seen []int64
-	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
-		seen = append(seen, d.int(t, `SELECT coalesce(sum(attempts), 0) FROM gapless.inbox_attempt WHERE "offset" = $1`, m.Offset))
-		return applyEffect(ctx, tx, m)
-	}
-	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 2}, consumer)
-	known := messages(t, 2)
-	process(t, in, known...)
-	seen = nil
-
-	killer := message(t, 3, "k", "")
-	_, err := d.admin.Exec(t.Context(), `INSERT INTO gapless.inbox_attempt (consumer, topic, partition, "offset", event_id, attempts)
-		VALUES ('effects', $1, 0, 3, $2, 2)`, topic, killer.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.Suspect(10)
-	got := process(t, in, known[0], known[1], message(t, 2, "a", ""), killer, message(t, 4, "k", ""), message(t, 5, "b", ""))
-	want := []consumers.Outcome{consumers.Duplicate, consumers.Duplicate, consumers.Applied, consumers.Parked, consumers.Waiting, consumers.Applied}
-	if !slices.Equal(got, want) || !slices.Equal(seen, []int64{1, 1}) {
-		t.Errorf("outcomes %v, attempts seen by handlers %v; want %v and 1 1", got, seen, want)
-	}
-	if got := d.text(t, "SELECT reason || ' ' || attempts FROM gapless.dead_letter"); got != consumers.ReasonDied+" 2" {
-		t.Errorf("dead letter %q", got)
-	}
-	if got := d.int(t, "SELECT count(*) FROM gapless.inbox_attempt"); got != 0 {
-		t.Errorf("%d attempts left behind", got)
 	}
 }
 

@@ -1,0 +1,144 @@
+package consumers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gapless/gapless/consumers"
+)
+
+func TestPoisonInABatch(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	in := newInbox(t, consumers.Config{Pool: d.pool}, effectConsumer())
+	var list []*consumers.Message
+	for i := range 500 {
+		list = append(list, message(t, i, fmt.Sprintf("k%d", i), "good"))
+	}
+	list[250].Value = []byte("poison")
+	outcomes := process(t, in, list...)
+	if got := d.int(t, "SELECT count(DISTINCT event_id) FROM effect"); got != 499 || d.int(t, "SELECT count(*) FROM effect") != 499 {
+		t.Errorf("%d effects, want 499", got)
+	}
+	if got := d.int(t, "SELECT count(*) FROM gapless.dead_letter WHERE event_id = $1 AND reason = 'undecodable'", list[250].ID); got != 1 {
+		t.Errorf("%d dead letters for the poison, want 1", got)
+	}
+	if outcomes[250] != consumers.Parked || d.int(t, "SELECT count(*) FROM gapless.inbox_attempt") != 0 {
+		t.Errorf("outcome %q, want parked and no attempts left", outcomes[250])
+	}
+}
+
+func TestRetriableErrorsCountNoAttempt(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"40001", "40P01", "55P03", "57014", "57P01", "53100"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t)
+			calls := 0
+			consumer := effectConsumer()
+			consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
+				if calls++; calls <= 6 {
+					return fmt.Errorf("lock the row: %w", &pgconn.PgError{Code: code})
+				}
+				return applyEffect(ctx, tx, m)
+			}
+			in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 1}, consumer)
+			got := process(t, in, message(t, 0, "a", "good"))
+			if got[0] != consumers.Applied || d.int(t, "SELECT count(*) FROM gapless.dead_letter") != 0 {
+				t.Errorf("outcome %v, want applied after any number of them", got)
+			}
+		})
+	}
+}
+
+func TestFailuresAreCountedAndThenParked(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	calls := 0
+	consumer := effectConsumer()
+	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
+		if string(m.Key) == "bad" {
+			calls++
+			if calls%2 == 0 {
+				panic("secret payload")
+			}
+			return errors.New("not today")
+		}
+		return applyEffect(ctx, tx, m)
+	}
+	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 4}, consumer)
+	process(t, in, message(t, 0, "good", ""), message(t, 1, "bad", ""), message(t, 2, "fine", ""))
+	if d.effects(t) != "good fine" {
+		t.Errorf("effects %q", d.effects(t))
+	}
+	// The batch's try is not one of the message's own.
+	if got := d.text(t, "SELECT attempts || ' ' || reason || ' ' || (first_failed_at <= last_failed_at) FROM gapless.dead_letter"); got != "4 failed true" {
+		t.Errorf("dead letter %q, want 4 attempts", got)
+	}
+	if calls != 5 {
+		t.Errorf("%d calls, want one in the batch and four single ones", calls)
+	}
+}
+
+func TestRetriesEndWithTheirTime(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	consumer := effectConsumer()
+	consumer.Apply = func(context.Context, consumers.Tx, consumers.Delivery) error { return errors.New("never") }
+	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 1 << 30, RetryFor: 50 * time.Millisecond}, consumer)
+	if got := process(t, in, message(t, 0, "a", "")); got[0] != consumers.Parked {
+		t.Errorf("outcome %v, want parked", got)
+	}
+}
+
+func TestRetriesWithoutBounds(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	consumer := effectConsumer()
+	consumer.Apply = func(context.Context, consumers.Tx, consumers.Delivery) error { return errors.New("never") }
+	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 4, RetryFor: -1, RetryMessages: -1}, consumer)
+	if got := process(t, in, message(t, 0, "a", "")); got[0] != consumers.Parked || d.int(t, "SELECT attempts FROM gapless.dead_letter") != 4 {
+		t.Errorf("outcome %v, want parked after MaxAttempts", got)
+	}
+}
+
+// The stored attempts of a process that died count against the message.
+func TestSuspectsAreRecordedFirst(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	consumer := effectConsumer()
+	var seen []int64
+	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
+		seen = append(seen, d.int(t, `SELECT coalesce(sum(attempts), 0) FROM gapless.inbox_attempt WHERE "offset" = $1`, m.Offset))
+		return applyEffect(ctx, tx, m)
+	}
+	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 2}, consumer)
+	known := messages(t, 2)
+	process(t, in, known...)
+	seen = nil
+
+	killer := message(t, 3, "k", "")
+	_, err := d.admin.Exec(t.Context(), `INSERT INTO gapless.inbox_attempt (consumer, topic, partition, "offset", event_id, attempts)
+		VALUES ('effects', $1, 0, 3, $2, 2)`, topic, killer.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Suspect(10)
+	got := process(t, in, known[0], known[1], message(t, 2, "a", ""), killer, message(t, 4, "k", ""), message(t, 5, "b", ""))
+	want := []consumers.Outcome{consumers.Duplicate, consumers.Duplicate, consumers.Applied, consumers.Parked, consumers.Waiting, consumers.Applied}
+	if !slices.Equal(got, want) || !slices.Equal(seen, []int64{1, 1}) {
+		t.Errorf("outcomes %v, attempts seen by handlers %v; want %v and 1 1", got, seen, want)
+	}
+	if got := d.text(t, "SELECT reason || ' ' || attempts FROM gapless.dead_letter"); got != consumers.ReasonDied+" 2" {
+		t.Errorf("dead letter %q", got)
+	}
+	if got := d.int(t, "SELECT count(*) FROM gapless.inbox_attempt"); got != 0 {
+		t.Errorf("%d attempts left behind", got)
+	}
+}
