@@ -3,6 +3,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -125,8 +126,11 @@ func TestExplainAConnector(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := runContext(t, t.Context(), nil, strings.NewReader(string(text)), "explain", "--connector", "-", "-o", "json")
-		got := jsonOf[explainedFile](t, r)
+		var out strings.Builder
+		if err := cli.ExplainConnector(t.Context(), bytes.NewReader(text), &out); err != nil {
+			t.Fatalf("case %s: %v", c.Name, err)
+		}
+		got := jsonOf[explainedFile](t, result{stdout: out.String()})
 		if len(got.Tables) != 1 || got.Tables[0].Topic == "" || got.Tables[0].Example == nil {
 			t.Errorf("case %s: %+v", c.Name, got)
 			continue

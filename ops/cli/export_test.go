@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"context"
+	"io"
+
 	"github.com/gapless/gapless/relay/eventrouter"
 	"github.com/gapless/gapless/relay/format"
 )
@@ -28,3 +31,15 @@ func Messages(path string, flags ...string) (map[string]eventrouter.Config, erro
 
 // Verified is verified.
 var Verified = verified
+
+// Import is 'relay import -', and ExplainConnector 'explain --connector - -o json', without
+// a command line, whose parsing takes longer than all the rest.
+func Import(ctx context.Context, connector io.Reader, out io.Writer) error {
+	return (&relayImport{File: "-"}).Run(ctx, &env{stdin: connector, stdout: out})
+}
+
+// ExplainConnector is described at Import.
+func ExplainConnector(ctx context.Context, connector io.Reader, out io.Writer) error {
+	c := explainCommand{output: output{Output: "json"}, Table: "gapless.outbox", Connector: "-"}
+	return c.Run(ctx, &env{stdin: connector, stdout: out})
+}

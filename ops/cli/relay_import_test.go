@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"os"
@@ -44,21 +45,21 @@ func TestImportedFileMakesTheSameRouter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := runContext(t, t.Context(), nil, strings.NewReader(string(text)), "relay", "import", "-")
-		if r.code != 0 {
-			t.Errorf("case %s: code %d: %s", c.Name, r.code, r.stderr)
+		var out strings.Builder
+		if err := cli.Import(t.Context(), bytes.NewReader(text), &out); err != nil {
+			t.Errorf("case %s: %v", c.Name, err)
 			continue
 		}
-		if strings.Contains(r.stdout+r.stderr, "s3cret") {
+		if strings.Contains(out.String(), "s3cret") {
 			t.Errorf("case %s: the password is printed", c.Name)
 		}
 		path := filepath.Join(t.TempDir(), "relay.yaml")
-		if err := os.WriteFile(path, []byte(r.stdout), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(out.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		tables, err := cli.Tables(path)
 		if err != nil {
-			t.Errorf("case %s: %v\n%s", c.Name, err, r.stdout)
+			t.Errorf("case %s: %v\n%s", c.Name, err, out.String())
 			continue
 		}
 		want, _, err := eventrouter.FromConnector(options)
