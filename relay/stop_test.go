@@ -1,8 +1,10 @@
 package relay_test
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"testing"
 	"time"
 
@@ -41,8 +43,8 @@ func TestStopsWithoutTheServer(t *testing.T) {
 	sink.hold()
 	s.append(t, "k", "2")
 	want(t, &sink, "1", "2")
-	if err := proxy.BlackHole(); err != nil {
-		t.Fatal(err)
+	if err := proxy.BlackHole(); err != nil && (!errors.Is(err, errors.ErrUnsupported) || os.Geteuid() == 0) {
+		t.Fatal(err) // where only root may make a socket deaf the proxy still lets nothing through
 	}
 	sink.release()
 	testkit.Eventually(t, patience, func() error {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 	"unsafe"
@@ -9,15 +10,24 @@ import (
 )
 
 // setDeaf makes the kernel drop each packet that comes for the socket before TCP
-// sees it, or ends that.
+// sees it, or ends that. Some machines (sandboxes, hardened kernels) let only root attach a
+// filter: errors.ErrUnsupported.
 func setDeaf(conn syscall.Conn, deaf bool) error {
 	return control(conn, func(fd int) error {
 		if !deaf {
-			return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+			err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+			if errors.Is(err, unix.ENOENT) {
+				return nil // it never was deaf
+			}
+			return err
 		}
 		// One instruction: accept no byte (bpf(2), classic).
 		none := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
-		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &none})
+		err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &none})
+		if errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("attach a filter as this user: %w: %w", errors.ErrUnsupported, err)
+		}
+		return err
 	})
 }
 

@@ -164,6 +164,16 @@ func TestRate(t *testing.T) {
 	}
 }
 
+// deafened fails for an error, but for that of a machine where only root may make a socket
+// deaf: there is no such fault for a plain user then.
+func deafened(t *testing.T, err error) {
+	t.Helper()
+	if errors.Is(err, errors.ErrUnsupported) && os.Geteuid() != 0 {
+		t.Skip(err)
+	}
+	check(t, err)
+}
+
 func TestOneWay(t *testing.T) {
 	t.Parallel()
 	for lost, name := range map[wire.Direction]string{wire.Up: "up", wire.Down: "down"} {
@@ -181,7 +191,7 @@ func TestOneWay(t *testing.T) {
 			t.Cleanup(func() { close(heard) })
 			conn := dial(t, p)
 			say(t, conn, "ready")
-			check(t, p.OneWay(lost))
+			deafened(t, p.OneWay(lost))
 			heard <- "from the server"
 			got := listen(t, conn, len("from the server"), moment)
 			if want := map[wire.Direction]string{wire.Up: "from the server", wire.Down: ""}[lost]; got != want {
@@ -213,7 +223,7 @@ func TestBlackHole(t *testing.T) {
 	p := proxy(t, wire.Config{Target: server(t, echo)})
 	conn := dial(t, p)
 	say(t, conn, "hello")
-	check(t, p.BlackHole())
+	deafened(t, p.BlackHole())
 	if _, err := conn.Write([]byte("anybody")); err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +257,7 @@ func TestBlackHoleIsFoundByTheClientsKernel(t *testing.T) {
 	conn := dial(t, p)
 	say(t, conn, "hello")
 	check(t, conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 1}))
-	check(t, p.BlackHole())
+	deafened(t, p.BlackHole())
 	check(t, conn.SetReadDeadline(time.Now().Add(patience)))
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ETIMEDOUT) {
 		t.Errorf("read: %v, want ETIMEDOUT", err)
@@ -264,8 +274,9 @@ func TestHalfOpen(t *testing.T) {
 	conn := dial(t, p)
 	say(t, conn, "hello")
 	n, err := p.HalfOpen()
-	if err != nil || n != 1 {
-		t.Fatalf("%d links, %v", n, err)
+	deafened(t, err)
+	if n != 1 {
+		t.Fatalf("%d links", n)
 	}
 	<-ended // for the server it is over
 	if _, err := conn.Write([]byte("anybody")); err != nil {
