@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"testing"
 	"time"
 
@@ -43,7 +42,7 @@ func TestStopsWithoutTheServer(t *testing.T) {
 	sink.hold()
 	s.append(t, "k", "2")
 	want(t, &sink, "1", "2")
-	if err := proxy.BlackHole(); err != nil && (!errors.Is(err, errors.ErrUnsupported) || os.Geteuid() == 0) {
+	if err := proxy.BlackHole(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		t.Fatal(err) // where only root may make a socket deaf the proxy still lets nothing through
 	}
 	sink.release()

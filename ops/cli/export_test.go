@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"log/slog"
 
 	"github.com/gapless/gapless/relay/eventrouter"
 	"github.com/gapless/gapless/relay/format"
@@ -35,11 +36,16 @@ var Verified = verified
 // Import is 'relay import -', and ExplainConnector 'explain --connector - -o json', without
 // a command line, whose parsing takes longer than all the rest.
 func Import(ctx context.Context, connector io.Reader, out io.Writer) error {
-	return (&relayImport{File: "-"}).Run(ctx, &env{stdin: connector, stdout: out})
+	return (&relayImport{File: "-"}).Run(ctx, connectorEnv(connector, out))
 }
 
 // ExplainConnector is described at Import.
 func ExplainConnector(ctx context.Context, connector io.Reader, out io.Writer) error {
 	c := explainCommand{output: output{Output: "json"}, Table: "gapless.outbox", Connector: "-"}
-	return c.Run(ctx, &env{stdin: connector, stdout: out})
+	return c.Run(ctx, connectorEnv(connector, out))
+}
+
+// connectorEnv has all that is printed in one place.
+func connectorEnv(connector io.Reader, out io.Writer) *env {
+	return &env{stdin: connector, stdout: out, stderr: out, log: slog.New(slog.NewTextHandler(out, nil))}
 }

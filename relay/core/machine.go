@@ -163,7 +163,6 @@ func (m *Machine) Commit(commit, end LSN) error {
 	}
 	if m.partial.PartialCommit != 0 && m.commit >= m.partial.PartialCommit {
 		m.partial.PartialCommit = 0
-		m.dirty = true // the record still says partial
 	}
 	if m.ring.empty() {
 		m.complete(end)
@@ -297,7 +296,7 @@ func (m *Machine) complete(end LSN) {
 		return
 	}
 	if m.done.PartialCommit != 0 {
-		m.dirty = true // a record written before its end says partial
+		m.dirty = true // the record may say partial
 	}
 	m.done = Position{Resume: end}
 }
