@@ -15,7 +15,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/gapless/gapless/internal/process"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/ops/demo"
 	"github.com/gapless/gapless/ops/load"
@@ -158,22 +157,20 @@ func TestWithoutLeavesOut(t *testing.T) {
 	}
 }
 
+// The demo comes up although the API's address is somebody else's: nothing of it asked
+// for that.
 func TestEachNameCanBeLeftOut(t *testing.T) {
 	t.Parallel()
-	var out screen
-	c := config(t, &out)
-	c.Without = []string{"api"}
-	port, err := process.FreePort(t.Context())
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Listen = fmt.Sprintf("127.0.0.1:%d", port)
+	defer taken.Close()
+	var out screen
+	c := config(t, &out)
+	c.Without, c.Listen = []string{"api"}, taken.Addr().String()
 	d := start(t, c, &out)
 	d.up(t)
-	if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", c.Listen); err == nil {
-		conn.Close()
-		t.Error("the API listens")
-	}
 	d.end(t)
 }
 
