@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"syscall"
@@ -39,15 +40,19 @@ func LockFile(ctx context.Context, path string) (unlock func(), err error) {
 	}
 }
 
-// FreePort returns a port of 127.0.0.1 that nobody listens on at this moment.
+// FreePort returns a port of 127.0.0.1 that nobody listens on at this moment. It lies
+// below the ports that systems give to outgoing connections (RFC 6335 begins them at
+// 49152, Linux at 32768), so that no client's connection takes it before the server
+// binds it, or while the server is restarted on it.
 func FreePort(ctx context.Context) (int, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+	const lowest, above, tries = 20000, 32768, 100
+	var err error
+	for range tries {
+		port := lowest + rand.IntN(above-lowest) //nolint:gosec // spreads processes, guards nothing
+		var l net.Listener
+		if l, err = (&net.ListenConfig{}).Listen(ctx, "tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, l.Close()
+		}
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	return port, nil
+	return 0, fmt.Errorf("find a free port: %w", err)
 }
