@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -18,6 +19,7 @@ import (
 type rounds struct {
 	queue   []*ticket
 	spare   []*ticket // the other half of the pair that is swapped
+	spacing spacing
 	running bool
 	failed  bool // nothing goes out before Reset
 }
@@ -38,37 +40,58 @@ func (k *KafkaSink) enqueue(t *ticket) {
 func (k *KafkaSink) drive(client *kgo.Client) {
 	for {
 		k.admit(client)
-		next := k.take(client)
+		next, wait := k.take(client)
+		if wait > 0 {
+			time.Sleep(wait) // so short that nobody who closes the sink minds
+			continue
+		}
 		if len(next) == 0 {
 			return
 		}
+		begun := time.Now()
 		for _, t := range next {
 			client.Produce(t.Context, &t.kafka, promise)
 		}
 		// It returns when each record's promise has been called. Closing the client
 		// ends it.
 		_ = client.Flush(context.Background())
+		k.took(client, time.Since(begun))
 	}
 }
 
-// take composes a round: what is queued, but of a topic on trial only one record.
-func (k *KafkaSink) take(client *kgo.Client) []*ticket {
+func (k *KafkaSink) took(client *kgo.Client, d time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if client == k.client {
+		k.rounds.spacing.took(d)
+	}
+}
+
+// take composes a round: what is queued, but of a topic on trial only one record. With a
+// wait there is none yet.
+func (k *KafkaSink) take(client *kgo.Client) (next []*ticket, wait time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if client != k.client {
-		return nil // Reset has made a new beginning
+		return nil, 0 // Reset has made a new beginning
 	}
 	r := &k.rounds
 	if r.failed || len(r.queue) == 0 {
 		r.running = false
-		return nil
+		return nil, 0
 	}
+	now := time.Now()
+	if wait := r.spacing.wait(now, len(r.queue)); wait > 0 {
+		return nil, wait
+	}
+	r.spacing.begin(now)
 	certain := k.certain(r.queue)
 	if len(k.solos) == 0 && certain == len(r.queue) {
 		r.queue, r.spare = r.spare[:0], r.queue
-		return r.spare
+		return r.spare, 0
 	}
-	next, rest := r.spare[:0], r.queue[:0]
+	rest := r.queue[:0]
+	next = r.spare[:0]
 	tried := make(map[string]bool)
 	for i, t := range r.queue {
 		topic := t.record.Topic
@@ -82,5 +105,5 @@ func (k *KafkaSink) take(client *kgo.Client) []*ticket {
 		next = append(next, t)
 	}
 	r.queue, r.spare = rest, next
-	return next
+	return next, 0
 }

@@ -33,6 +33,7 @@ type options struct {
 	window  time.Duration
 	runs    int
 	starts  int
+	warm    int
 	binary  string
 
 	debezium, replay bool
@@ -46,6 +47,7 @@ func main() {
 	flag.DurationVar(&o.window, "for", 30*time.Second, "length of a run")
 	flag.IntVar(&o.runs, "runs", 5, "runs; medians of their quantiles are printed")
 	flag.IntVar(&o.starts, "starts", 9, "starts of the relay to measure")
+	flag.IntVar(&o.warm, "warm", 2, "turns of each before those that are measured, until broker and worker are compiled")
 	flag.BoolVar(&o.debezium, "debezium", false, "measure Debezium on Kafka Connect, too, in turns with the relay")
 	flag.StringVar(&o.out, "out", "", "file for the medians as JSON")
 	flag.BoolVar(&o.replay, "replay", false, "measure the relay beside a replay at its default rate, too")
@@ -231,12 +233,16 @@ func (b *stage) measure(ctx context.Context) error {
 		return err
 	}
 	results := map[string]*quantiles{}
-	for i := range b.runs {
+	for i := range b.warm + b.runs {
 		for j := range contenders {
 			c := contenders[(i+j)%len(contenders)] // none always goes first
 			times, err := b.turn(ctx, c)
 			if err != nil {
 				return errors.Join(err, closeAll(contenders))
+			}
+			if i < b.warm {
+				fmt.Printf("%s, not measured: %s\n", c.name, new(quantiles).add(times))
+				continue
 			}
 			if results[c.name] == nil {
 				results[c.name] = &quantiles{}

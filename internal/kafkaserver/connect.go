@@ -41,7 +41,7 @@ type ConnectConfig struct {
 	// Properties are worker settings over this package's.
 	Properties map[string]string
 
-	// HeapMB is the JVM's heap. Zero: 1024.
+	// HeapMB is the most of the JVM's heap. Zero: 2048, as bin/connect-standalone.sh has it.
 	HeapMB int
 
 	// Logger tells of starts and stops. Nil: silent.
@@ -101,10 +101,9 @@ func (c *Connect) configureAndLaunch(ctx context.Context, cfg ConnectConfig, hom
 	if err := os.WriteFile(properties, []byte(propertiesText(p, cfg.Properties)), 0o600); err != nil {
 		return fmt.Errorf("write worker configuration: %w", err)
 	}
-	c.args = []string{
-		fmt.Sprintf("-Xmx%dm", cmp.Or(cfg.HeapMB, 1024)), "-Dorg.slf4j.simpleLogger.showDateTime=true",
-		"-cp", filepath.Join(home, "libs", "*"), "org.apache.kafka.connect.cli.ConnectStandalone", properties,
-	}
+	most := cmp.Or(cfg.HeapMB, 2048)
+	c.args = append(kafkaOptions(min(256, most), most),
+		"-cp", filepath.Join(home, "libs", "*"), "org.apache.kafka.connect.cli.ConnectStandalone", properties)
 	return c.launch(ctx)
 }
 

@@ -42,6 +42,16 @@ type jvm struct {
 	proc   *process.Process
 }
 
+// kafkaOptions are what Kafka's own scripts (bin/kafka-run-class.sh) give every JVM, with a
+// heap of leastMB to mostMB: what is measured on one should pause as its users' does.
+func kafkaOptions(leastMB, mostMB int) []string {
+	return []string{
+		"-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
+		"-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15", "-Djava.awt.headless=true",
+		fmt.Sprintf("-Xms%dm", leastMB), fmt.Sprintf("-Xmx%dm", mostMB), "-Dorg.slf4j.simpleLogger.showDateTime=true",
+	}
+}
+
 // newDir returns dir, made, or a temporary one.
 func newDir(dir, prefix string) (_ string, temp bool, err error) {
 	if dir == "" {

@@ -47,7 +47,7 @@ type KafkaConfig struct {
 	// them.
 	Listeners []Listener
 
-	// HeapMB is the JVM's heap. Zero: 512.
+	// HeapMB is the JVM's heap. Zero: 1024, as bin/kafka-server-start.sh has it.
 	HeapMB int
 
 	// Logger tells of starts and stops. Nil: silent.
@@ -116,17 +116,14 @@ func (k *Kafka) configureAndLaunch(ctx context.Context, cfg KafkaConfig, jars st
 		return fmt.Errorf("write broker configuration: %w", err)
 	}
 	program := func(heapMB int, class string, args ...string) []string {
-		return append([]string{
-			fmt.Sprintf("-Xmx%dm", heapMB), "-Dorg.slf4j.simpleLogger.showDateTime=true",
-			"-cp", filepath.Join(jars, "*"), class,
-		}, args...)
+		return slices.Concat(kafkaOptions(heapMB, heapMB), []string{"-cp", filepath.Join(jars, "*"), class}, args)
 	}
 	if _, err := os.Stat(filepath.Join(data, "meta.properties")); os.IsNotExist(err) {
 		if err := k.format(ctx, program(128, "kafka.tools.StorageTool", "format", "-t", clusterID(), "-c", properties)); err != nil {
 			return err
 		}
 	}
-	k.args = program(cmp.Or(cfg.HeapMB, 512), "kafka.Kafka", properties)
+	k.args = program(cmp.Or(cfg.HeapMB, 1024), "kafka.Kafka", properties)
 	k.ready = k.answers
 	return k.launch(ctx)
 }

@@ -1,0 +1,47 @@
+package relay
+
+import "time"
+
+const (
+	// tripsApart is how many round trips lie between the beginnings of small rounds.
+	tripsApart = 3
+	// mostApart bounds that, and what a quiet stretch saves up.
+	mostApart = 3 * time.Millisecond
+	// largeRound is a round that is worth its cost.
+	largeRound = 64
+)
+
+// spacing keeps small rounds apart when they come too fast.
+//
+// A round costs broker, relay and consumers about the same whether it holds one record or
+// fifty: a request, the answer to it, and a fetch. When thousands of small transactions
+// come in a second, rounds that follow each other at once take the processors that
+// Postgres wants for the commits, and the late events become later still. How long a round
+// takes tells how busy the broker is, so rounds are tripsApart of their own times apart.
+// What comes slower than that does not wait: the time that was not used is saved up. Nor
+// does a large round, so a backlog goes out as fast as it may.
+//
+// The clock is the caller's.
+type spacing struct {
+	due  time.Time     // when the next round may begin
+	trip time.Duration // of the rounds before, averaged
+}
+
+// wait is how long a round of n records has to wait at now.
+func (s *spacing) wait(now time.Time, n int) time.Duration {
+	if n >= largeRound {
+		return 0
+	}
+	return max(0, s.due.Sub(now))
+}
+
+// begin says that a round begins at now.
+func (s *spacing) begin(now time.Time) {
+	if saved := now.Add(-mostApart); s.due.Before(saved) {
+		s.due = saved
+	}
+	s.due = s.due.Add(min(mostApart, tripsApart*s.trip))
+}
+
+// took says how long a round took.
+func (s *spacing) took(d time.Duration) { s.trip += (d - s.trip) / 16 }
