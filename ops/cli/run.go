@@ -42,10 +42,10 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 // Run parses args, runs the command until it is done or ctx ends, and returns
 // the exit code. It may be called several times in one process.
 func (m Main) Run(ctx context.Context, args []string) int {
-	var c commands
+	line, c := pruned(args)
 	exited := -1
 	values := newResolver(args, m.Getenv)
-	parser := grammar(&c, values, kong.Writers(m.Stdout, m.Stderr), kong.Exit(func(code int) { exited = code }), kong.Vars{"version": versionLine(m.Version)})
+	parser := grammar(line, values, kong.Writers(m.Stdout, m.Stderr), kong.Exit(func(code int) { exited = code }), kong.Vars{"version": versionLine(m.Version)})
 	if err := values.load(); err != nil {
 		return m.fail(err)
 	}
@@ -56,7 +56,7 @@ func (m Main) Run(ctx context.Context, args []string) int {
 	if err != nil {
 		return m.fail(usageError{err})
 	}
-	env, err := m.env(c.Globals)
+	env, err := m.env(*c)
 	if err != nil {
 		return m.fail(err)
 	}
@@ -75,9 +75,9 @@ func (m Main) Run(ctx context.Context, args []string) int {
 	return m.fail(err)
 }
 
-// grammar is the command line.
-func grammar(c *commands, values *resolver, options ...kong.Option) *kong.Kong {
-	parser, err := kong.New(c, append(options,
+// grammar is the command line, in full with *commands.
+func grammar(line any, values *resolver, options ...kong.Option) *kong.Kong {
+	parser, err := kong.New(line, append(options,
 		kong.Name("gapless"),
 		kong.Description("Transactional outbox for Postgres and Kafka: events leave with the transaction that made them, and take effect once."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
@@ -118,7 +118,8 @@ func Values(args []string, getenv func(string) string) (map[string]string, error
 	if err := values.load(); err != nil {
 		return nil, err
 	}
-	k, err := grammar(&commands{}, values, kong.Writers(io.Discard, io.Discard)).Parse(args)
+	line, _ := pruned(args)
+	k, err := grammar(line, values, kong.Writers(io.Discard, io.Discard)).Parse(args)
 	if err != nil {
 		return nil, err
 	}
