@@ -179,8 +179,8 @@ func (b *bus) step(n int) bool {
 	for _, name := range names {
 		if b.deliver(name, n) {
 			moved = true
+			b.carry()
 		}
-		b.carry()
 	}
 	if b.chaos.expire > 0 && b.rnd.Float64() < b.chaos.expire {
 		b.expire()
