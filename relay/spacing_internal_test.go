@@ -11,7 +11,7 @@ import (
 func paced(s *spacing, rounds, n int, trip, every time.Duration) (began []time.Duration) {
 	start := time.Now()
 	for i := range rounds {
-		time.Sleep(start.Add(time.Duration(i) * every).Sub(time.Now()))
+		time.Sleep(time.Until(start.Add(time.Duration(i) * every)))
 		time.Sleep(s.wait(time.Now(), n))
 		s.begin(time.Now())
 		began = append(began, time.Since(start))
@@ -37,6 +37,7 @@ func TestSmallRoundsKeepApart(t *testing.T) {
 		"nearly as large":   {largeRound - 1, 500 * time.Microsecond, 0, 1500 * time.Microsecond},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var s spacing
 				paced(&s, 100, c.n, c.trip, c.every) // it has to learn how long they take
