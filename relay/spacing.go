@@ -41,6 +41,9 @@ func (s *spacing) begin(now time.Time) {
 		s.due = saved
 	}
 	s.due = s.due.Add(min(mostApart, tripsApart*s.trip))
+	if latest := now.Add(mostApart); s.due.After(latest) {
+		s.due = latest // large rounds do not wait for what they add
+	}
 }
 
 // took says how long a round took.

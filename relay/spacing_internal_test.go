@@ -86,3 +86,16 @@ func TestLittleIsSavedUp(t *testing.T) {
 		}
 	})
 }
+
+// A backlog's rounds are large and follow each other at once; the first small round behind
+// them owes nothing for that.
+func TestLargeRoundsPutNothingOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var s spacing
+		paced(&s, 10_000, largeRound, time.Millisecond, 0)
+		if wait := s.wait(time.Now(), 1); wait > mostApart {
+			t.Errorf("the next small round waits %s", wait)
+		}
+	})
+}

@@ -97,6 +97,9 @@ func TestReadmeOnYourOwnServers(t *testing.T) {
 		select {
 		case err := <-ended:
 			t.Logf("services ended: %v", err) // the shell by the signal too
+			if t.Failed() {
+				t.Logf("services said: %s", &log)
+			}
 		case <-time.After(20 * time.Second):
 			t.Errorf("services did not end: %s", &log)
 		}
