@@ -142,3 +142,68 @@ func TestSuspectsAreRecordedFirst(t *testing.T) {
 		t.Errorf("%d attempts left behind", got)
 	}
 }
+
+// The last batch of a process that died is tried as a batch once, recorded first;
+// only what was on trial at a second death goes singly.
+func TestSuspectsAreTriedTogetherOnce(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	var batches [][]string
+	consumer := effectConsumer()
+	consumer.Apply = nil
+	consumer.ApplyBatch = func(ctx context.Context, tx consumers.Tx, list []consumers.Delivery) error {
+		var seen []string
+		for _, m := range list {
+			tries := d.int(t, `SELECT coalesce(sum(attempts), 0) FROM gapless.inbox_attempt WHERE "offset" = $1`, m.Offset)
+			seen = append(seen, fmt.Sprintf("%s %d", m.Key, tries))
+			if err := applyEffect(ctx, tx, m); err != nil {
+				return err
+			}
+		}
+		batches = append(batches, seen)
+		return nil
+	}
+	in := newInbox(t, consumers.Config{Pool: d.pool}, consumer)
+	var list []*consumers.Message
+	for i, key := range []string{"a", "b", "died", "c", "d"} {
+		list = append(list, message(t, i, key, ""))
+	}
+	_, err := d.admin.Exec(t.Context(), `INSERT INTO gapless.inbox_attempt (consumer, topic, partition, "offset", event_id, attempts)
+		VALUES ('effects', $1, 0, 2, $2, 1)`, topic, list[2].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Suspect(10)
+	process(t, in, list...)
+	want := [][]string{{"a 1", "b 1"}, {"died 2"}, {"c 1", "d 1"}}
+	if !slices.EqualFunc(batches, want, slices.Equal) {
+		t.Errorf("batches with the tries that handlers saw: %v, want %v", batches, want)
+	}
+	if got := d.int(t, "SELECT count(*) FROM gapless.inbox_attempt"); got != 0 {
+		t.Errorf("%d attempts left behind", got)
+	}
+}
+
+// What a handler's error counts is the same for a suspect as for any message.
+func TestFailureOfASuspectCountsOnce(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	calls := 0
+	consumer := effectConsumer()
+	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
+		if string(m.Key) == "bad" {
+			calls++
+			return errors.New("never")
+		}
+		return applyEffect(ctx, tx, m)
+	}
+	in := newInbox(t, consumers.Config{Pool: d.pool, MaxAttempts: 4}, consumer)
+	in.Suspect(10)
+	process(t, in, message(t, 0, "good", ""), message(t, 1, "bad", ""), message(t, 2, "fine", ""))
+	if got := d.text(t, "SELECT attempts || ' ' || reason FROM gapless.dead_letter"); got != "4 failed" || calls != 5 {
+		t.Errorf("dead letter %q after %d calls, want 4 attempts after 5: one in the batch", got, calls)
+	}
+	if d.effects(t) != "good fine" || d.int(t, "SELECT count(*) FROM gapless.inbox_attempt") != 0 {
+		t.Errorf("effects %q", d.effects(t))
+	}
+}

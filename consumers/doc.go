@@ -87,11 +87,13 @@
 //     comes again and is found to be claimed.
 //   - While a handler runs, because of the message: the row of
 //     gapless.inbox_assignment that was left behind tells the partition's next
-//     owner, which tries the next BatchSize new messages one by one and records
-//     each attempt before it begins. After MaxAttempts deaths the message is
-//     parked with the reason process_died. From the third on each suspect is tried
-//     while no other is, so that what only ran beside the culprit is not parked
-//     with it.
+//     owner, which records an attempt at the next BatchSize new messages before it
+//     begins them; what reached the topic later is not among them. It tries them
+//     together, for most deaths have nothing to do with a message. What was on
+//     trial at a death is tried one by one, and from the third on while nothing
+//     else is, so that what only ran beside the culprit is not parked with it.
+//     After MaxAttempts deaths the message is parked with the reason process_died.
+//     Where MaxAttempts is less than three, the first trial is one by one already.
 //   - Between a failure and its record: one attempt more than counted.
 //   - While parking: all of it or none.
 //

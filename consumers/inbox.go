@@ -83,8 +83,8 @@ func (in *Inbox) Process(ctx context.Context, messages ...*Message) ([]Outcome, 
 	return outcomes, err
 }
 
-// Suspect makes the next n new messages run singly, each attempt recorded first,
-// as after the unclean death of a process.
+// Suspect makes the next n new messages run with each attempt recorded first, as
+// after the unclean death of a process.
 func (in *Inbox) Suspect(n int) { in.lane.suspects = n }
 
 // Close ends the pool if NewInbox opened it.

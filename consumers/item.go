@@ -29,6 +29,8 @@ type item struct {
 	preparation *preparation // nil until Prepare is called
 	outcome     Outcome      // "" until its transaction has committed
 	isSettled   bool         // partition's: it has an outcome, earlier ones may not
+	isRecorded  bool         // a try that has not ended yet is counted in gapless.inbox_attempt
+	deaths      int          // tries that were counted when this process first looked
 }
 
 // bytes of the record.

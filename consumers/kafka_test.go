@@ -270,8 +270,20 @@ func TestKilledProcessHoldsTheKey(t *testing.T) {
 // is found, singly, and parked.
 func TestMessageThatKillsTheProcessIsFound(t *testing.T) {
 	t.Parallel()
+	for _, test := range []struct{ attempts, deaths int }{
+		{2, 3}, // one in a batch, two recorded
+		{3, 4}, // one more in a batch whose messages were recorded
+	} {
+		t.Run(fmt.Sprintf("max attempts %d", test.attempts), func(t *testing.T) {
+			t.Parallel()
+			killsTheProcess(t, test.attempts, test.deaths)
+		})
+	}
+}
+
+func killsTheProcess(t *testing.T, maxAttempts, wantDeaths int) {
 	d, c := newDatabase(t), newCluster(t, 2)
-	spec := child{DatabaseURL: d.LoginURL(t, pgtest.Consumer), Brokers: c.brokers, Name: c.name, Topic: c.topic, Instance: c.name, MaxAttempts: 2, BatchSize: 20}
+	spec := child{DatabaseURL: d.LoginURL(t, pgtest.Consumer), Brokers: c.brokers, Name: c.name, Topic: c.topic, Instance: c.name, MaxAttempts: maxAttempts, BatchSize: 20}
 	var records []*kgo.Record
 	for i := range 100 {
 		value := "good"
@@ -308,10 +320,10 @@ func TestMessageThatKillsTheProcessIsFound(t *testing.T) {
 	}
 	d.waitForEffects(t, 99)
 	d.once(t, 99)
-	if deaths != 3 { // one in a batch, two recorded
-		t.Errorf("%d deaths, want 3", deaths)
+	if deaths != wantDeaths {
+		t.Errorf("%d deaths, want %d", deaths, wantDeaths)
 	}
-	if got := d.text(t, "SELECT reason || ' ' || attempts FROM gapless.dead_letter"); got != consumers.ReasonDied+" 2" {
+	if got := d.text(t, "SELECT reason || ' ' || attempts FROM gapless.dead_letter"); got != fmt.Sprint(consumers.ReasonDied, " ", maxAttempts) {
 		t.Errorf("dead letter %q", got)
 	}
 }

@@ -35,20 +35,11 @@ type lane struct {
 	prepared func()
 	calls    sync.WaitGroup // of Prepare
 
-	// suspects is how many new messages are still tried singly, each attempt
-	// recorded first, because the process that worked on them died.
+	// suspects is how many new messages are still tried with each attempt recorded
+	// first, because the process that worked on them died.
 	suspects int
 	// tried is the last offset of a partition that has a row in inbox_attempt.
 	tried map[partitionID]int64
-	// doubted is the message that deaths of earlier processes speak against.
-	doubted doubt
-}
-
-// doubt is how many processes died while a message was tried.
-type doubt struct {
-	at     partitionID
-	offset int64
-	deaths int
 }
 
 type partitionID struct {
@@ -153,6 +144,11 @@ func (l *lane) singles(ctx context.Context, items []*item) error {
 // suspect works on what a dead process left behind. Everything that it had
 // committed is found in the inbox and costs no try, so its last batch, the one
 // that may have killed it, is among the first BatchSize new messages.
+//
+// They are tried together once, each try recorded first. Only where that ended
+// another process is one of them at fault more likely than the machine, and then
+// they are tried one by one: nearly all deaths have nothing to do with a message,
+// and after one of those a backlog waits.
 func (l *lane) suspect(ctx context.Context, items []*item, late *lateness) error {
 	var pending map[*item]struct{}
 	err := l.insist(ctx, func() (err error) {
@@ -162,19 +158,33 @@ func (l *lane) suspect(ctx context.Context, items []*item, late *lateness) error
 	if err != nil {
 		return err
 	}
+	if err := l.count(ctx, pending); err != nil {
+		return err
+	}
 	for len(items) > 0 {
 		n := 0
+		var fresh []*item // whose try is not recorded yet
 		for n < len(items) {
-			if _, ok := pending[items[n]]; ok {
-				break
+			it := items[n]
+			if _, isPending := pending[it]; isPending {
+				if l.isTriedSingly(it) {
+					break
+				}
+				if !it.isRecorded {
+					fresh = append(fresh, it)
+				}
 			}
 			n++
 		}
-		if n > 0 {
-			err = l.batch(ctx, items[:n], late)
-		} else {
+		switch it := items[0]; {
+		case n > 0:
+			err = l.together(ctx, items[:n], fresh, late)
+		case late.holds(it):
 			n = 1
-			err = l.single(ctx, items[0], true)
+			late.add(it)
+		default:
+			n = 1
+			err = l.single(ctx, it, true)
 			l.suspects = max(0, l.suspects-1)
 		}
 		if err != nil {
@@ -185,13 +195,47 @@ func (l *lane) suspect(ctx context.Context, items []*item, late *lateness) error
 	return nil
 }
 
+// count reads the deaths of the items that this process has not looked at yet.
+func (l *lane) count(ctx context.Context, pending map[*item]struct{}) error {
+	unknown := make([]*item, 0, len(pending))
+	for it := range pending {
+		if !it.isRecorded {
+			unknown = append(unknown, it)
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	return l.insist(ctx, func() error { return l.engine.readDeaths(ctx, unknown) })
+}
+
+// together tries suspects in one batch. Those that are fresh are recorded first.
+func (l *lane) together(ctx context.Context, items, fresh []*item, late *lateness) error {
+	leave := func() {}
+	if len(fresh) > 0 {
+		var err error
+		if leave, err = l.engine.trials.enter(ctx, l.stop, false); err != nil {
+			return err
+		}
+		if _, err := l.record(ctx, fresh, 1, nil); err != nil {
+			leave()
+			return err
+		}
+		for _, it := range fresh {
+			it.isRecorded = true
+		}
+		l.suspects = max(0, l.suspects-len(fresh))
+	}
+	defer leave()
+	return l.batch(ctx, items, late)
+}
+
 // single tries one message until it is settled. With recordFirst each try is
 // counted before it begins, so that one which kills the process counts too.
 func (l *lane) single(ctx context.Context, it *item, recordFirst bool) error {
 	c := l.engine.config
 	start := time.Now()
 	var history attempts
-	isRecorded := false // this try is counted already
 	for pauses, tries := 1, 1; ; pauses++ {
 		leave := func() {}
 		if recordFirst {
@@ -200,9 +244,8 @@ func (l *lane) single(ctx context.Context, it *item, recordFirst bool) error {
 				return err
 			}
 		}
-		err := l.try(ctx, it, recordFirst && !isRecorded, &history)
+		err := l.try(ctx, it, recordFirst && !it.isRecorded, &history)
 		leave()
-		isRecorded = isRecorded || recordFirst
 		switch {
 		case err == nil:
 			l.done(ctx, []*item{it})
@@ -233,14 +276,14 @@ func (l *lane) single(ctx context.Context, it *item, recordFirst bool) error {
 			l.engine.metrics.failed(it)
 			it.preparation = nil
 			count := 1
-			if isRecorded {
+			if it.isRecorded {
 				count = 0
 			}
 			cause := err
-			if history, err = l.record(ctx, it, count, cause); err != nil {
+			if history, err = l.record(ctx, []*item{it}, count, cause); err != nil {
 				return err
 			}
-			isRecorded = false
+			it.isRecorded = false
 			if IsPoison(cause) || history.count >= c.MaxAttempts || l.isOverdue(time.Since(start), tries) {
 				return l.park(ctx, it, reasonOf(cause), cause, history)
 			}
@@ -271,19 +314,26 @@ func (l *lane) isOverdue(since time.Duration, tries int) bool {
 
 var errDied = errors.New("the process died at each try")
 
-// isDoubted tells whether the item has to be tried alone.
+// isTriedSingly tells whether a suspect has to be tried one by one: after a death
+// that it was on trial at, or where so few attempts are allowed that none is left
+// for finding the one among many.
+func (l *lane) isTriedSingly(it *item) bool {
+	return it.deaths > 0 || l.engine.config.MaxAttempts <= inCompany
+}
+
+// isDoubted tells whether the item has to be tried while nothing else is.
 func (l *lane) isDoubted(it *item) bool {
-	d := l.doubted
-	return d.deaths >= max(1, min(inCompany, l.engine.config.MaxAttempts-1)) && d.offset == it.Offset && d.at == (partitionID{it.Topic, it.Partition})
+	return it.deaths >= max(1, min(inCompany, l.engine.config.MaxAttempts-1))
 }
 
 // try tries the item once. With recordFirst the try is counted before it begins,
 // and is not made if it would be one too many.
 func (l *lane) try(ctx context.Context, it *item, recordFirst bool, history *attempts) (err error) {
 	if recordFirst {
-		if *history, err = l.record(ctx, it, 1, nil); err != nil {
+		if *history, err = l.record(ctx, []*item{it}, 1, nil); err != nil {
 			return err
 		}
+		it.isRecorded = true
 		if history.count > l.engine.config.MaxAttempts {
 			return errDied
 		}
@@ -298,11 +348,13 @@ func (l *lane) try(ctx context.Context, it *item, recordFirst bool, history *att
 }
 
 // record counts tries, however long the database is away.
-func (l *lane) record(ctx context.Context, it *item, n int, cause error) (a attempts, err error) {
-	id := partitionID{it.Topic, it.Partition}
-	l.tried[id] = max(l.tried[id], it.Offset)
+func (l *lane) record(ctx context.Context, items []*item, n int, cause error) (a attempts, err error) {
+	for _, it := range items {
+		id := partitionID{it.Topic, it.Partition}
+		l.tried[id] = max(l.tried[id], it.Offset)
+	}
 	err = l.insist(ctx, func() (err error) {
-		a, err = l.engine.recordAttempt(ctx, it, n, cause)
+		a, err = l.engine.recordAttempts(ctx, items, n, cause)
 		return err
 	})
 	return a, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/gapless/gapless/internal/crashpoint"
 	"github.com/gapless/gapless/internal/pgtext"
@@ -23,18 +24,52 @@ type attempts struct {
 	first time.Time // of the first failure, by the database's clock; zero: none
 }
 
-// recordAttempt counts n tries (0 or 1) at the item, with the error they ended
-// in, in a transaction of its own. "" is a try whose end is not known yet.
-func (e *engine) recordAttempt(ctx context.Context, it *item, n int, cause error) (attempts, error) {
+// recordAttempts counts n tries (0 or 1) at each of the items, with the error they
+// ended in, in a transaction of its own. A nil cause is a try whose end is not known
+// yet. It returns the history of one of them.
+func (e *engine) recordAttempts(ctx context.Context, items []*item, n int, cause error) (attempts, error) {
 	var a attempts
+	topics, partitions, offsets := places(items)
+	ids := make([]pgtype.UUID, len(items))
+	for i, it := range items {
+		ids[i] = id(it.ID)
+	}
 	var batch pgx.Batch
-	batch.Queue(sql.InboxAttemptRecord, e.consumer.Name, e.generation, it.Topic, it.Partition, it.Offset, id(it.ID), n, errorText(cause)).
+	batch.Queue(sql.InboxAttemptRecord, e.consumer.Name, e.generation, topics, partitions, offsets, ids, n, errorText(cause)).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&a.count, &a.first) })
 	if err := e.send(ctx, &batch); err != nil {
 		return attempts{}, fmt.Errorf("record attempt: %w", err)
 	}
 	crashpoint.Hit("consumer.after_attempt")
 	return a, nil
+}
+
+// readDeaths sets deaths of the items: what earlier processes have counted and not
+// taken back.
+func (e *engine) readDeaths(ctx context.Context, items []*item) error {
+	topics, partitions, offsets := places(items)
+	var batch pgx.Batch
+	batch.Queue(sql.InboxAttemptPeek, e.consumer.Name, e.generation, topics, partitions, offsets).Query(func(rows pgx.Rows) error {
+		var place int64
+		var deaths int
+		_, err := pgx.ForEachRow(rows, []any{&place, &deaths}, func() error {
+			items[place-1].deaths = deaths
+			return nil
+		})
+		return err
+	})
+	if err := e.send(ctx, &batch); err != nil {
+		return fmt.Errorf("look up attempts: %w", err)
+	}
+	return nil
+}
+
+// places returns where the items stand, as columns.
+func places(items []*item) (topics []string, partitions []int32, offsets []int64) {
+	for _, it := range items {
+		topics, partitions, offsets = append(topics, it.Topic), append(partitions, it.Partition), append(offsets, it.Offset)
+	}
+	return topics, partitions, offsets
 }
 
 // clearAttempts forgets the tries at a partition's messages up to offset.

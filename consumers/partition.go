@@ -36,6 +36,7 @@ type partition struct {
 	lost   bool    // no longer ours: nothing may be marked
 	next   int64   // offset after the last settled message, -1 before the first
 	end    int64   // of the partition, -1 before the first fetch
+	first  int64   // end when the first messages came: later ones no earlier owner has seen
 	state  string
 	err    error
 	rate   rate
@@ -95,11 +96,11 @@ func (p *partition) assign(ctx context.Context) error {
 	e := p.group.engine
 	var left string
 	defer func() { p.takeover.done(p.partitionID, left) }()
-	tried, deaths := int64(-1), 0
+	tried := int64(-1)
 	err := p.lane.insist(ctx, func() error {
 		var batch pgx.Batch
 		batch.Queue(sql.InboxAssign, e.consumer.Name, e.generation, p.topic, p.partition, p.member).
-			QueryRow(func(row pgx.Row) error { return row.Scan(&left, &tried, &deaths) })
+			QueryRow(func(row pgx.Row) error { return row.Scan(&left, &tried) })
 		return e.send(ctx, &batch)
 	})
 	if err != nil {
@@ -108,7 +109,6 @@ func (p *partition) assign(ctx context.Context) error {
 	p.setState(StateRunning, nil)
 	if tried >= 0 {
 		p.lane.tried[p.partitionID] = tried
-		p.lane.doubted = doubt{p.partitionID, tried, deaths}
 	}
 	if left != "" {
 		p.lane.suspects = e.config.BatchSize
@@ -138,7 +138,7 @@ func (t *takeover) done(id partitionID, by string) {
 		t.left++
 	}
 	if t.open == 0 && t.left > 0 {
-		t.log.Warn("partitions were left behind by a process that died, their last messages are tried one by one", "partitions", t.left)
+		t.log.Warn("partitions were left behind by a process that died, what it may have died of is tried with each attempt recorded", "partitions", t.left)
 	}
 }
 
@@ -162,7 +162,7 @@ func (p *partition) put(items []*item, end int64) {
 		return
 	}
 	if p.next < 0 {
-		p.next = items[0].Offset
+		p.next, p.first = items[0].Offset, p.end
 	}
 	p.queue = append(p.queue, items...)
 	for _, it := range items {
@@ -212,6 +212,9 @@ func (p *partition) take() []*item {
 	items = append(items, p.queue[:n]...)
 	p.taken = append(p.taken, p.queue[:n]...)
 	p.queue = p.queue[n:]
+	if len(items) > 0 && items[0].Offset >= p.first {
+		p.lane.suspects = 0
+	}
 	p.resume()
 	return items
 }

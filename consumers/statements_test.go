@@ -22,7 +22,7 @@ func TestStatementsPrepare(t *testing.T) {
 	for name, statement := range map[string]string{
 		"begin": sql.InboxBegin, "claim": sql.InboxClaim, "blocked": sql.InboxBlocked, "blocked_peek": sql.InboxBlockedPeek,
 		"wait": sql.InboxWait, "commit": sql.InboxCommit, "rollback": sql.InboxRollback, "seen": sql.InboxSeen, "park": sql.InboxPark,
-		"attempt_record": sql.InboxAttemptRecord, "attempt_clear": sql.InboxAttemptClear, "assign": sql.InboxAssign,
+		"attempt_record": sql.InboxAttemptRecord, "attempt_peek": sql.InboxAttemptPeek, "attempt_clear": sql.InboxAttemptClear, "assign": sql.InboxAssign,
 		"unassign": sql.InboxUnassign, "partitions_create": sql.InboxPartitionsCreate, "standing": sql.InboxStanding,
 		"ground": sql.InboxGround, "offset_load": sql.InboxOffsetLoad, "offset_save": sql.InboxOffsetSave,
 	} {

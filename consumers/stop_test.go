@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -123,6 +125,35 @@ func TestADeadProcessIsToldOfOnce(t *testing.T) {
 	}
 	if details := strings.Count(log.String(), "msg=\"partition was "+told); warned != 1 || details != partitions {
 		t.Errorf("%d warnings, %d details: %s", warned, details, log.String())
+	}
+}
+
+// TestWhatCameLaterIsNotSuspect: a process that died cannot have died of it.
+func TestWhatCameLaterIsNotSuspect(t *testing.T) {
+	t.Parallel()
+	d, c := newDatabase(t), newCluster(t, 1)
+	const dead = "INSERT INTO gapless.inbox_assignment (consumer, generation, topic, partition, member) VALUES ($1, 1, $2, 0, 'dead')"
+	if _, err := d.pool.Exec(t.Context(), dead, c.name, c.topic); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	tries := map[string]int64{}
+	consumer := effectConsumer()
+	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
+		n := d.int(t, "SELECT coalesce(sum(attempts), 0) FROM gapless.inbox_attempt WHERE event_id = $1", m.ID)
+		mu.Lock()
+		tries[string(m.Key)] = n
+		mu.Unlock()
+		return applyEffect(ctx, tx, m)
+	}
+	c.produce(t, c.record(0, "a", "good"), c.record(0, "b", "good"))
+	r := run(t, c.config(d, consumer))
+	d.waitForEffects(t, 2)
+	c.produce(t, c.record(0, "c", "good"))
+	d.waitForEffects(t, 3)
+	r.end()
+	if want := map[string]int64{"a": 1, "b": 1, "c": 0}; !maps.Equal(tries, want) {
+		t.Errorf("tries recorded before the handlers %v, want %v", tries, want)
 	}
 }
 

@@ -98,7 +98,11 @@ func (s *session) heldWhy() string {
 		return ""
 	}
 	names := slices.Sorted(maps.Keys(s.held.topics))
-	why := fmt.Sprintf("%d rows wait for topic %s: %s", n, names[0], s.held.topics[names[0]])
+	rows := fmt.Sprintf("%d rows wait", n)
+	if n == 1 {
+		rows = "1 row waits"
+	}
+	why := fmt.Sprintf("%s for topic %s: %s", rows, names[0], s.held.topics[names[0]])
 	if len(names) > 1 {
 		why += fmt.Sprintf(", and for %d other topics", len(names)-1)
 	}

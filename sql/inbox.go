@@ -52,7 +52,12 @@ var InboxBlockedPeek string
 //go:embed inbox_park.sql
 var InboxPark string
 
-// InboxAttemptRecord counts a try at a message, before or after it.
+// InboxAttemptPeek tells how many tries are counted against messages.
+//
+//go:embed inbox_attempt_peek.sql
+var InboxAttemptPeek string
+
+// InboxAttemptRecord counts a try at each of some messages, before or after it.
 //
 //go:embed inbox_attempt_record.sql
 var InboxAttemptRecord string

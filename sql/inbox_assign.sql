@@ -1,5 +1,5 @@
 -- Takes a partition. Returns the member that left its row behind, if any, and
--- the last offset of the partition that has attempts, or -1, and how many.
+-- the last offset of the partition that has attempts, or -1.
 -- Index: inbox_assignment_pkey, inbox_attempt_pkey. Locks: the row.
 WITH found AS (
     SELECT member FROM gapless.inbox_assignment
@@ -10,10 +10,7 @@ WITH found AS (
     ON CONFLICT (consumer, generation, topic, partition) DO UPDATE
     SET member = EXCLUDED.member, assigned_at = clock_timestamp()
 )
-SELECT coalesce((SELECT member FROM found), ''), coalesce(a."offset", -1), coalesce(a.attempts, 0)
-FROM (VALUES (true)) AS always
-LEFT JOIN LATERAL (
-    SELECT "offset", attempts FROM gapless.inbox_attempt
+SELECT coalesce((SELECT member FROM found), ''), coalesce((
+    SELECT max("offset") FROM gapless.inbox_attempt
     WHERE consumer = $1 AND generation = $2 AND topic = $3 AND partition = $4
-    ORDER BY "offset" DESC LIMIT 1
-) AS a ON true
+), -1)

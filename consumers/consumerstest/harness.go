@@ -160,7 +160,7 @@ func (h *Harness) Shuffled(messages ...*consumers.Message) []*consumers.Message 
 	return list
 }
 
-// AfterUncleanDeath makes the next n messages run singly, each try recorded
+// AfterUncleanDeath makes the next n messages run with each try recorded
 // first, as in the process that follows one which died at work.
 func (h *Harness) AfterUncleanDeath(n int) { h.inbox.Suspect(n) }
 

@@ -320,7 +320,10 @@ func TestVerifyThatCouldNotJudge(t *testing.T) {
 		t.Fatal(err)
 	}
 	brokers := strings.Join(kafkaserver.Fake(t).ListenAddrs(), ",")
-	r := run(t, nil, "verify", "--database-url", db.URL, "--brokers", brokers, "--slot", slot, "--wait", "0s")
+	r := run(t, nil, "verify", "--database-url", db.URL, "--brokers", brokers, "--slot", slot, "--wait", "2s")
+	if !strings.Contains(r.stderr, "waits up to 2s (--wait): no relay is connected to slot") {
+		t.Errorf("the wait is not told of: %s", r.stderr)
+	}
 	if r.code != cli.ExitFailed || strings.Contains(r.stdout, "every invariant holds") || !strings.Contains(r.stdout, "no relay is connected to slot \""+slot) ||
 		!strings.Contains(r.stdout, "start 'gapless relay'") {
 		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)

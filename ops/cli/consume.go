@@ -90,7 +90,7 @@ func (c *consumeRun) Run(ctx context.Context, e *env) error {
 		Status: func() any { return p.Status() },
 	})
 	if err != nil {
-		return err
+		return listenError{err, "--ops-listen"}
 	}
 	return pipeline.Together(ctx, door.then(p.Run), ops.Run)
 }

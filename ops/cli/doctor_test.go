@@ -31,9 +31,9 @@ func TestDoctorEndsByWhatItFound(t *testing.T) {
 		says string
 	}{
 		{"--only migrated,slot", cli.ExitOK, "all well: 2 ok"},
-		{"--only slot,relay-streaming", cli.ExitOK, "works, with warnings: 1 ok, 1 warnings"},
+		{"--only slot,relay-streaming", cli.ExitOK, "works, with warnings: 1 ok, 1 warning,"},
 		{"--only slot,relay-streaming --strict", cli.ExitFailed, "works, with warnings"},
-		{"--only slot --slot not_there", cli.ExitFailed, "something is broken: 0 ok, 0 warnings, 1 faults"},
+		{"--only slot --slot not_there", cli.ExitFailed, "something is broken: 0 ok, 0 warnings, 1 fault"},
 		{"--only brokers", cli.ExitOK, "nothing could be judged"},
 		{"--only slot --all", cli.ExitOK, "ok          slot"},
 		{"--quick", cli.ExitOK, "what could be judged is well: 6 ok"},

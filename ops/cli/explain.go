@@ -112,10 +112,14 @@ func remedy(err error) string {
 		return ""
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "listen" {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return "another program listens there: choose another address with --listen or --ops-listen"
+		choose := "choose another address with --listen or --ops-listen"
+		if of, ok := errors.AsType[listenError](err); ok {
+			choose = "choose another address with " + of.flag
 		}
-		return "choose another address with --listen or --ops-listen"
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return "another program listens there: " + choose
+		}
+		return choose
 	}
 	if pgc, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		switch {

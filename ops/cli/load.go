@@ -63,7 +63,7 @@ func (c *loadCommand) Run(ctx context.Context, e *env) error {
 	config := load.Config{BaseURL: strings.TrimSuffix(c.APIURL, "/"), Key: c.APIKey, Orders: c.Orders, Rate: c.Rate, Concurrency: c.Concurrency, Wait: !c.NoWait}
 	if isTerminal(e.stderr) {
 		config.Progress = func(p load.Progress) {
-			fmt.Fprintf(e.stderr, "\r\033[K%d placed, %d ended of %d, %d tries without an answer", p.Placed, p.Ended, p.Orders, p.Tries)
+			fmt.Fprintf(e.stderr, "\r\033[K%d of %d placed, %d seen to end, %d requests made again", p.Placed, p.Orders, p.Ended, p.Tries)
 		}
 	}
 	report, err := load.Run(ctx, config)

@@ -73,7 +73,7 @@ func (c *relayRun) Run(ctx context.Context, e *env) error {
 		Ready: func(context.Context) []health.Check { return list.checks() }, Status: list.status,
 	})
 	if err != nil {
-		return err
+		return listenError{err, "--ops-listen"}
 	}
 	return pipeline.Together(ctx, list.run, ops.Run)
 }

@@ -34,6 +34,14 @@ type Main struct {
 // errBroken ends a command whose report has said already what is wrong.
 var errBroken = errors.New("")
 
+// listenError is about an address that only one flag gives.
+type listenError struct {
+	error
+	flag string
+}
+
+func (e listenError) Unwrap() error { return e.error }
+
 // usageError is the user's mistake in flags, environment or file.
 type usageError struct{ error }
 

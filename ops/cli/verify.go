@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -33,9 +34,7 @@ func (c *verifyCommand) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	config := verify.Config{Pool: pool, Brokers: cluster.seeds, KafkaOptions: cluster.options, Consumers: pipeline.Judged(), Slot: c.Slot, Wait: orOff(c.Wait), Young: orOff(c.Young)}
-	if isTerminal(e.stderr) {
-		config.Progress = func(p verify.Progress) { fmt.Fprintf(e.stderr, "\r\033[K%s %d", p.Step, p.Done) }
-	}
+	config.Progress = c.progress(e)
 	report, err := verify.Run(ctx, config)
 	if isTerminal(e.stderr) {
 		fmt.Fprint(e.stderr, "\r\033[K")
@@ -52,6 +51,32 @@ func (c *verifyCommand) Run(ctx context.Context, e *env) error {
 		return errBroken
 	}
 	return err
+}
+
+// progress writes one line over and over on a terminal. Elsewhere only a wait that
+// lasts is told of, once.
+func (c *verifyCommand) progress(e *env) func(verify.Progress) {
+	if isTerminal(e.stderr) {
+		return func(p verify.Progress) {
+			what := strconv.FormatInt(p.Done, 10)
+			if p.Why != "" {
+				what = fmt.Sprintf("(at most %s): %s", c.Wait, p.Why)
+			}
+			fmt.Fprintf(e.stderr, "\r\033[K%s %s", p.Step, what)
+		}
+	}
+	var since time.Time
+	isTold := false
+	return func(p verify.Progress) {
+		switch {
+		case p.Why == "" || isTold:
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) > time.Second:
+			isTold = true
+			fmt.Fprintf(e.stderr, "gapless verify: waits up to %s (--wait): %s\n", c.Wait, p.Why)
+		}
+	}
 }
 
 // orOff turns the zero of a flag, which means none, into the negative that

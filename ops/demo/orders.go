@@ -80,12 +80,12 @@ func (st *stage) progress() func(load.Progress) {
 	var last time.Time
 	return func(p load.Progress) {
 		if st.Live {
-			fmt.Fprintf(st.Out, "\r\033[K%d placed, %d ended of %d", p.Placed, p.Ended, p.Orders)
+			fmt.Fprintf(st.Out, "\r\033[K%d of %d placed, %d seen to end", p.Placed, p.Orders, p.Ended)
 			return
 		}
 		if time.Since(last) >= 3*time.Second {
 			last = time.Now()
-			fmt.Fprintf(st.Out, "%d placed, %d ended of %d\n", p.Placed, p.Ended, p.Orders)
+			fmt.Fprintf(st.Out, "%d of %d placed, %d seen to end\n", p.Placed, p.Orders, p.Ended)
 		}
 	}
 }

@@ -86,8 +86,15 @@ func (r *Report) verdict() string {
 	case r.NotJudged > 0:
 		verdict = "what could be judged is well"
 	}
-	return fmt.Sprintf("%s: %d ok, %d warnings, %d faults, %d not judged, in %s",
-		verdict, r.OK, r.Warnings, r.Faults, r.NotJudged, r.Took.Round(time.Millisecond))
+	return fmt.Sprintf("%s: %d ok, %s, %s, %d not judged, in %s",
+		verdict, r.OK, count(r.Warnings, "warning"), count(r.Faults, "fault"), r.NotJudged, r.Took.Round(time.Millisecond))
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // printer keeps the first error.

@@ -33,7 +33,7 @@ warning     wal-limit               no limit
                                     fix: set one
 not judged  --brokers is not set: brokers, topics
 ok          postgres, primary
-something is broken: 2 ok, 1 warnings, 1 faults, 2 not judged, in 2ms
+something is broken: 2 ok, 1 warning, 1 fault, 2 not judged, in 2ms
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", &b, want)

@@ -198,8 +198,8 @@ func WriteRelays(w io.Writer, relays []Relay) error {
 		if r.Held > 0 {
 			fmt.Fprintf(t, "held\t%d rows, for %s\n", r.Held, terminal.Line(strings.Join(r.HeldTopics, ", ")))
 		}
-		fmt.Fprintf(t, "relayed up to\t%s\n", or(r.ResumeLSN))
-		fmt.Fprintf(t, "confirmed\t%s\n", or(r.ConfirmedFlushLSN))
+		fmt.Fprintf(t, "last relayed at\t%s\n", or(r.ResumeLSN))
+		fmt.Fprintf(t, "confirmed up to\t%s\n", or(r.ConfirmedFlushLSN))
 		if r.StateTopic == "" {
 			fmt.Fprintf(t, "behind\t%s, %s, %.1f s\n", bytes(r.UnrelayedBytes), r.eventsBehind(), r.LagSeconds)
 		} else {

@@ -69,7 +69,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		defer transport.CloseIdleConnections()
 		c.Client = &http.Client{Transport: transport, Timeout: 15 * time.Second}
 	}
-	r := &runner{Config: c, report: Report{Orders: c.Orders, Ends: make(map[string]int)}}
+	r := &runner{Config: c, report: Report{Orders: c.Orders, Followed: c.Wait, Ends: make(map[string]int), Kinds: make(map[string]map[string]int)}}
 	r.client = &client{base: c.BaseURL, key: c.Key, http: c.Client, mark: func() { r.tries.Add(1) }}
 	start := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
@@ -122,6 +122,9 @@ func (r *runner) run(ctx context.Context) error {
 		})
 	}
 	err := placing.Wait()
+	r.mu.Lock()
+	r.report.PlacedIn = time.Since(start)
+	r.mu.Unlock()
 	close(follow)
 	return errors.Join(err, g.Wait(), ctx.Err())
 }
@@ -211,6 +214,10 @@ func (r *runner) follow(ctx context.Context, p placed) (ended bool, err error) {
 	defer r.mu.Unlock()
 	r.ended++
 	r.report.Ends[end]++
+	if r.report.Kinds[end] == nil {
+		r.report.Kinds[end] = make(map[string]int)
+	}
+	r.report.Kinds[end][p.scenario.Name]++
 	r.report.EndToEnd = append(r.report.EndToEnd, time.Since(p.at))
 	if !slices.Contains(p.scenario.Ends, end) {
 		r.report.Unexpected = append(r.report.Unexpected, fmt.Sprintf("order %s (%s) ended %s, expected %v", p.id, p.scenario.Name, end, p.scenario.Ends))

@@ -60,6 +60,7 @@ type Progress struct {
 	Step string // constant, lower case
 	Done int64  // rows or records so far
 	All  int64  // 0 when it is not known
+	Why  string // what it waits for, one line; "" when it works
 }
 
 func (c Config) withDefaults() (Config, error) {

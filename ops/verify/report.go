@@ -3,7 +3,6 @@ package verify
 import (
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/gapless/gapless/internal/terminal"
@@ -89,6 +88,14 @@ func (r *Report) Broken() bool {
 // judged. What is merely too young is under way, and no fault.
 func (r *Report) Holds() bool { return !r.Broken() && len(r.Incomplete) == 0 }
 
+// tooYoung sums up what was.
+func (r *Report) tooYoung() (n int64) {
+	for i := range r.Invariants {
+		n += r.Invariants[i].TooYoung
+	}
+	return n
+}
+
 // conclude gives each invariant its verdict.
 func (r *Report) conclude() {
 	for i := range r.Invariants {
@@ -137,8 +144,8 @@ func (r *Report) WriteText(w io.Writer) error {
 		verdict = "broken"
 	case len(r.Incomplete) > 0:
 		verdict = "not every invariant was judged"
-	case slices.ContainsFunc(r.Invariants, func(v Invariant) bool { return v.Verdict == TooYoung }):
-		verdict = "what is old enough holds"
+	case r.tooYoung() > 0:
+		verdict = fmt.Sprintf("what is old enough holds, %d too young to be judged", r.tooYoung())
 	case len(r.Absent) > 0:
 		verdict = "every invariant that is here holds"
 	}

@@ -170,7 +170,7 @@ func (r *run) awaitRelay(ctx context.Context) error {
 			}
 			return nil
 		}
-		r.Progress(Progress{Step: "wait for the relay"})
+		r.Progress(Progress{Step: "wait for the relay", Why: s.lacks(r.Slot, r.report.Cut.LSN)})
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -185,6 +185,17 @@ func (s standing) foreign() bool { return s.SlotDatabase != "" && s.SlotDatabase
 // unknown: nothing tells that this slot is a relay's of this database, so that
 // it may be misspelt.
 func (s standing) unknown() bool { return s.Position == nil }
+
+// lacks tells what is waited for.
+func (s standing) lacks(slot, lsn string) string {
+	switch {
+	case s.unknown():
+		return fmt.Sprintf("no relay has run on slot %q yet", slot)
+	case !s.Active:
+		return fmt.Sprintf("no relay is connected to slot %q", slot)
+	}
+	return fmt.Sprintf("the relay of slot %q stands at %s, not at %s", slot, *s.Position, lsn)
+}
 
 // why tells in one line what keeps rows from being judged, and how to mend it.
 func (s standing) why(slot, lsn string, wait time.Duration) string {
