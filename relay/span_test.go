@@ -50,7 +50,7 @@ func TestKafkaTimestampOutOfRangeIsParked(t *testing.T) {
 	s := newSetup(t)
 	var brokers []string
 	refusals := new(atomic.Int64)
-	if kafkaserver.IsReal() {
+	if kafkaserver.IsReal(t) {
 		brokers = kafkaserver.ForTest(t)
 		refusals.Store(1)
 	} else {
@@ -60,7 +60,7 @@ func TestKafkaTimestampOutOfRangeIsParked(t *testing.T) {
 	aggregate := kafkaserver.Name(t, "relay")
 	topic := "outbox.event." + aggregate
 	settings := map[string]*string{}
-	if kafkaserver.IsReal() {
+	if kafkaserver.IsReal(t) {
 		settings["message.timestamp.after.max.ms"] = new("3600000")
 	}
 	if _, err := kadm.NewClient(kafkaserver.Client(t, brokers)).CreateTopic(t.Context(), 1, 1, settings, topic); err != nil {

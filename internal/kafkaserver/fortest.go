@@ -23,15 +23,25 @@ import (
 // tests.
 const BrokersVariable = "GAPLESS_TEST_BROKERS"
 
-// IsReal tells whether [ForTest] gives a real cluster.
-func IsReal() bool { return os.Getenv(BrokersVariable) != "" }
+// IsReal tells whether [ForTest] gives a real cluster. The test is marked by its
+// attribute broker, real or kfake: CI runs again on a real one what is marked kfake,
+// and counts what is marked real.
+func IsReal(t testing.TB) bool {
+	t.Helper()
+	isReal := os.Getenv(BrokersVariable) != ""
+	kind := "kfake"
+	if isReal {
+		kind = "real"
+	}
+	t.Attr("broker", kind)
+	return isReal
+}
 
 // ForTest returns the brokers for a test: the real ones of GAPLESS_TEST_BROKERS,
 // else a kfake cluster that ends with the test.
 func ForTest(t testing.TB) []string {
 	t.Helper()
-	if IsReal() {
-		t.Attr("broker", "real")
+	if IsReal(t) {
 		return strings.Split(os.Getenv(BrokersVariable), ",")
 	}
 	return Fake(t).ListenAddrs()
@@ -107,7 +117,7 @@ func CreateTopics(t testing.TB, brokers []string, partitions int32, names ...str
 		defer cancel()
 		admin := kadm.NewClient(client(t, brokers))
 		defer admin.Close()
-		if _, err := admin.DeleteTopics(ctx, names...); err != nil && IsReal() {
+		if _, err := admin.DeleteTopics(ctx, names...); err != nil && IsReal(t) {
 			t.Logf("delete topics %s: %v", names, err) // the test may have killed the broker
 		}
 	})

@@ -60,13 +60,12 @@ func ForTestSecured(t testing.TB, password string, listeners ...string) *Secured
 		proxies:   map[string]*wire.Proxy{}, fakes: map[string]*kfake.Cluster{}, callers: map[string]*callers{},
 	}
 	s.cert, s.key = s.Authority.Issue(time.Hour)
-	if !IsReal() {
+	if !IsReal(t) {
 		for _, name := range listeners {
 			s.fake(t, name, password)
 		}
 		return s
 	}
-	t.Attr("broker", "real")
 	cfg := KafkaConfig{HeapMB: 384, Properties: map[string]string{
 		"sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
 	}}

@@ -33,6 +33,11 @@ type Config struct {
 	// the server's account cannot reach that or its path is too long for a socket.
 	TempDir string
 
+	// FromStock makes a new cluster by copying one that initdb made before, which is
+	// kept in the cache, and giving the copy a system identifier of its own. The
+	// superuser's password is then that of all copies: for tests.
+	FromStock bool
+
 	// Durable keeps fsync, synchronous_commit and full_page_writes on. Without it
 	// the data survives the server's death but not the machine's.
 	Durable bool

@@ -38,6 +38,8 @@
 //     postmaster.pid), and Start reports that from the log.
 //   - Another program takes the port between our choice and the server's bind:
 //     Start chooses again.
+//   - Two processes make the stock of [Config.FromStock] at once: each has its own,
+//     one is kept, whole because it gets there by a rename.
 //   - Two processes fetch binaries at once: one fetches, the other waits for it;
 //     what is seen in the cache is whole, because it gets there by a rename.
 //

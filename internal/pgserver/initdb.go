@@ -25,10 +25,13 @@ const (
 func prepareData(ctx context.Context, cfg Config, bin binaries, as account, run runDir, dataDir string, fresh bool) (string, error) {
 	var password string
 	var err error
-	if fresh {
-		password, err = initdb(ctx, bin, as, run, dataDir)
-	} else {
+	switch {
+	case !fresh:
 		password, err = readPassword(dataDir)
+	case cfg.FromStock:
+		password, err = fromStock(ctx, bin, as, run, dataDir)
+	default:
+		password, err = initdb(ctx, bin, as, run, dataDir)
 	}
 	if err != nil {
 		return "", err

@@ -101,6 +101,33 @@ func checkGone(t *testing.T, s *pgserver.Server, pids []int) {
 	l.Close()
 }
 
+// Copies of one cluster are told apart, and recover from a crash like any other.
+func TestCopiesHaveIdentifiersOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for range 3 { // the first may be the one that is made
+		s := start(t, pgserver.Config{FromStock: true})
+		id := query[string](t, s.SuperuserURL(), "SELECT system_identifier::text FROM pg_control_system()")
+		if seen[id] {
+			t.Errorf("identifier %s twice", id)
+		}
+		seen[id] = true
+		n := query[int](t, s.SuperuserURL(), "WITH made AS (SELECT pg_create_logical_replication_slot('s', 'pgoutput')) SELECT count(*)::int FROM made")
+		if err := s.Kill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := query[int](t, s.SuperuserURL(), "SELECT count(*)::int FROM pg_replication_slots"); got != n {
+			t.Errorf("%d slots after the crash, want %d", got, n)
+		}
+		if got := query[string](t, s.SuperuserURL(), "SELECT system_identifier::text FROM pg_control_system()"); got != id {
+			t.Errorf("identifier %s after the crash, was %s", got, id)
+		}
+	}
+}
+
 func TestStopLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	s := start(t, pgserver.Config{})

@@ -84,6 +84,7 @@ func start(ctx context.Context, tls *pgserver.TLS, settings ...map[string]string
 	}
 	return pgserver.Start(ctx, pgserver.Config{
 		BinDir:    os.Getenv(binVariable),
+		FromStock: true,
 		Settings:  all,
 		TLS:       tls,
 		TempDir:   memoryDir(),

@@ -45,7 +45,7 @@ func TestPasswordsRotateUnderLoad(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if kafkaserver.IsReal() && name != "password file" {
+			if kafkaserver.IsReal(t) && name != "password file" {
 				t.Skip("to Kafka it is the same")
 			}
 			passwordsRotate(t, give)
@@ -98,7 +98,7 @@ func passwordsRotate(t *testing.T, give func(*testing.T, *rotated, map[string]st
 
 	cuts = append(cuts, rows.confirmed(t, r.admin))
 	words := "SASL_AUTHENTICATION_FAILED"
-	if !kafkaserver.IsReal() {
+	if !kafkaserver.IsReal(t) {
 		words = "sink does not acknowledge" // kfake hangs up on a wrong password
 	}
 	refused = sayAnew(t, 1, words, first, standby)

@@ -35,16 +35,16 @@ func TestKafkaTrust(t *testing.T) {
 		return []string{"--kafka-sasl=" + mechanism, "--kafka-user=" + kafkaserver.User, "--kafka-password=" + password}
 	}
 	refusal := []string{"SASL_AUTHENTICATION_FAILED", "correct --kafka-user and the password"}
-	if !kafkaserver.IsReal() {
+	if !kafkaserver.IsReal(t) {
 		refusal = []string{"no SASL"} // kfake hangs up
 	}
 	mute := []string{"the listener may speak no TLS"}
-	if !kafkaserver.IsReal() {
+	if !kafkaserver.IsReal(t) {
 		mute = []string{"no answer within"} // kfake waits for the rest of a request
 	}
 	token := write(t, "token", wrong)
 	unheard := []string{"UNSUPPORTED_SASL_MECHANISM", "--kafka-sasl"}
-	if kafkaserver.IsReal() {
+	if kafkaserver.IsReal(t) {
 		unheard = []string{"the token"}
 	}
 	db := pgtest.NewDB(t)
@@ -62,9 +62,9 @@ func TestKafkaTrust(t *testing.T) {
 		"SCRAM-SHA-512":                 {kafkaserver.SASL, append(login("SCRAM-SHA-512", password), ca), cli.ExitOK, false, nil},
 		"SCRAM without TLS":             {kafkaserver.SASLClear, login("SCRAM-SHA-512", password), cli.ExitOK, false, nil},
 		"the other name":                {kafkaserver.Elsewhere, []string{ca, "--kafka-server-name=kafka.example"}, cli.ExitOK, false, nil},
-		"wrong password, PLAIN":         {kafkaserver.SASL, append(login("PLAIN", wrong), ca), cli.ExitFailed, !kafkaserver.IsReal(), refusal},
-		"wrong password, SCRAM-SHA-256": {kafkaserver.SASL, append(login("SCRAM-SHA-256", wrong), ca), cli.ExitFailed, !kafkaserver.IsReal(), refusal},
-		"wrong password, SCRAM-SHA-512": {kafkaserver.SASL, append(login("SCRAM-SHA-512", wrong), ca), cli.ExitFailed, !kafkaserver.IsReal(), refusal},
+		"wrong password, PLAIN":         {kafkaserver.SASL, append(login("PLAIN", wrong), ca), cli.ExitFailed, !kafkaserver.IsReal(t), refusal},
+		"wrong password, SCRAM-SHA-256": {kafkaserver.SASL, append(login("SCRAM-SHA-256", wrong), ca), cli.ExitFailed, !kafkaserver.IsReal(t), refusal},
+		"wrong password, SCRAM-SHA-512": {kafkaserver.SASL, append(login("SCRAM-SHA-512", wrong), ca), cli.ExitFailed, !kafkaserver.IsReal(t), refusal},
 		"a token that is none":          {kafkaserver.SASL, []string{ca, "--kafka-sasl=OAUTHBEARER", "--kafka-token-file=" + token}, cli.ExitFailed, false, unheard},
 		"PLAIN without TLS":             {kafkaserver.SASLClear, login("PLAIN", password), cli.ExitUsage, false, []string{"PLAIN", "needs TLS"}},
 		"system's roots":                {kafkaserver.OverTLS, []string{"--kafka-tls"}, cli.ExitFailed, false, []string{"unknown authority", "--kafka-ca"}},
@@ -72,10 +72,10 @@ func TestKafkaTrust(t *testing.T) {
 		"another name":                  {kafkaserver.Elsewhere, []string{ca}, cli.ExitFailed, false, []string{"127.0.0.1", "--kafka-server-name"}},
 		"no certificate":                {kafkaserver.Mutual, []string{ca}, cli.ExitFailed, false, []string{"--kafka-cert"}},
 		"a stranger's certificate":      {kafkaserver.Mutual, []string{ca, "--kafka-cert=" + strange, "--kafka-key=" + strangeKey}, cli.ExitFailed, false, []string{"--kafka-cert"}},
-		"no TLS":                        {kafkaserver.OverTLS, nil, cli.ExitFailed, !kafkaserver.IsReal(), []string{"--kafka-tls"}},
+		"no TLS":                        {kafkaserver.OverTLS, nil, cli.ExitFailed, !kafkaserver.IsReal(t), []string{"--kafka-tls"}},
 		"TLS for one without":           {kafkaserver.SASLClear, []string{ca}, cli.ExitFailed, true, mute},
 		"no SASL":                       {kafkaserver.SASL, []string{ca}, cli.ExitFailed, true, []string{"--kafka-sasl"}},
-		"SASL for one without":          {kafkaserver.OverTLS, append(login("PLAIN", password), ca), cli.ExitFailed, !kafkaserver.IsReal(), []string{"no SASL"}},
+		"SASL for one without":          {kafkaserver.OverTLS, append(login("PLAIN", password), ca), cli.ExitFailed, !kafkaserver.IsReal(t), []string{"no SASL"}},
 	} {
 		args := append([]string{"--brokers=" + strings.Join(s.Brokers(c.listener), ",")}, c.args...)
 		commands := map[string][]string{"command": {"topics", "apply", "--dry-run", "--no-pipeline", "--topic=any"}}

@@ -31,7 +31,7 @@ func TestRecordsProducedAgainHaveNoSecondEffect(t *testing.T) {
 	t.Parallel()
 	var out screen
 	c := config(t, &out)
-	if kafkaserver.IsReal() {
+	if kafkaserver.IsReal(t) {
 		c.Brokers = kafkaserver.ForTest(t)
 		sweep(t, c.Brokers)
 		t.Cleanup(func() { sweep(t, c.Brokers) })

@@ -40,7 +40,7 @@ func standby(t *testing.T) *world {
 	start := func() *pgserver.Server {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		s, err := pgserver.Start(ctx, pgserver.Config{DataDir: dir, BinDir: os.Getenv("GAPLESS_TEST_POSTGRES"), Settings: map[string]string{"shared_buffers": "32MB"}})
+		s, err := pgserver.Start(ctx, pgserver.Config{DataDir: dir, BinDir: os.Getenv("GAPLESS_TEST_POSTGRES"), FromStock: true, Settings: map[string]string{"shared_buffers": "32MB"}})
 		if err != nil {
 			t.Fatal(err)
 		}

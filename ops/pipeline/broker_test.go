@@ -22,7 +22,7 @@ type broker interface {
 
 func newBroker(t *testing.T) broker {
 	t.Helper()
-	if !kafkaserver.IsReal() {
+	if !kafkaserver.IsReal(t) {
 		port, err := process.FreePort(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -35,7 +35,6 @@ func newBroker(t *testing.T) broker {
 		t.Cleanup(func() { b.cluster.Close() })
 		return b
 	}
-	t.Attr("broker", "real")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	k, err := kafkaserver.StartKafka(ctx, kafkaserver.KafkaConfig{})
