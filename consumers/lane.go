@@ -75,7 +75,7 @@ func (l *lane) settle(ctx context.Context, items []*item) ([]*item, error) {
 		case l.suspects > 0:
 			err = l.suspect(ctx, items[:n], late)
 		default:
-			err = l.batch(ctx, items[:n], late)
+			err = l.batch(ctx, items[:n], late, false)
 		}
 		if err != nil {
 			return late.items, err
@@ -98,17 +98,26 @@ func untilPoison(items []*item, limit int) int {
 }
 
 // batch tries the items together and, if that fails, one by one. Those that are
-// late it leaves.
-func (l *lane) batch(ctx context.Context, items []*item, late *lateness) error {
+// late it leaves. Where they are on trial, each try has a place in the process's
+// trials, and a pause has none.
+func (l *lane) batch(ctx context.Context, items []*item, late *lateness, onTrial bool) error {
 	commit, before := l.commit, late.clone()
 	for n := 1; ; n++ {
 		// Each try finds out anew what is late: an item that was ready must not find
 		// itself behind one that comes after it.
 		*late = *before.clone()
+		leave := func() {}
+		if onTrial {
+			var err error
+			if leave, err = l.engine.trials.enter(ctx, l.stop, false); err != nil {
+				return err
+			}
+		}
 		ready, err := l.prepare(ctx, items, late)
 		if err == nil && len(ready) > 0 {
 			err = commit(ctx, ready)
 		}
+		leave()
 		switch {
 		case err == nil:
 			l.done(ctx, ready)
@@ -123,7 +132,7 @@ func (l *lane) batch(ctx context.Context, items []*item, late *lateness) error {
 			// The latter may be one message's doing, such as a statement that is always
 			// too slow: what comes before it should not wait with it.
 			l.engine.metrics.retry("singly")
-			return l.singles(ctx, ready)
+			return l.singles(ctx, ready, onTrial)
 		default:
 			if err := l.waitAgain(ctx, n, err); err != nil {
 				return err
@@ -132,9 +141,9 @@ func (l *lane) batch(ctx context.Context, items []*item, late *lateness) error {
 	}
 }
 
-func (l *lane) singles(ctx context.Context, items []*item) error {
+func (l *lane) singles(ctx context.Context, items []*item, onTrial bool) error {
 	for _, it := range items {
-		if err := l.single(ctx, it, false); err != nil {
+		if err := l.single(ctx, it, onTrial); err != nil {
 			return err
 		}
 	}
@@ -211,14 +220,8 @@ func (l *lane) count(ctx context.Context, pending map[*item]struct{}) error {
 
 // together tries suspects in one batch. Those that are fresh are recorded first.
 func (l *lane) together(ctx context.Context, items, fresh []*item, late *lateness) error {
-	leave := func() {}
 	if len(fresh) > 0 {
-		var err error
-		if leave, err = l.engine.trials.enter(ctx, l.stop, false); err != nil {
-			return err
-		}
 		if _, err := l.record(ctx, fresh, 1, nil); err != nil {
-			leave()
 			return err
 		}
 		for _, it := range fresh {
@@ -226,25 +229,24 @@ func (l *lane) together(ctx context.Context, items, fresh []*item, late *latenes
 		}
 		l.suspects = max(0, l.suspects-len(fresh))
 	}
-	defer leave()
-	return l.batch(ctx, items, late)
+	return l.batch(ctx, items, late, true)
 }
 
-// single tries one message until it is settled. With recordFirst each try is
-// counted before it begins, so that one which kills the process counts too.
-func (l *lane) single(ctx context.Context, it *item, recordFirst bool) error {
+// single tries one message until it is settled. On trial each try is counted before
+// it begins, so that one which kills the process counts too.
+func (l *lane) single(ctx context.Context, it *item, onTrial bool) error {
 	c := l.engine.config
 	start := time.Now()
 	var history attempts
 	for pauses, tries := 1, 1; ; pauses++ {
 		leave := func() {}
-		if recordFirst {
+		if onTrial {
 			var err error
 			if leave, err = l.engine.trials.enter(ctx, l.stop, l.isDoubted(it)); err != nil {
 				return err
 			}
 		}
-		err := l.try(ctx, it, recordFirst && !it.isRecorded, &history)
+		err := l.try(ctx, it, onTrial && !it.isRecorded, &history)
 		leave()
 		switch {
 		case err == nil:
@@ -382,7 +384,7 @@ func (l *lane) parkNow(ctx context.Context, it *item) error {
 		return err
 	}
 	if len(pending) == 0 {
-		return l.batch(ctx, []*item{it}, newLateness()) // claims it as a duplicate, or as waiting
+		return l.batch(ctx, []*item{it}, newLateness(), false) // claims it as a duplicate, or as waiting
 	}
 	return l.park(ctx, it, it.poison, errors.New("the record does not say what it is"), attempts{count: 1})
 }

@@ -2,6 +2,11 @@ package consumers_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gapless/gapless/consumers"
@@ -44,4 +49,43 @@ func TestBystanderOfDeathsIsNotParked(t *testing.T) {
 	if got := d.text(t, "SELECT string_agg(convert_from(key, 'UTF8') || ' ' || reason || ' ' || attempts, ', ') FROM gapless.dead_letter"); got != "culprit "+consumers.ReasonDied+" 3" {
 		t.Errorf("dead letters %q", got)
 	}
+}
+
+// Suspects that wait for a dependency have no place in the trials: others go on.
+func TestSuspectsThatWaitHoldNoOthers(t *testing.T) {
+	t.Parallel()
+	const partitions = 65 // one more than may be on trial
+	d, c := newDatabase(t), newCluster(t, partitions)
+	const dead = "INSERT INTO gapless.inbox_assignment (consumer, generation, topic, partition, member) SELECT $1, 1, $2, n, 'dead' FROM generate_series(0, $3::int - 1) AS n"
+	if _, err := d.pool.Exec(t.Context(), dead, c.name, c.topic, partitions); err != nil {
+		t.Fatal(err)
+	}
+	var waiting sync.Map
+	var isBack atomic.Bool
+	consumer := effectConsumer()
+	consumer.Apply = func(ctx context.Context, tx consumers.Tx, m consumers.Delivery) error {
+		if string(m.Value) == "down" && !isBack.Load() {
+			waiting.Store(string(m.Key), true)
+			return consumers.Unavailable(errors.New("away"))
+		}
+		return applyEffect(ctx, tx, m)
+	}
+	for n := range partitions - 1 {
+		c.produce(t, c.record(int32(n), strconv.Itoa(n), "down"))
+	}
+	r := run(t, c.config(d, consumer))
+	waitFor(t, func() error {
+		n := 0
+		waiting.Range(func(any, any) bool { n++; return true })
+		if n < partitions-1 {
+			return fmt.Errorf("%d wait", n)
+		}
+		return nil
+	})
+	c.produce(t, c.record(partitions-1, "last", "good"))
+	d.waitForEffects(t, 1)
+	isBack.Store(true)
+	d.waitForEffects(t, partitions)
+	r.end()
+	d.once(t, partitions)
 }

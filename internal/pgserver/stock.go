@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // fromStock makes dataDir a copy of a cluster that initdb has made once for these
@@ -72,6 +73,7 @@ func keepStock(dataDir, stock string) error {
 	if err := copyFiles(account{}, dataDir, whole); err != nil {
 		return err
 	}
+	syscall.Sync() // once a machine: after a power cut it must not be a name without files
 	if err := os.Rename(whole, stock); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("keep cluster: %w", err)
 	}

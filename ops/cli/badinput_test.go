@@ -33,7 +33,11 @@ func TestCommandLineFaults(t *testing.T) {
 		args  string
 		texts []string
 	}{
-		{"frobnicate", []string{"frobnicate"}},
+		{"frobnicate", []string{"gapless has no command frobnicate"}},
+		{"relya", []string{`gapless has no command relya, did you mean "relay"?`}},
+		{"relay frobnicate", []string{"gapless relay has no command frobnicate"}},
+		{"relay run frobnicate", []string{"unexpected argument frobnicate"}},
+		{"version now", []string{"unexpected argument now"}},
 		{"relay --nope", []string{"--nope"}},
 		{"api --auth=jwt", []string{"--auth", "jwt"}},
 		{"api --max-concurrent=many", []string{"--max-concurrent"}},

@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 
+	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/twmb/franz-go/pkg/sr"
 
@@ -44,7 +46,7 @@ func explain(err error) (code int, text string) {
 		return ExitRefused, oneLine(fmt.Sprintf("refused: %v", err)) + "\n" + oneLine(r.Refusal()) + "\n" + strings.Join(statements, "\n")
 	}
 	if u, ok := errors.AsType[usageError](err); ok {
-		return ExitUsage, oneLine(u.Error() + " (see --help)")
+		return ExitUsage, oneLine(parseText(u) + " (see --help)")
 	}
 	if u, ok := errors.AsType[*api.UsageError](err); ok {
 		return ExitUsage, oneLine(u.Error() + " (see --help)")
@@ -185,3 +187,24 @@ func registryRemedy(err error) string {
 
 // oneLine folds the line breaks that drivers put into their errors.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// parseText is what a mistake in the command line is called. To the parser a command
+// that it does not know is one argument too many.
+func parseText(err error) string {
+	text := err.Error()
+	parse, ok := errors.AsType[*kong.ParseError](err)
+	if !ok {
+		return text
+	}
+	node := parse.Context.Selected()
+	switch {
+	case node == nil:
+		node = parse.Context.Model.Node
+	case node.Parent != nil && node.Parent.DefaultCmd == node && !slices.Contains(parse.Context.Args, node.Name):
+		node = node.Parent // which runs it by default
+	}
+	if name, ok := strings.CutPrefix(text, "unexpected argument "); ok && len(node.Children) > 0 {
+		return fmt.Sprintf("%s has no command %s", node.FullPath(), name)
+	}
+	return text
+}

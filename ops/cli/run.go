@@ -45,6 +45,8 @@ func (e listenError) Unwrap() error { return e.error }
 // usageError is the user's mistake in flags, environment or file.
 type usageError struct{ error }
 
+func (e usageError) Unwrap() error { return e.error }
+
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // Run parses args, runs the command until it is done or ctx ends, and returns
