@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,7 +30,8 @@ type load struct {
 	url  string
 	seed uint64
 
-	types atomic.Pointer[[]string] // aggregate types to write
+	turn  sync.RWMutex // held for reading by each transaction, for types
+	types []string     // aggregate types to write
 
 	mu    sync.Mutex
 	txns  []check.Txn
@@ -48,8 +48,13 @@ func startLoad(ctx context.Context, url string, seed uint64, types ...string) *l
 	return l
 }
 
-// write says which aggregate types are written from now on.
-func (l *load) write(types ...string) { l.types.Store(&types) }
+// write says which aggregate types are written from now on. Transactions that began
+// before have ended when it returns.
+func (l *load) write(types ...string) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	l.types = types
+}
 
 // end stops the writers and returns when their last transactions have ended. A
 // second call does nothing.
@@ -131,8 +136,9 @@ const appendRow = `WITH next AS (
 	RETURNING aggregate_version`
 
 func (l *load) transaction(ctx context.Context, conn *pgx.Conn, writer int, rng *rand.Rand) {
-	t := check.Txn{Writer: writer, Began: time.Now()}
-	types := *l.types.Load()
+	l.turn.RLock()
+	defer l.turn.RUnlock()
+	t, types := check.Txn{Writer: writer, Began: time.Now()}, l.types
 	chosen := make([]int, 1+rng.IntN(5))
 	for i := range chosen {
 		chosen[i] = rng.IntN(keys)
