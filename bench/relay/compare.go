@@ -129,16 +129,34 @@ func beside(ctx context.Context, first base, name string, s settings) (b base, e
 	return fill(ctx, u.String(), name, s)
 }
 
+// manyEvents is from where on a backlog is written set by set.
+const manyEvents = 1_000_000
+
 func backlog(ctx context.Context, b base, s settings) error {
 	insert := `insert into gapless.outbox (aggregatetype, aggregateid, aggregate_version, type, payload, headers)
-				values ('order', 'o-' || i, 1, 'OrderPlaced', convert_to(repeat('0123456789', 35), 'UTF8'),
-					'{"content-type": "application/json", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}')`
+				select 'order', 'o-' || i, 1, 'OrderPlaced', convert_to(repeat('0123456789', 35), 'UTF8'),
+					'{"content-type": "application/json", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}'`
 	if s.debezium || s.expand || s.peer != "" {
 		insert = `insert into events (aggregatetype, aggregateid, type, payload)
-				values ('order', 'o-' || i, 'OrderPlaced', jsonb_build_object('order_id', i, 'customer', 'c-' || i % 1000, 'currency', 'USD',
+				select 'order', 'o-' || i, 'OrderPlaced', jsonb_build_object('order_id', i, 'customer', 'c-' || i % 1000, 'currency', 'USD',
 					'total', i * 1.25, 'express', i % 2 = 0, 'note', null, 'items', jsonb_build_array(
 						jsonb_build_object('sku', 'A-1', 'quantity', 2, 'price', 12.5), jsonb_build_object('sku', 'B-7', 'quantity', 1, 'price', 99.5)),
-					'address', jsonb_build_object('line1', '1 Main St', 'city', 'San Francisco', 'postal_code', '94107', 'country', 'US')))`
+					'address', jsonb_build_object('line1', '1 Main St', 'city', 'San Francisco', 'postal_code', '94107', 'country', 'US'))`
+	}
+	body := `
+			for i in 1..n loop
+				insert into orders values (i, 'c-' || i % 1000, i);
+				` + insert + `;
+				if i % per = 0 then commit; end if;
+			end loop;`
+	if s.events > manyEvents {
+		// A statement for each transaction: one for each row takes longer than all else.
+		body = `
+			for f in 0..n/per-1 loop
+				insert into orders select i, 'c-' || i % 1000, i from generate_series(f*per + 1, f*per + per) as i;
+				` + insert + ` from generate_series(f*per + 1, f*per + per) as i;
+				commit;
+			end loop;`
 	}
 	for _, statement := range []string{
 		`create table orders (order_id bigint primary key, customer text, total bigint)`,
@@ -146,12 +164,7 @@ func backlog(ctx context.Context, b base, s settings) error {
 		`alter publication gapless add table events`,
 		`select pg_create_logical_replication_slot('` + b.original + `', 'pgoutput')`,
 		`create procedure fill(n int, per int) language plpgsql as $$
-		begin
-			for i in 1..n loop
-				insert into orders values (i, 'c-' || i % 1000, i);
-				` + insert + `;
-				if i % per = 0 then commit; end if;
-			end loop;
+		begin` + body + `
 		end $$`,
 	} {
 		if _, err := b.conn.Exec(ctx, statement); err != nil {
