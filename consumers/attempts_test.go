@@ -108,6 +108,16 @@ func TestRetriesWithoutBounds(t *testing.T) {
 	}
 }
 
+// tried stores attempts at a message, as of a process that died at it.
+func (d *database) tried(t *testing.T, m *consumers.Message, attempts int) {
+	t.Helper()
+	_, err := d.admin.Exec(t.Context(), `INSERT INTO gapless.inbox_attempt (consumer, topic, partition, "offset", event_id, attempts)
+		VALUES ('effects', $1, $2, $3, $4, $5)`, m.Topic, m.Partition, m.Offset, m.ID, attempts)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // The stored attempts of a process that died count against the message.
 func TestSuspectsAreRecordedFirst(t *testing.T) {
 	t.Parallel()
@@ -124,11 +134,7 @@ func TestSuspectsAreRecordedFirst(t *testing.T) {
 	seen = nil
 
 	killer := message(t, 3, "k", "")
-	_, err := d.admin.Exec(t.Context(), `INSERT INTO gapless.inbox_attempt (consumer, topic, partition, "offset", event_id, attempts)
-		VALUES ('effects', $1, 0, 3, $2, 2)`, topic, killer.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d.tried(t, killer, 2)
 	in.Suspect(10)
 	got := process(t, in, known[0], known[1], message(t, 2, "a", ""), killer, message(t, 4, "k", ""), message(t, 5, "b", ""))
 	want := []consumers.Outcome{consumers.Duplicate, consumers.Duplicate, consumers.Applied, consumers.Parked, consumers.Waiting, consumers.Applied}
@@ -168,11 +174,7 @@ func TestSuspectsAreTriedTogetherOnce(t *testing.T) {
 	for i, key := range []string{"a", "b", "died", "c", "d"} {
 		list = append(list, message(t, i, key, ""))
 	}
-	_, err := d.admin.Exec(t.Context(), `INSERT INTO gapless.inbox_attempt (consumer, topic, partition, "offset", event_id, attempts)
-		VALUES ('effects', $1, 0, 2, $2, 1)`, topic, list[2].ID)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d.tried(t, list[2], 1)
 	in.Suspect(10)
 	process(t, in, list...)
 	want := [][]string{{"a 1", "b 1"}, {"died 2"}, {"c 1", "d 1"}}

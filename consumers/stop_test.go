@@ -91,15 +91,21 @@ func TestStopCutsOffAHandlerThatHangs(t *testing.T) {
 	d.once(t, 1)
 }
 
+// leftBehind makes the first partitions of the topic those of a process that died.
+func leftBehind(t *testing.T, d *database, c *cluster, partitions int) {
+	t.Helper()
+	const dead = "INSERT INTO gapless.inbox_assignment (consumer, generation, topic, partition, member) SELECT $1, 1, $2, n, 'dead' FROM generate_series(0, $3::int - 1) AS n"
+	if _, err := d.pool.Exec(t.Context(), dead, c.name, c.topic, partitions); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestADeadProcessIsToldOfOnce, however many partitions it had.
 func TestADeadProcessIsToldOfOnce(t *testing.T) {
 	t.Parallel()
 	const partitions = 12
 	d, c := newDatabase(t), newCluster(t, partitions)
-	const dead = "INSERT INTO gapless.inbox_assignment (consumer, generation, topic, partition, member) SELECT $1, 1, $2, n, 'dead' FROM generate_series(0, $3::int - 1) AS n"
-	if _, err := d.pool.Exec(t.Context(), dead, c.name, c.topic, partitions); err != nil {
-		t.Fatal(err)
-	}
+	leftBehind(t, d, c, partitions)
 	c.produce(t, c.record(0, "a", "good"))
 	var log testkit.Buffer
 	config := c.config(d, effectConsumer())
@@ -132,10 +138,7 @@ func TestADeadProcessIsToldOfOnce(t *testing.T) {
 func TestWhatCameLaterIsNotSuspect(t *testing.T) {
 	t.Parallel()
 	d, c := newDatabase(t), newCluster(t, 1)
-	const dead = "INSERT INTO gapless.inbox_assignment (consumer, generation, topic, partition, member) VALUES ($1, 1, $2, 0, 'dead')"
-	if _, err := d.pool.Exec(t.Context(), dead, c.name, c.topic); err != nil {
-		t.Fatal(err)
-	}
+	leftBehind(t, d, c, 1)
 	var mu sync.Mutex
 	tries := map[string]int64{}
 	consumer := effectConsumer()

@@ -56,10 +56,7 @@ func TestSuspectsThatWaitHoldNoOthers(t *testing.T) {
 	t.Parallel()
 	const partitions = 65 // one more than may be on trial
 	d, c := newDatabase(t), newCluster(t, partitions)
-	const dead = "INSERT INTO gapless.inbox_assignment (consumer, generation, topic, partition, member) SELECT $1, 1, $2, n, 'dead' FROM generate_series(0, $3::int - 1) AS n"
-	if _, err := d.pool.Exec(t.Context(), dead, c.name, c.topic, partitions); err != nil {
-		t.Fatal(err)
-	}
+	leftBehind(t, d, c, partitions)
 	var waiting sync.Map
 	var isBack atomic.Bool
 	consumer := effectConsumer()

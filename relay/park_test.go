@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/relay/format"
@@ -247,7 +248,7 @@ func TestParkedByAnotherServer(t *testing.T) {
 		sent   []string
 		parked []string
 	}{
-		"by this one":        {"(select mod(system_identifier + 18446744073709551616, 18446744073709551616)::text from pg_control_system())", nil, []string{"1", "2"}, nil},
+		"by this one":        {pgtest.SystemIdentifier, nil, []string{"1", "2"}, nil},
 		"by another, sent":   {"'1'", nil, []string{"1", "poison", "2"}, nil},
 		"by another, parked": {"'1'", poison, []string{"1"}, []string{"parked k poison too_large", "waiting k 2 waiting"}},
 	} {

@@ -40,7 +40,8 @@ func fromStock(ctx context.Context, bin binaries, as account, run runDir, dataDi
 	if err != nil {
 		return "", err
 	}
-	return password, keepStock(dataDir, stock)
+	_ = keepStock(dataDir, stock) // into a cache that may not be written; the next one is made by initdb too
+	return password, nil
 }
 
 // stockDir is where the cluster of these binaries is kept. Another build of the

@@ -14,6 +14,10 @@ import (
 	"github.com/gapless/gapless/internal/pgserver"
 )
 
+// SystemIdentifier is SQL for the server's identifier as text, unsigned as in the
+// replication protocol's IDENTIFY_SYSTEM.
+const SystemIdentifier = "(select mod(system_identifier + 18446744073709551616, 18446744073709551616)::text from pg_control_system())"
+
 // DB is a database of one test.
 type DB struct {
 	Name string
