@@ -423,7 +423,7 @@ func TestDependencyDownPausesItsPartitionAlone(t *testing.T) {
 func TestLostConnections(t *testing.T) {
 	t.Parallel()
 	d, c := newDatabase(t), newCluster(t, 4)
-	const n = 4000
+	const n, enough = 4000, 100
 	var records []*kgo.Record
 	for i := range n {
 		records = append(records, c.record(int32(i%4), strconv.Itoa(i%40), "good"))
@@ -434,7 +434,9 @@ func TestLostConnections(t *testing.T) {
 	r := run(t, config)
 	killed := int64(0)
 	waitFor(t, func() error {
-		killed += d.int(t, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'test_gapless_consumer' AND datname = current_database() AND state LIKE '%transaction%'")
+		if killed < enough { // a slow machine would have each transaction cut
+			killed += d.int(t, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'test_gapless_consumer' AND datname = current_database() AND state LIKE '%transaction%'")
+		}
 		if got := d.int(t, "SELECT count(*) FROM effect"); got < n {
 			return fmt.Errorf("%d effects of %d", got, n)
 		}

@@ -9,5 +9,5 @@ import (
 
 func waitFor(t *testing.T, cond func() error) {
 	t.Helper()
-	testkit.Eventually(t, 30*time.Second, cond)
+	testkit.Eventually(t, 60*time.Second, cond)
 }

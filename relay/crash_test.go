@@ -82,9 +82,26 @@ func (c *crashes) start(env ...string) *process {
 	}
 	go func() { p.exited <- p.cmd.Wait() }()
 	c.t.Cleanup(func() {
+		if c.t.Failed() {
+			p.tell(c.t)
+		}
 		_ = p.cmd.Process.Kill() // an error says that it is gone already
 	})
 	return p
+}
+
+// tell has a process that still runs say where each of its goroutines is.
+func (p *process) tell(t testing.TB) {
+	t.Helper()
+	_ = p.cmd.Process.Signal(syscall.SIGCONT) // an error says that it is gone
+	if p.cmd.Process.Signal(syscall.SIGQUIT) != nil {
+		return
+	}
+	select {
+	case <-p.exited:
+		t.Logf("a process that still ran:\n%s", p.stderr)
+	case <-time.After(5 * time.Second):
+	}
 }
 
 // killed waits for the end and tells whether it was SIGKILL.

@@ -173,7 +173,7 @@ func (r *Relay) after(ctx context.Context, err error, tries int, streamed, admit
 		r.resetSink(ctx) // a failure of what is still in flight would be heard of by nobody
 		return 0, nil
 	case errors.Is(err, errFenced):
-		r.log.ErrorContext(ctx, "lost the slot to another relay", "error", err)
+		r.log.ErrorContext(ctx, "lost the slot to another relay, standing by", "error", err)
 		r.board.become(Standby, err.Error())
 		r.resetSink(ctx) // a refusal of what is still in flight would be heard of by nobody
 		return jitter(time.Second), nil
