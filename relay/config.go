@@ -90,16 +90,19 @@ type Config struct {
 	// ID names this relay in the progress record; default host and process id.
 	ID string
 
-	Logger     *slog.Logger          // default slog.Default
-	Registerer prometheus.Registerer // nil: metrics are kept but not registered
+	Logger *slog.Logger // default slog.Default
 
-	MaxRecords    int           // in flight; default 4096
+	// Registerer takes the metrics, which stay there: one cannot have a second relay of
+	// the same slot. nil: they are kept but not registered.
+	Registerer prometheus.Registerer
+
+	MaxRecords    int           // in flight; at most 1048576, default 4096
 	MaxBytes      int64         // in flight; default 6 MiB
 	ProgressEvery time.Duration // default 250 ms
 	ProofEvery    time.Duration // between proofs while events flow; default 10 s
 	StopTimeout   time.Duration // for the last acknowledgements; default 8 s
 	HoldAfter     time.Duration // without an acknowledgement; default 5 s
-	DeadAfter     time.Duration // of silence the server gives the slot to another; default 12 s, or wal_sender_timeout where lower
+	DeadAfter     time.Duration // of silence the server gives the slot to another; at least 3 s, default 12 s, or wal_sender_timeout where lower
 	ReconnectMax  time.Duration // longest pause between tries; default 10 s
 
 	Hooks Hooks
@@ -107,7 +110,8 @@ type Config struct {
 
 // Hooks are called by the relay's one goroutine and must return at once. nil
 // ones are skipped. They are where spans attach: the context in a record's
-// headers is the writer's and is never changed, a span of the relay links to it.
+// headers is the writer's and is never changed, a span of the relay links to it. Neither
+// is called for a row that is parked, nor when it is sent from there.
 type Hooks struct {
 	Sent  func(*format.Record)
 	Acked func(*format.Record, time.Duration) // with the time since its commit
@@ -211,11 +215,17 @@ func (c Config) validate() error {
 			fault("%s %s is negative", name, d)
 		}
 	}
+	if c.DeadAfter > 0 && c.DeadAfter < leastDead {
+		fault("DeadAfter %s is below %s: a turn that takes its time would count as death", c.DeadAfter, leastDead)
+	}
 	if len(faults) == 0 {
 		return nil
 	}
 	return fmt.Errorf("relay config: %w", errors.Join(faults...))
 }
+
+// leastDead is more than burstTime, after which a busy relay still speaks to the server.
+const leastDead = 3 * time.Second
 
 // slotName applies Postgres' rule for slot names.
 func slotName(s string) bool {

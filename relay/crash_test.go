@@ -98,8 +98,8 @@ func (p *process) tell(t testing.TB) {
 		return
 	}
 	select {
-	case <-p.exited:
-		t.Logf("a process that still ran:\n%s", p.stderr)
+	case err := <-p.exited:
+		t.Logf("a process that still ran: %v\n%s", err, p.stderr)
 	case <-time.After(5 * time.Second):
 	}
 }

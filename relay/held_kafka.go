@@ -92,7 +92,7 @@ func (k *KafkaSink) setApart(client *kgo.Client, topics []string, faults map[str
 
 // AwaitHeld implements Holder.
 func (k *KafkaSink) AwaitHeld(ctx context.Context) error {
-	client, err := kgo.NewClient(k.options()...)
+	client, err := k.beside()
 	if err != nil {
 		return err
 	}

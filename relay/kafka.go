@@ -31,8 +31,9 @@ type KafkaConfig struct {
 
 	// Options are TLS, SASL, hooks, compression (default none) and the like. What the
 	// relay's promise hangs on wins over them: acks, the partitioner, batches, flushing.
-	// Turning idempotency off is refused. They are given to several clients, also at the
-	// same time: hooks must bear that.
+	// Turning idempotency off is refused, and so is having topics made by the first
+	// record. They are given to several clients, also at the same time: hooks must bear
+	// that.
 	Options []kgo.Opt
 }
 
@@ -42,10 +43,12 @@ type KafkaSink struct {
 	cfg KafkaConfig
 	log *slog.Logger
 
-	drivers sync.WaitGroup
+	drivers    sync.WaitGroup
+	renewAfter time.Duration // the constant, but in tests
 
 	mu     sync.Mutex
 	client *kgo.Client
+	made   time.Time      // when the client was
 	batch  int32          // bytes
 	limits map[string]int // per topic, where lower than batch
 	// reported is what the topic's configuration said when its limit was learned.
@@ -75,7 +78,7 @@ func NewKafkaSink(cfg KafkaConfig) (*KafkaSink, error) {
 		cfg.Logger = slog.Default()
 	}
 	k := &KafkaSink{
-		cfg: cfg, log: cfg.Logger, batch: cfg.MaxRecordBytes,
+		cfg: cfg, log: cfg.Logger, batch: cfg.MaxRecordBytes, renewAfter: renewAfter,
 		limits: map[string]int{}, reported: map[string]int{}, spans: map[string]*span{}, solos: map[string]*solo{}, topics: map[string]bool{}, partitions: map[string]int{}, ailing: map[string]error{}, held: map[string]error{},
 	}
 	if cfg.MaxRecordBytes < 1024 {
@@ -86,13 +89,16 @@ func NewKafkaSink(cfg KafkaConfig) (*KafkaSink, error) {
 
 // check looks at what only a client tells of Options. It does no I/O.
 func (k *KafkaSink) check() error {
-	client, err := kgo.NewClient(k.options()...)
+	client, err := k.beside()
 	if err != nil {
 		return fmt.Errorf("kafka sink config: %w", err)
 	}
 	defer client.Close()
 	if off, ok := client.OptValue(kgo.DisableIdempotentWrite).(bool); ok && off {
 		return errors.New("kafka sink config: Options turn idempotency off: a retried batch could land twice, or out of order")
+	}
+	if on, ok := client.OptValue(kgo.AllowAutoTopicCreation).(bool); ok && on {
+		return errors.New("kafka sink config: Options let the broker make topics by itself, with its own partitions and settings: make them beforehand")
 	}
 	seeds, _ := client.OptValue(kgo.SeedBrokers).([]string)
 	if len(k.cfg.Brokers) == 0 && (len(seeds) == 0 || len(seeds) == 1 && seeds[0] == "127.0.0.1") { // the client's default
@@ -104,7 +110,12 @@ func (k *KafkaSink) check() error {
 // Double implements Doubler.
 func (k *KafkaSink) Double() (Sink, error) { return NewKafkaSink(k.cfg) }
 
-func (k *KafkaSink) options() []kgo.Opt {
+// beside makes a client that sends nothing of the stream's.
+func (k *KafkaSink) beside() (*kgo.Client, error) {
+	return kgo.NewClient(k.options(k.cfg.MaxRecordBytes)...)
+}
+
+func (k *KafkaSink) options(batch int32) []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.ClientID("gapless-relay"),
 		// A topic that was made a moment ago, or a leader that has moved, is found
@@ -123,7 +134,7 @@ func (k *KafkaSink) options() []kgo.Opt {
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(placed{kgo.StickyKeyPartitioner(nil)}), // murmur2, as the Java client
 		kgo.ManualFlushing(),                                         // see rounds
-		kgo.ProducerBatchMaxBytes(k.batch),
+		kgo.ProducerBatchMaxBytes(batch),
 		// Our own bound on what is in flight is the lower one: Produce must
 		// never block the goroutine that answers the server's keepalives.
 		kgo.MaxBufferedRecords(1<<22),
@@ -175,6 +186,9 @@ func (k *KafkaSink) Send(r *format.Record, ack func(*format.Record, error)) erro
 	if k.client != client || len(k.ailing) > 0 {
 		return errRefused
 	}
+	if cause := k.held[r.Topic]; cause != nil {
+		return &HeldError{Topic: r.Topic, Cause: cause} // since the look before
+	}
 	k.enqueue(t)
 	return nil
 }
@@ -216,12 +230,13 @@ func (k *KafkaSink) ready(topic string) (*kgo.Client, int, *span, error) {
 			return nil, 0, nil, &HeldError{Topic: topic, Cause: cause}
 		}
 	}
+	k.retire()
 	if k.client == nil {
-		client, err := kgo.NewClient(k.options()...)
+		client, err := kgo.NewClient(k.options(k.batch)...)
 		if err != nil {
 			return nil, 0, nil, fmt.Errorf("make kafka client: %w", err)
 		}
-		k.client = client
+		k.client, k.made = client, time.Now()
 	}
 	found, there := k.topics[topic]
 	if !there {
@@ -255,16 +270,19 @@ func (k *KafkaSink) failed(topic string, err error) {
 // that are held from then on.
 func (k *KafkaSink) Reset(ctx context.Context) error {
 	k.mu.Lock()
-	old, ailing := k.client, k.ailing
-	k.client, k.ailing = nil, map[string]error{}
-	k.rounds = rounds{}
-	clear(k.partitions) // the next client finds more, or fewer
+	old := k.client
+	k.client = nil
 	k.mu.Unlock()
 	if old != nil {
 		old.Close()
 	}
 	k.drivers.Wait()
+	// What was answered until now was about the old client.
 	k.mu.Lock()
+	ailing := k.ailing
+	k.ailing = map[string]error{}
+	k.rounds = rounds{}
+	clear(k.partitions) // the next client finds more, or fewer
 	for topic, cause := range ailing {
 		if concernsTopic(cause) {
 			k.held[topic] = cause
@@ -276,7 +294,7 @@ func (k *KafkaSink) Reset(ctx context.Context) error {
 	if isWell {
 		return nil
 	}
-	probe, err := kgo.NewClient(k.options()...)
+	probe, err := k.beside()
 	if err != nil {
 		return fmt.Errorf("make kafka client: %w", err)
 	}

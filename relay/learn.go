@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // bounds are what a topic takes, as its configuration says.
@@ -104,7 +103,7 @@ func (k *KafkaSink) Relearn(ctx context.Context) (changed bool, err error) {
 	if len(topics) == 0 {
 		return false, nil
 	}
-	client, err := kgo.NewClient(k.options()...)
+	client, err := k.beside()
 	if err != nil {
 		return false, fmt.Errorf("make kafka client: %w", err)
 	}

@@ -194,6 +194,51 @@ func messagesTurnedBehindAHeldRow(t *testing.T, s *setup, before bool) {
 
 // Messages with the prefix outbox are Debezium's; others are nobody's, and the library's
 // own are something else.
+// Messages are in no table, so nothing could tell that the slot was moved past some, but
+// that the relay itself never moves it past its record.
+func TestSlotMovedOverMessagesIsRefused(t *testing.T) {
+	t.Parallel()
+	inBoth(t, slotMovedOverMessagesIsRefused)
+}
+
+func slotMovedOverMessagesIsRefused(t *testing.T, s *setup) {
+	t.Helper()
+	var sink memory
+	cfg := s.config(&sink)
+	r := run(t, cfg)
+	s.append(t, "k", "1")
+	want(t, &sink, "1")
+	testkit.Eventually(t, patience, func() error { // without messages it does, by a proof
+		s.exec(t, "select pg_logical_emit_message(false, 'other', 'wal')")
+		if st := r.Status(); st.Events == 0 || st.Confirmed <= st.Stored {
+			return fmt.Errorf("%+v", st)
+		}
+		return nil
+	})
+	r.stop()
+	cfg.Messages = s.withMessages(&sink).Messages
+	for range 2 { // the second finds what the first has left
+		r = run(t, cfg)
+		r.become(relay.Streaming)
+		testkit.Eventually(t, patience, func() error {
+			s.exec(t, "select pg_logical_emit_message(false, 'other', 'wal')")
+			switch st := r.Status(); {
+			case st.Confirmed > st.Stored:
+				t.Fatalf("%+v", st)
+			case st.Done <= st.Stored:
+				return fmt.Errorf("%+v", st)
+			}
+			return nil
+		})
+		r.stop()
+	}
+	s.emit(t, true, "outbox", message("lost"))
+	s.exec(t, "set synchronous_commit = on; select pg_logical_emit_message(true, 'flush', '')")
+	s.exec(t, "select pg_replication_slot_advance($1, pg_current_wal_lsn())", s.slot)
+	refusal(t, run(t, cfg).ended(), "where a relay of logical messages never moves it")
+	want(t, &sink, "1")
+}
+
 func TestMessagesOfDebezium(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)

@@ -86,12 +86,16 @@ func newMetrics(reg prometheus.Registerer, slot string) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{
+	all := []prometheus.Collector{
 		m.events, m.publish, m.commitToAck, m.reconnects, m.lag, m.unpublished, m.queueRecords, m.queueBytes, m.leader, m.paused,
 		m.holding, m.held, m.progressWrites, m.rowsDeleted, m.heartbeats, m.partitionsDropped,
 		m.rowsParked, m.oldestTransaction, m.slotActive, m.slotRetained, m.slotSafe, m.slotStatus, m.slotUnconfirmed,
-	} {
+	}
+	for i, c := range all {
 		if err := reg.Register(c); err != nil {
+			for _, done := range all[:i] {
+				reg.Unregister(done)
+			}
 			return nil, err
 		}
 	}
@@ -120,7 +124,7 @@ func (m *metrics) topic(name string) *topicMetrics {
 	return t
 }
 
-// idle resets what a stream has set and nobody keeps up to date after it.
+// idle resets what a stream has set.
 func (m *metrics) idle() {
 	for _, g := range []prometheus.Gauge{m.leader, m.paused, m.holding, m.held, m.lag, m.unpublished, m.queueRecords, m.queueBytes} {
 		g.Set(0)

@@ -159,8 +159,8 @@ func (s *session) storeParked() func(context.Context) {
 					t.waiting.Inc()
 				} else {
 					t.parked.Inc()
+					s.r.board.update(func(b *Status) { b.Parked++ })
 				}
-				s.r.board.update(func(b *Status) { b.Parked++ })
 				s.settled(p.record)
 			}
 		})

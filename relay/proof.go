@@ -8,10 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gapless/gapless/relay/core"
-	"github.com/gapless/gapless/relay/pgoutput"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -78,103 +76,6 @@ func newest(ring []proof, resume core.LSN, system string, timeline int32, finger
 		}
 	}
 	return proof{}, false
-}
-
-// provenRelayed decides on a slot that is ahead of the record: every row
-// committed since the newest proof must be still to come by the slot. It
-// returns how many are neither.
-func (s *store) provenRelayed(ctx context.Context, p proof, tables []string) (missing int, err error) {
-	unproven := map[rowID]bool{}
-	for _, table := range tables {
-		if err := s.unproven(ctx, p, table, unproven); err != nil {
-			return 0, fmt.Errorf("compare %s with the proof: %w", table, s.rowSecurity(err, table))
-		}
-	}
-	if len(unproven) == 0 {
-		return 0, nil
-	}
-	if err := s.peek(ctx, unproven); err != nil {
-		return 0, fmt.Errorf("peek slot %q: %w", s.slot, err)
-	}
-	return len(unproven), nil
-}
-
-// rowID is a row by its own id: each table has ids of its own.
-type rowID struct{ table, id string }
-
-// unproven adds the table's rows that p does not cover to ids.
-func (s *store) unproven(ctx context.Context, p proof, table string, ids map[rowID]bool) error {
-	statement := sql.RelayUnprovenForeign
-	if ourTable(table) {
-		statement = sql.RelayUnproven
-	}
-	rows, err := s.pool.Query(ctx, on(statement, table), p.Snapshot)
-	if err != nil {
-		return err
-	}
-	var tid string
-	var id *string
-	_, err = pgx.ForEachRow(rows, []any{&tid, &id}, func() error {
-		if id == nil {
-			return fmt.Errorf("row %s has no id", tid)
-		}
-		ids[rowID{table, *id}] = true
-		return nil
-	})
-	return err
-}
-
-// rowSecurity makes a refusal of the error that rows of the table are hidden.
-func (s *store) rowSecurity(err error, table string) error {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || pg.Code != "42501" || pg.Routine != "check_enable_rls" {
-		return err
-	}
-	login := s.pool.Config().ConnConfig.User
-	return refuseSQL([]string{"ALTER ROLE " + quoted(login) + " BYPASSRLS"},
-		"Run the statement as a superuser and start the relay again. A policy for the login would not do: what it may see by one is not all there is.",
-		"row security may hide rows of %s from login %q, so it cannot be told whether one is missing", table, login)
-}
-
-// peek takes from ids what the slot will still send.
-func (s *store) peek(ctx context.Context, ids map[rowID]bool) error {
-	if err := s.exec(ctx, sql.RelayFlush); err != nil {
-		return fmt.Errorf("flush: %w", err)
-	}
-	rows, err := s.pool.Query(ctx, sql.RelayPeek, s.slot, s.publication)
-	if err != nil {
-		return err
-	}
-	type column struct {
-		table string
-		at    int
-	}
-	idColumn := map[uint32]column{}
-	var m pgoutput.Message
-	var data []byte
-	_, err = pgx.ForEachRow(rows, []any{&data}, func() error {
-		if err := pgoutput.Decode(data, &m); err != nil {
-			return err
-		}
-		switch m.Kind {
-		case pgoutput.KindRelation:
-			table := string(m.Relation.Namespace) + "." + string(m.Relation.Name)
-			if strings.HasPrefix(table, outboxPartition) {
-				table = "gapless.outbox" // as it is published now
-			}
-			for i, c := range m.Relation.Columns {
-				if name := string(c.Name); name == "id" || name == "dead_letter_id" {
-					idColumn[m.Relation.ID] = column{table, i}
-				}
-			}
-		case pgoutput.KindInsert:
-			if c, ok := idColumn[m.Row.RelationID]; ok && c.at < len(m.Row.New) {
-				delete(ids, rowID{c.table, string(m.Row.New[c.at].Value)})
-			}
-		}
-		return nil
-	})
-	return err
 }
 
 // on puts the quoted name of a published table in the place of gapless.outbox.

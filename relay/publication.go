@@ -143,8 +143,30 @@ func (s *store) eventTable(ctx context.Context, rel *pgoutput.Relation) (string,
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	root := name
-	if err := s.pool.QueryRow(ctx, sql.RelayRoot, rel.ID).Scan(&root); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	switch err := s.pool.QueryRow(ctx, sql.RelayRoot, rel.ID).Scan(&root); {
+	case errors.Is(err, pgx.ErrNoRows):
+		return name, s.refuseDetached(ctx, rel.ID, name)
+	case err != nil:
 		return "", fmt.Errorf("look for the table of partition %s: %w", name, err)
 	}
 	return root, nil
+}
+
+// refuseDetached is for rows of what is no partition any more, and was one when they were
+// written: their table's options are not known, nor what of it blocks their keys.
+func (s *store) refuseDetached(ctx context.Context, oid uint32, name string) error {
+	rows, err := s.pool.Query(ctx, sql.RelayDetached, oid, s.publication)
+	var of []string
+	if err == nil {
+		of, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("look for the table that %s was a partition of: %w", name, err)
+	case len(of) == 0:
+		return nil
+	}
+	return refuse("Attach it again until its rows are relayed. Or name it in the configuration, with the options of the table that it was a partition of,"+
+		" once no row of that is parked. With publish_via_partition_root = true it cannot happen again.",
+		"rows of %s come, which the publication does not have: it may have been a partition of %s when they were written", name, strings.Join(of, ", "))
 }

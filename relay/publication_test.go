@@ -212,6 +212,36 @@ func TestPartitionsPublishedUnderTheStream(t *testing.T) {
 	})
 }
 
+// A partition that is taken off before its rows are read: they are not taken for those of
+// a table of its own, whose keys nothing blocks.
+func TestPartitionTakenOffBeforeItIsRead(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.exec(t, "create table parts (id text, aggregatetype text, aggregateid text, type text, payload text) partition by list (aggregatetype)")
+	s.exec(t, "create table parts_order partition of parts for values in ('order')")
+	s.exec(t, "create table plain (like parts)")
+	s.exec(t, "create publication own for table parts, plain with (publish = 'insert')")
+	sink := memory{refuse: poison}
+	cfg := s.config(&sink)
+	cfg.Publication = "own"
+	r := run(t, cfg)
+	s.exec(t, "insert into parts values ('1', 'order', 'k', 'T', 'poison')")
+	wantParked(t, s, "parked k poison too_large")
+	s.proven(t, r)
+	r.stop()
+	s.exec(t, "insert into parts values ('2', 'order', 'k', 'T', '2')")
+	s.exec(t, "alter table parts detach partition parts_order")
+	refusal(t, run(t, cfg).ended(), "it may have been a partition of public.parts")
+	if got := sink.values(); len(got) > 0 {
+		t.Errorf("sent %q", got)
+	}
+	s.exec(t, "alter table parts attach partition parts_order for values in ('order')")
+	s.exec(t, "insert into plain values ('3', 'order', 'k', 'T', '3')")
+	run(t, cfg)
+	want(t, &sink, "3")
+	wantParked(t, s, "parked k poison too_large", "waiting k 2 waiting")
+}
+
 // What the relay writes must not come out of its publication: each row would be another.
 func TestPublicationOfItsOwnTables(t *testing.T) {
 	t.Parallel()

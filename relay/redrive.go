@@ -317,9 +317,15 @@ func (s *session) blocks(key string) bool {
 // waits for. It returns whether the sink has it.
 func (s *session) sendWaiting(p *parked, key string) bool {
 	fault := p.fault
+	if fault == nil && p.source != nil {
+		fault = notKept()
+	}
 	if fault == nil && s.worker.fatal == nil {
 		err := s.r.cfg.Sink.Send(p.record, s.ackFunc)
 		if err == nil {
+			if s.r.cfg.Hooks.Sent != nil {
+				s.r.cfg.Hooks.Sent(p.record)
+			}
 			return true
 		}
 		if held, ok := errors.AsType[*HeldError](err); ok {

@@ -12,6 +12,8 @@ import (
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
+	"github.com/gapless/gapless/relay/eventrouter"
+	"github.com/gapless/gapless/relay/format"
 )
 
 // Each start below would lose rows, or repeat them without end, in silence.
@@ -193,6 +195,62 @@ func TestIdleSlotMovesAndRestarts(t *testing.T) {
 	s.append(t, "k", "while away")
 	r = run(t, s.config(&sink))
 	want(t, &sink, "1", "while away")
+}
+
+// Rows of one's own tables are told apart by whatever tells them apart. The relay that
+// finds the slot ahead of its record goes on where they all come by it.
+func TestSlotAheadOfTheRecordAndTablesOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		defined, columns, values string
+		router                   eventrouter.Config
+		refused                  string
+	}{
+		"a column id":                   {"id uuid", "id", "gen_random_uuid()", eventrouter.Config{}, ""},
+		"one of another name":           {"event_id uuid", "event_id", "gen_random_uuid()", eventrouter.Config{EventID: "event_id"}, ""},
+		"a key of two columns":          {`"Shop" int, at timestamptz, primary key ("Shop", at)`, `"Shop", at`, "1, clock_timestamp()", eventrouter.Config{}, ""},
+		"a key, where the id may be no": {"id uuid, n bigserial primary key", "id", "null", eventrouter.Config{}, ""},
+		"neither":                       {"n int", "n", "1", eventrouter.Config{}, "neither a column"},
+		"no id and no key":              {"id uuid", "id", "null", eventrouter.Config{}, "has no id"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t)
+			s.exec(t, "create table plain (aggregatetype text, aggregateid text, type text, payload text, "+c.defined+")")
+			s.exec(t, "alter publication gapless add table plain")
+			sink := memory{}
+			cfg := s.config(&sink)
+			cfg.Tables = map[string]format.Format{"public.plain": c.router}
+			cfg.OnFault = map[string]relay.Policy{format.MissingColumn: relay.Skip}
+			r := run(t, cfg)
+			s.append(t, "k", "1")
+			want(t, &sink, "1")
+			testkit.Eventually(t, patience, func() error {
+				s.exec(t, "select pg_logical_emit_message(false, 'other', 'wal')")
+				if st := r.Status(); st.Events == 0 || st.Confirmed <= st.Stored {
+					return fmt.Errorf("%+v", st)
+				}
+				return nil
+			})
+			r.stop()
+			s.exec(t, "insert into plain (aggregatetype, aggregateid, type, payload, "+c.columns+") values ('order', 'k', 'T', '2', "+c.values+")")
+			s.append(t, "k", "3")
+			r = run(t, cfg)
+			if c.refused != "" {
+				refusal(t, r.ended(), c.refused)
+				return
+			}
+			testkit.Eventually(t, patience, func() error {
+				if got := sink.values(); got[len(got)-1] != "3" {
+					return fmt.Errorf("got %q", got)
+				}
+				return nil
+			})
+			if st := r.Status(); st.State != relay.Streaming {
+				t.Errorf("%+v", st)
+			}
+		})
+	}
 }
 
 // The same, but somebody else has moved the slot on, past rows that nobody sent.

@@ -89,7 +89,8 @@ func (r *Relay) Run(ctx context.Context) (err error) {
 		if closed := r.cfg.Sink.Close(closing); closed != nil && err == nil {
 			err = fmt.Errorf("close sink: %w", closed)
 		}
-		r.metrics.idle()
+		r.idle()
+		r.metrics.forget() // nobody reads the server's figures any more
 		r.board.become(Stopped, reason(err))
 	}()
 	if r.store, err = openStore(ctx, r.cfg); err != nil {
@@ -111,7 +112,7 @@ func (r *Relay) Run(ctx context.Context) (err error) {
 	for {
 		began := time.Now()
 		opened, err := r.session(ctx)
-		r.metrics.idle()
+		r.idle()
 		streamed = streamed || opened
 		// Who stands by was let in, too: a password that does not fit any more is being
 		// rotated.
@@ -131,6 +132,14 @@ func (r *Relay) Run(ctx context.Context) (err error) {
 			return nil
 		}
 	}
+}
+
+// idle resets what a stream has shown and nobody keeps up to date after it.
+func (r *Relay) idle() {
+	r.metrics.idle()
+	r.board.update(func(s *Status) {
+		s.InFlight, s.InFlightBytes, s.Held, s.HeldTopics, s.LagSeconds = 0, 0, 0, nil, 0
+	})
 }
 
 // stopped judges the end of the last session.

@@ -85,7 +85,7 @@ func (k *KafkaSink) take(client *kgo.Client) (next []*ticket, wait time.Duration
 		return nil, wait
 	}
 	r.spacing.begin(now)
-	certain := k.certain(r.queue)
+	certain := min(k.certain(r.queue), k.together(now, r.queue))
 	if len(k.solos) == 0 && certain == len(r.queue) {
 		r.queue, r.spare = r.spare[:0], r.queue
 		return r.spare, 0
@@ -106,4 +106,37 @@ func (k *KafkaSink) take(client *kgo.Client) (next []*ticket, wait time.Duration
 	}
 	r.queue, r.spare = rest, next
 	return next, 0
+}
+
+// renewAfter is how old a client may become. The broker forgets a producer that has sent
+// nothing to a partition for producer.id.expiration.ms, a day by default, and then takes
+// whatever comes first: also what was on its way behind a batch that it refused.
+const renewAfter = time.Hour
+
+// retire gives up a client that is that old, if nothing of it is on its way. The lock is
+// held.
+func (k *KafkaSink) retire() {
+	if k.client == nil || k.rounds.running || len(k.rounds.queue) > 0 || time.Since(k.made) < k.renewAfter {
+		return
+	}
+	k.drivers.Go(k.client.Close)
+	k.client = nil
+	clear(k.partitions)
+}
+
+// together returns how many of the queued tickets may go out in one round. Of a client
+// that has become too old it is no more of a topic than one batch holds, so that nothing
+// is on its way behind a batch. The lock is held.
+func (k *KafkaSink) together(now time.Time, queue []*ticket) int {
+	if now.Sub(k.made) < k.renewAfter {
+		return len(queue)
+	}
+	bytes := map[string]int{}
+	for i, t := range queue {
+		topic := t.record.Topic
+		if bytes[topic] += wireSize(t.record); bytes[topic] > int(k.batch) && i > 0 {
+			return i
+		}
+	}
+	return len(queue)
 }

@@ -209,6 +209,9 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 		if len(settled) > 0 {
 			return nil, errMoved
 		}
+		if p.messages { // from here on the slot is not ahead of the record
+			position.Resume = max(position.Resume, p.slotAt)
+		}
 		if position, err = r.remembered().recount(ctx, incarnation, position, p.messages); err != nil {
 			return nil, err
 		}
@@ -216,6 +219,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	s.machine = core.New(core.Config{
 		Position: position, Ahead: core.Merge(r.ahead, settled), Confirmed: p.slotAt,
 		MaxRecords: r.cfg.MaxRecords, MaxBytes: r.cfg.MaxBytes, ProgressEvery: r.cfg.ProgressEvery, StatusEvery: silence / 3,
+		Recorded: p.messages,
 	}, 0)
 	s.want = newWants(r.cfg)
 	return s, nil

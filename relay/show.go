@@ -111,7 +111,7 @@ func (s *session) hold(ctx context.Context, now time.Duration, whom, why string)
 	}
 	s.asked = max(now, 1)
 	s.background.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		ctx, cancel := context.WithTimeout(s.beside, storeTimeout)
 		defer cancel()
 		err := d.Diagnose(ctx)
 		if err == nil || ctx.Err() != nil {

@@ -42,6 +42,10 @@ type origin struct {
 // tooLarge is the source of a row that is not kept.
 func tooLarge() ([]byte, error) { return json.Marshal(source{TooLarge: true}) }
 
+func notKept() *format.Fault {
+	return &format.Fault{Reason: format.TooLarge, Detail: "the row was too large to be kept: write it again, and discard this one"}
+}
+
 func (o origin) source() ([]byte, error) {
 	if o.message != nil {
 		if len(o.message) > maxKept {
@@ -81,7 +85,7 @@ func (s *source) parsed() (*pgoutput.Relation, []pgoutput.Column, error) {
 func (s *session) remake(row *parkedRow, r *format.Record) error {
 	var buf format.Buffer
 	if row.source.TooLarge {
-		return &format.Fault{Reason: format.TooLarge, Detail: "the row was too large to be kept: write it again, and discard this one"}
+		return notKept()
 	}
 	if row.source.Message != nil {
 		return s.remakeMessage(row, &buf, r)

@@ -368,6 +368,10 @@ func (r *Relay) refuseRows(ctx context.Context, tables []string) error {
 func (r *Relay) refuseAhead(ctx context.Context, s start, record *progress) error {
 	const remedy = "What the slot was moved past is in the outbox table. " + byHand
 	statements := []string{resendSQL(r.cfg.Slot), followSQL(r.cfg.Slot)}
+	if s.counted {
+		return refuseSQL(statements, "Logical messages that the slot was moved past are in no table: their writers have to emit them again. Rows are in the outbox table. "+byHand,
+			"slot %q is at %s, ahead of the stored position %s, where a relay of logical messages never moves it", r.cfg.Slot, s.slotAt, record.position.Resume)
+	}
 	// The publication may have been changed since the last proof; what was
 	// written meanwhile is among the rows that the slot is asked for.
 	var fingerprint string
@@ -379,7 +383,7 @@ func (r *Relay) refuseAhead(ctx context.Context, s start, record *progress) erro
 		return refuseSQL(statements, remedy, "slot %q is at %s, ahead of the stored position %s, and no proof covers what lies between",
 			r.cfg.Slot, s.slotAt, record.position.Resume)
 	}
-	missing, err := r.store.provenRelayed(ctx, p, s.server.events)
+	missing, err := r.provenRelayed(ctx, p, s.server.events)
 	if err != nil {
 		return err
 	}

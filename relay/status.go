@@ -36,8 +36,8 @@ type Status struct {
 	InFlightBytes int64     `json:"in_flight_bytes"`
 	Held          int       `json:"held"`                  // rows that wait for a topic, and are read again when it is back
 	HeldTopics    []string  `json:"held_topics,omitempty"` // sorted; some, where they are very many
-	Events        uint64    `json:"events"`                // acknowledged by this process
-	Parked        uint64    `json:"parked"`                // parked by this process
+	Events        uint64    `json:"events"`                // done with by this process: acknowledged, parked, or waiting behind one that is
+	Parked        uint64    `json:"parked"`                // parked by this process; those that wait behind one are not counted
 	LastCommit    time.Time `json:"last_commit,omitzero"`
 	LagSeconds    float64   `json:"lag_seconds"` // since the commit of the oldest event that is not acknowledged; 0 when there is none
 	Reconnects    uint64    `json:"reconnects"`

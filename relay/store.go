@@ -271,7 +271,7 @@ func (s *store) take(ctx context.Context, id, system string, timeline int32) (co
 func (s *store) recount(ctx context.Context, incarnation int64, at core.Position, messages bool) (core.Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	tag, err := s.pool.Exec(ctx, sql.RelayProgressRecount, s.slot, incarnation, messages)
+	tag, err := s.pool.Exec(ctx, sql.RelayProgressRecount, s.slot, incarnation, messages, at.Resume.String())
 	if err == nil && tag.RowsAffected() == 0 {
 		err = errFenced
 	}

@@ -111,7 +111,7 @@ func (r *Relay) refuseChanged(ctx context.Context, s start, record *progress) er
 	if !ok {
 		return refuseSQL(statements, remedy, "publication %q was changed, and no proof tells what was written meanwhile", r.cfg.Publication)
 	}
-	missing, err := r.store.provenRelayed(ctx, p, s.server.events)
+	missing, err := r.provenRelayed(ctx, p, s.server.events)
 	if err != nil {
 		return err
 	}

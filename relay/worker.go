@@ -226,10 +226,11 @@ func (s *session) failed(err error) {
 	w.fails[w.kind]++
 	w.errors[w.kind] = err
 	w.again[w.kind] = s.now() + pause
-	s.r.log.Warn("statement failed, trying again", "error", err, "pause", pause)
 	if _, ok := errors.AsType[*Refusal](err); ok || errors.Is(err, errFenced) || shuttingDown(err) {
 		s.worker.fatal = err
+		return
 	}
+	s.r.log.Warn("statement failed, trying again", "error", err, "pause", pause)
 }
 
 func (s *session) save(p core.Position) func(context.Context) {

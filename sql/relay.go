@@ -77,6 +77,11 @@ var RelayTableForget string
 //go:embed relay_root.sql
 var RelayRoot string
 
+// RelayDetached names the tables of which a table may have been a partition.
+//
+//go:embed relay_detached.sql
+var RelayDetached string
+
 // RelayTakenOut names the tables that a publication does not publish any more.
 //
 //go:embed relay_taken_out.sql
@@ -126,6 +131,11 @@ var RelayUnprovenForeign string
 //
 //go:embed relay_flush.sql
 var RelayFlush string
+
+// RelayIdentity names the columns that tell a table's rows apart.
+//
+//go:embed relay_identity.sql
+var RelayIdentity string
 
 // RelayPeek reads what a slot will still send.
 //

@@ -3,8 +3,8 @@
 -- that began after the snapshot's oldest running transaction may belong to it,
 -- so it counts as unproven. xmin is given its epoch from the newest id.
 -- Sequential scan. The relay puts the table's quoted name in the place of
--- gapless.outbox.
-SELECT ctid::text AS tid, to_jsonb(o) ->> 'id' AS id
+-- gapless.outbox, and what tells its rows apart in that of o.id::text.
+SELECT ctid::text AS tid, o.id::text AS id
 FROM gapless.outbox AS o,
      (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest) AS n,
      LATERAL (SELECT (n.newest & ~4294967295) | o.xmin::text::bigint AS same_epoch) AS e,

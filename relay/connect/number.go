@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"bytes"
 	"math"
 	"math/big"
 	"strconv"
@@ -105,8 +106,8 @@ func AppendPlain(b []byte, unscaled *big.Int, scale int32) []byte {
 	if digits[0] == '-' {
 		b, digits = append(b, '-'), digits[1:]
 	}
-	for len(digits) <= int(scale) {
-		digits = append([]byte{'0'}, digits...)
+	if missing := int(scale) + 1 - len(digits); missing > 0 {
+		digits = append(bytes.Repeat([]byte{'0'}, missing), digits...)
 	}
 	point := len(digits) - int(scale)
 	b = append(b, digits[:point]...)

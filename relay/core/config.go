@@ -52,6 +52,9 @@ type Config struct {
 	// RecordAfter is how far keepalives alone may move the slot past the
 	// progress record; default 16 MiB, one WAL segment.
 	RecordAfter LSN
+	// Recorded keeps the slot from passing the record at all: for streams with changes
+	// that no proof can see, as they are in no table.
+	Recorded bool
 }
 
 func (c Config) withDefaults() Config {

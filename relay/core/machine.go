@@ -21,7 +21,6 @@ type Machine struct {
 	at        int64 // when that was committed
 	index     int64 // changes received of it
 	skip      int64 // changes of it that an earlier run relayed
-	tracked   bool  // a change of it went out in this run
 	records   int   // in flight
 	bytes     int64 // in flight
 	held      int   // neither in flight nor acknowledged
@@ -59,6 +58,7 @@ type faults struct {
 	holdIsAck          bool
 	aheadOfAll         bool
 	forgetAhead        bool
+	passRecord         bool
 }
 
 // New returns a machine at the stored position. now is the driver's clock, as
@@ -86,7 +86,7 @@ func (m *Machine) Begin(commit LSN, at int64) error {
 	if m.inTx {
 		return fmt.Errorf("begin %s inside transaction %s: %w", commit, m.commit, ErrProtocol)
 	}
-	m.inTx, m.commit, m.at, m.index, m.skip, m.tracked = true, commit, at, 0, 0, false
+	m.inTx, m.commit, m.at, m.index, m.skip = true, commit, at, 0, 0
 	switch {
 	case commit < m.partial.Resume:
 		m.skip = math.MaxInt64 // complete in an earlier run; the server went back
@@ -139,7 +139,6 @@ func (m *Machine) event() {
 // gives the number to call Ack with. A change that is not routed is not
 // tracked.
 func (m *Machine) Track(size int) (seq uint64) {
-	m.tracked = true
 	m.event()
 	m.records++
 	m.bytes += int64(size)

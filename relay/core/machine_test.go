@@ -56,6 +56,7 @@ func TestCheckerSeesEveryMutant(t *testing.T) {
 		"drop contiguity":                                 {anyOrder: true},
 		"resume at the commit's end in mid transaction":   {resumeAtCommit: true},
 		"confirm to the slot before the record is stored": {confirmBeforeWrite: true},
+		"pass a record that no proof covers":              {passRecord: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -122,6 +122,8 @@ type model struct {
 	sink   modelSink
 	faults faults
 
+	recorded bool // no change is seen by proofs
+
 	record   Position
 	proofs   []proof // stored with the record
 	write    *Position
@@ -143,12 +145,13 @@ const partitions = 3
 
 func newModel(seed uint64, f faults) *model {
 	w := &model{
-		rng:    rand.New(rand.NewPCG(seed, 0)),
-		faults: f,
-		server: modelServer{wal: 100, versions: map[int]int{}, confirmed: 100, older: []LSN{100}},
-		sink:   modelSink{queues: make([][]sent, partitions), delivered: map[row]bool{}, newest: map[int]int{}},
-		record: Position{Resume: 100},
-		acked:  map[Point]bool{},
+		rng:      rand.New(rand.NewPCG(seed, 0)),
+		faults:   f,
+		server:   modelServer{wal: 100, versions: map[int]int{}, confirmed: 100, older: []LSN{100}},
+		sink:     modelSink{queues: make([][]sent, partitions), delivered: map[row]bool{}, newest: map[int]int{}},
+		record:   Position{Resume: 100},
+		acked:    map[Point]bool{},
+		recorded: seed%4 == 0,
 	}
 	w.connect()
 	return w
@@ -156,7 +159,9 @@ func newModel(seed uint64, f faults) *model {
 
 func (w *model) connect(ahead ...Point) {
 	w.server.start(w.record.Resume)
-	w.m = New(Config{Position: w.record, Confirmed: w.server.confirmed, Ahead: ahead, MaxRecords: 8, MaxBehind: 60, RecordAfter: 300}, w.now)
+	w.m = New(Config{
+		Position: w.record, Confirmed: w.server.confirmed, Ahead: ahead, MaxRecords: 8, MaxBehind: 60, RecordAfter: 300, Recorded: w.recorded,
+	}, w.now)
 	w.m.faults = w.faults
 }
 
@@ -254,6 +259,9 @@ func (w *model) confirm(flush LSN) error {
 		if t.routed() && t.commit < flush && t.commit >= w.record.Resume {
 			return fmt.Errorf("confirm %s: transaction %s is not in the record %s", flush, t.commit, w.record.Resume)
 		}
+	}
+	if w.recorded && flush > w.record.Resume {
+		return fmt.Errorf("confirm %s past record %s, which no proof covers", flush, w.record.Resume)
 	}
 	if flush > w.record.Resume && flush > w.server.confirmed && !w.proven() {
 		return fmt.Errorf("confirm %s past record %s without a proof", flush, w.record.Resume)

@@ -41,7 +41,7 @@ func (m *Machine) flushable() LSN {
 	if m.faults.confirmBeforeWrite {
 		return m.done.Resume
 	}
-	if m.dirty || m.writing && m.dirtyThen || !m.proofInRec {
+	if m.cfg.Recorded && !m.faults.passRecord || m.dirty || m.writing && m.dirtyThen || !m.proofInRec {
 		return m.written.Resume
 	}
 	return m.done.Resume

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"math"
 	"math/big"
 	"net/netip"
@@ -141,40 +142,93 @@ func appendMAC(b, v []byte) []byte {
 	return b
 }
 
-// numeric reads groups of four decimal digits.
-func (c *column) numeric(v []byte, scratch *[]byte) (connect.Value, error) {
-	if len(v) < 8 || len(v)%2 != 0 {
-		return connect.Value{}, c.malformed()
+// maxDigits bounds the decimal digits of an array of numerics, and with them time and
+// memory: 10 bytes may stand for a number of 147,455 digits.
+const maxDigits = 4 << 20
+
+// numericHeader is what stands in front of a numeric's digits.
+type numericHeader struct {
+	count  int // of groups of four digits
+	weight int // the first group is of 10000 to the power of it
+	sign   uint16
+	scale  int // decimals that are shown
+}
+
+const numericHeaderBytes = 8
+
+func readNumericHeader(v []byte) (h numericHeader, ok bool) {
+	if len(v) < numericHeaderBytes || len(v)%2 != 0 {
+		return h, false
 	}
 	word := func(i int) int { return int(int16(binary.BigEndian.Uint16(v[2*i:]))) }
-	count, weight, sign, scale := word(0), word(1), binary.BigEndian.Uint16(v[4:]), word(3)
-	if sign&0xc000 == 0xc000 { // NaN and infinities, which Debezium sends as null
-		return connect.Value{}, nil
-	}
-	if len(v) != 8+2*count || scale < 0 {
+	h = numericHeader{count: word(0), weight: word(1), sign: binary.BigEndian.Uint16(v[4:]), scale: word(3)}
+	return h, h.isSpecial() || len(v) == numericHeaderBytes+2*h.count && h.scale >= 0
+}
+
+// isSpecial tells NaN and the infinities.
+func (h numericHeader) isSpecial() bool { return h.sign&0xc000 == 0xc000 }
+
+// digits bounds how many there are from above, those in front of the point that are not
+// sent included.
+func (h numericHeader) digits() int { return 4*max(h.count, h.weight+1, 0) + h.scale }
+
+// numeric reads groups of four decimal digits.
+func (c *column) numeric(v []byte, scratch *[]byte) (connect.Value, error) {
+	h, ok := readNumericHeader(v)
+	if !ok {
 		return connect.Value{}, c.malformed()
+	}
+	if h.isSpecial() {
+		return connect.Value{}, nil // as Debezium sends them
 	}
 	// The digits are an integer of base 10000 with (count-1-weight) groups behind the
 	// point, and the value shows scale decimals.
-	unscaled := new(big.Int)
-	for i := range count {
-		unscaled.Mul(unscaled, big.NewInt(10000)).Add(unscaled, big.NewInt(int64(word(4+i))))
+	unscaled, ok := groups(v[numericHeaderBytes:])
+	if !ok {
+		return connect.Value{}, c.malformed()
 	}
-	have := 4 * (count - 1 - weight)
-	if count == 0 {
+	have := 4 * (h.count - 1 - h.weight)
+	if h.count == 0 {
 		have = 0
 	}
-	ten := big.NewInt(10)
 	switch {
-	case have < scale:
-		unscaled.Mul(unscaled, new(big.Int).Exp(ten, big.NewInt(int64(scale-have)), nil))
-	case have > scale:
-		unscaled.Quo(unscaled, new(big.Int).Exp(ten, big.NewInt(int64(have-scale)), nil))
+	case have < h.scale:
+		unscaled.Mul(unscaled, powerOfTen(h.scale-have))
+	case have > h.scale:
+		unscaled.Quo(unscaled, powerOfTen(have-h.scale))
 	}
-	if sign != 0 {
+	if h.sign != 0 {
 		unscaled.Neg(unscaled)
 	}
-	return c.decimal(unscaled, int32(scale), scratch), nil
+	return c.decimal(unscaled, int32(h.scale), scratch), nil
+}
+
+func powerOfTen(n int) *big.Int {
+	return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil)
+}
+
+// groups makes a number of its digits to the base of 10000.
+func groups(v []byte) (n *big.Int, ok bool) {
+	for i := 0; i < len(v); i += 2 {
+		if binary.BigEndian.Uint16(v[i:]) >= 10000 {
+			return nil, false
+		}
+	}
+	const inWord = 4 // so many groups fit an int64
+	if len(v) <= 2*inWord {
+		word := int64(0)
+		for ; len(v) > 0; v = v[2:] {
+			word = word*10000 + int64(binary.BigEndian.Uint16(v))
+		}
+		return big.NewInt(word), true
+	}
+	// Of a long text the library makes a number in less than quadratic time.
+	text := make([]byte, 0, 2*len(v))
+	for ; len(v) > 0; v = v[2:] {
+		g := binary.BigEndian.Uint16(v)
+		text = append(text, byte('0'+g/1000), byte('0'+g/100%10), byte('0'+g/10%10), byte('0'+g%10))
+	}
+	return new(big.Int).SetString(string(text), 10)
 }
 
 // decimal makes the value of a numeric or of money.
@@ -187,18 +241,23 @@ func (c *column) decimal(unscaled *big.Int, scale int32, scratch *[]byte) connec
 		f, _ := strconv.ParseFloat(string(connect.AppendString(nil, nil, d)), 64)
 		return connect.Value{Kind: connect.DoubleKind, Float: f}
 	case c.schema != nil && c.schema.Type == connect.Struct:
-		for scale > 0 {
-			less, rest := new(big.Int).QuoRem(unscaled, big.NewInt(10), new(big.Int))
-			if rest.Sign() != 0 {
-				break
-			}
-			unscaled, scale = less, scale-1
+		if zeros := min(int(scale), trailingZeros(unscaled)); zeros > 0 {
+			unscaled, scale = new(big.Int).Quo(unscaled, powerOfTen(zeros)), scale-int32(zeros)
 		}
 		return connect.Value{Kind: connect.StructKind, Schema: c.schema, List: []connect.Value{
 			connect.Integer(int64(scale)), connect.Array8(connect.AppendTwos(nil, unscaled)),
 		}}
 	}
 	return d
+}
+
+// trailingZeros of the decimal digits; of 0 there are as many as one likes.
+func trailingZeros(n *big.Int) int {
+	if n.Sign() == 0 {
+		return math.MaxInt
+	}
+	digits := n.Append(nil, 10)
+	return len(digits) - len(bytes.TrimRight(digits, "0"))
 }
 
 func (c *column) inet(v []byte, scratch *[]byte) (connect.Value, error) {
@@ -378,6 +437,7 @@ func (c *column) array(v []byte, scratch *[]byte) (connect.Value, error) {
 		return list, nil
 	}
 	v = v[12+8*dimensions:]
+	digits := 0
 	for range count {
 		if len(v) < 4 {
 			return connect.Value{}, c.malformed()
@@ -390,6 +450,14 @@ func (c *column) array(v []byte, scratch *[]byte) (connect.Value, error) {
 		}
 		if n > len(v) {
 			return connect.Value{}, c.malformed()
+		}
+		if c.elem.oid == pgtype.NumericOID {
+			if h, ok := readNumericHeader(v[:n]); ok && !h.isSpecial() {
+				digits += h.digits()
+			}
+			if digits > maxDigits {
+				return connect.Value{}, &format.Fault{Reason: format.TooLarge, Detail: fmt.Sprintf("column %q: its numbers have more than %d digits", c.name, maxDigits)}
+			}
 		}
 		e, err := c.elem.decode(v[:n], scratch)
 		if err != nil {
