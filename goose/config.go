@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/gapless/gapless/internal/pgconnect"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -107,7 +109,7 @@ func (c Config) open(ctx context.Context) (*sql.DB, error) {
 		cc.RuntimeParams["gapless.no_roles"] = "on"
 	}
 	cc.RuntimeParams["application_name"] = cmp.Or(cc.RuntimeParams["application_name"], "gapless migrate")
-	db := stdlib.OpenDB(*cc)
+	db := stdlib.OpenDB(*cc, stdlib.OptionAfterConnect(pgconnect.Close))
 	var version int
 	if err := db.QueryRowContext(ctx, "select current_setting('server_version_num')::int").Scan(&version); err != nil {
 		return nil, errors.Join(fmt.Errorf("connect: %w", err), db.Close())

@@ -43,6 +43,31 @@ func TestUpDownUp(t *testing.T) {
 	differ(t, fingerprint(t, pool), first)
 }
 
+// Whoever may create functions in public would have them run by whoever migrates, if a
+// name without a schema found them: they take their arguments as they are, and the server's
+// own do not.
+func TestFunctionsOfOthersAreNotRun(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewEmptyDB(t)
+	pool := db.Pool(t)
+	pgtest.PlantFunctions(t, pool)
+	if _, err := pool.Exec(t.Context(), "select format('%s', 'x'::text)"); err != nil {
+		t.Fatal(err)
+	}
+	if pgtest.Planted(t, pool) == 0 {
+		t.Fatal("the plant is not found by a session like any other")
+	}
+	before := pgtest.Planted(t, pool)
+	c := goose.Config{DatabaseURL: db.URL, Slot: db.SlotName("others")}
+	up(t, c)
+	if err := goose.Down(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if n := pgtest.Planted(t, pool); n != before {
+		t.Errorf("%d calls of functions of others", n-before)
+	}
+}
+
 func TestList(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewEmptyDB(t)

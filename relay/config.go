@@ -76,7 +76,8 @@ type Config struct {
 	Heartbeat Heartbeat // default: none
 
 	// SignalTable ("schema.table") is a table of the publication by whose rows others
-	// speak to the relay, see signal.go; default: none. Its rows are no events.
+	// speak to the relay, see Signals above; default: none. Its rows are no events. Who may
+	// write into it may have the relay run SQL: a filter of a snapshot.
 	SignalTable string
 
 	// FilterTimeout bounds each statement that has the filter of a snapshot signal; default 1 min.

@@ -10,7 +10,9 @@
 //   - When that cannot be shown to hold, Run returns a *Refusal and says what
 //     to do. It never makes a slot anew, never starts "from now", and never
 //     passes over a row.
-//   - Memory is bounded by what may be in flight, plus the largest row.
+//   - Memory is bounded by what may be in flight, plus the largest row; at a start that
+//     finds the slot ahead of the record, by 8 bytes for each row written since the newest
+//     proof.
 //
 // # States
 //
@@ -33,7 +35,7 @@
 // stream reads anything. A Paused stream sends nothing new, keeps its slot and goes on
 // answering the server. A row of the signal table pauses and resumes too, at its place in
 // the log; where there is such a table, a Paused stream reads on for a resume, and the next
-// stream begins at the position again. See signal.go.
+// stream begins at the position again. See Signals.
 //
 // # LSN rules
 //
@@ -53,7 +55,9 @@
 //	slot ahead of the record          an idle relay's keepalives do that; so does
 //	                                  somebody who loses rows. Each row committed
 //	                                  since the newest proof must be still to
-//	                                  come by the slot, else refused
+//	                                  come by the slot, else refused. Messages are in
+//	                                  no table: where they are sent the slot is never
+//	                                  told more than the record, so one ahead is refused
 //	publication not the same          a table added is nothing; one that is there and is
 //	  as at the newest proof          not published any more, refused by its name; else
 //	                                  refused if a row was written since that proof.
@@ -62,6 +66,8 @@
 //	                                  without a word
 //	it publishes what the relay       refused: each row that came would write another
 //	  writes itself
+//	rows of a partition that was      refused, where partitions are published under
+//	  taken off before they are read    their own names: its table is not known any more
 //	row security hides rows           refused, where rows have to be looked for
 //	no slot, but a record             refused
 //	no slot, no record                a slot is made if the tables are empty, and the
@@ -73,7 +79,10 @@
 //	                                be it within a transaction, if something that the
 //	                                slot sends ends there. With TakeOverTopics at
 //	                                the slot's position, but for the rows that are at
-//	                                the ends of their topics, see recall.go
+//	                                the ends of their topics: a row counts as sent
+//	                                where a record with its id, key and value is in its
+//	                                topic, among the last 10,000 of a partition that
+//	                                the slot gives
 //
 // An incarnation number in the record fences relays that lost the slot and do
 // not know it: their next write of progress finds another number. Nor does a write take
@@ -144,6 +153,11 @@
 // failure of the sink. That is known to this process alone: after a death it is sent
 // again. After 100,000 rows the stream holds too: Status says Holding and what for.
 //
+// A producer that has sent nothing to a partition for a day is forgotten by the broker,
+// which then takes a batch that was on its way behind one that it refused. So a client is
+// given up after an hour, at a moment when nothing of it is under way; until there is one,
+// no more of a topic goes out in a round than one batch holds.
+//
 // Records go out in rounds, one after the other: a partition without a leader, or with too
 // few replicas in sync, makes the round wait, and with it every topic of this relay. Small
 // rounds of a busy stream begin up to 3 ms apart, see spacing.go.
@@ -155,7 +169,42 @@
 // occurrences stay the stream's; but for rows of a table of one's own that are older than the
 // slot, or than the table's place in the publication, of which nothing tells, see ReplayPlan.
 // Signals start, stop and pause replays too, which run beside the stream in the process that
-// has the slot, with a sink of their own. See signal.go.
+// has the slot, with a sink of their own.
+//
+// # Signals
+//
+// Signals are rows that somebody inserts into Config.SignalTable, in the form that
+// Debezium gives it: id, type, data (a JSON object, or nothing). They come by the log, so
+// each stands between the events that were committed before and after it, and one that
+// was rolled back does nothing.
+//
+//	log     writes data's "message" into the log, with the position for {}
+//	pause   as 'relay pause', at this place: nothing behind it is sent. Once: after a
+//	        restart that reads it again, what operators have decided since stands
+//	resume  as 'relay resume'. It ends a pause that was made before it, by a signal or by
+//	        an operator, and does nothing to a later one
+//
+//	execute-snapshot  sends rows of outbox tables again: starts a replay (see Replayer) of
+//	                  each that data-collections matches, of the rows for which its filter in
+//	                  additional-conditions is true. Once for a signal, however often it is read
+//	stop-snapshot     stops such replays, all or those of the tables in data-collections
+//	pause-snapshot    holds them; resume-snapshot lets them go on
+//
+// These replays run beside the stream, in the process that has the slot. They end with the
+// stream and the next one goes on with them, with a page sent twice at most. They send all
+// that was committed before the signal, and only what the stream has passed; while the
+// stream is paused, nothing. A replay that cannot be carried out is given up with a warning.
+// A filter is SQL that runs with the relay's rights, read only: whoever may write into the
+// signal table is trusted with those.
+//
+// What else there is (an unknown type or field, a blocking snapshot, data that is no JSON
+// object, a table without these columns) is passed over with a warning. No signal ends the
+// stream.
+//
+// A pause must not keep its own end from being read. So a relay that is paused, and has a
+// signal table, reads on, without sending, and without moving its position or its slot:
+// it takes notice of a resume alone. When it goes on, a new stream begins at the position
+// and reads again what was passed.
 //
 // # What it does not do
 //

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/relay/kafkastate"
@@ -175,6 +176,24 @@ func TestStandbyTakesOver(t *testing.T) {
 	two.become(relay.Streaming)
 	s.append(t, "k", "2")
 	want(t, &b, "2")
+}
+
+// Functions that somebody made in public are not run with the relay's rights.
+func TestFunctionsOfOthersAreNotRun(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	pgtest.PlantFunctions(t, s.pool)
+	var sink memory
+	r := run(t, s.config(&sink))
+	s.append(t, "k", "1")
+	want(t, &sink, "1")
+	s.proven(t, r)
+	other := s.config(&memory{})
+	run(t, other).become(relay.Standby)
+	r.stop()
+	if n := pgtest.Planted(t, s.pool); n != 0 {
+		t.Errorf("%d calls of functions of others", n)
+	}
 }
 
 // A relay that lost the slot and does not know it must not store progress.

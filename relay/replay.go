@@ -70,13 +70,13 @@ type ReplayRequest struct {
 // ReplayState is how far a replay is.
 type ReplayState struct {
 	ID       uuid.UUID `json:"id"`
-	Rows     int64     `json:"rows"`     // chosen when it began; retention may have taken some since
-	Sent     int64     `json:"sent"`     // acknowledged
-	Held     int64     `json:"held"`     // left out: rows of the key are parked, so they are redrive's
-	Failed   int64     `json:"failed"`   // of which no record can be made or sent
-	Fault    string    `json:"fault"`    // of the last of those
-	Finished bool      `json:"finished"` // nothing is left
-	At       time.Time `json:"at"`       // the time of the last row, where the order is one
+	Rows     int64     `json:"rows"`        // chosen when it began; retention may have taken some since
+	Sent     int64     `json:"sent"`        // acknowledged
+	Held     int64     `json:"held"`        // left out: rows of the key are parked, so they are redrive's
+	Failed   int64     `json:"failed"`      // of which no record can be made or sent
+	Fault    string    `json:"fault"`       // of the last of those
+	Finished bool      `json:"finished"`    // nothing is left
+	At       time.Time `json:"at,omitzero"` // the time of the last row of this run, where the order is one
 }
 
 // Replayer sends rows of an outbox table again, beside the stream: it takes nothing from
@@ -98,7 +98,7 @@ type Replayer struct {
 	signalled bool // it is the relay's, and runs what signals ask for
 }
 
-// NewReplayer checks cfg. Connections are made when they are needed.
+// NewReplayer checks cfg. Connections to the database are made in the background.
 func NewReplayer(ctx context.Context, cfg ReplayConfig) (*Replayer, error) {
 	c := Config{DatabaseURL: cfg.DatabaseURL, BeforeConnect: cfg.BeforeConnect, Slot: cfg.Slot, Tables: cfg.Tables, Sink: cfg.Sink, Logger: cfg.Logger}.withDefaults()
 	if err := c.validate(); err != nil {
@@ -370,8 +370,10 @@ func (p *replay) step(ctx context.Context) error {
 	if page.place != nil {
 		p.place = page.place
 	}
+	if p.window.timed && len(page.rows) > 0 {
+		p.state.At = page.at
+	}
 	p.state.Finished = p.window.next(page)
-	p.state.At = p.window.from
 	crashpoint.Hit("relay.after_page")
 	var stopped bool
 	err = p.store.pool.QueryRow(ctx, sql.RelayReplayStore, p.id, p.runs, p.place, p.state.Sent, p.state.Held, p.state.Failed, p.state.Fault, p.state.Finished).
@@ -398,6 +400,9 @@ func (p *replay) deliver(ctx context.Context, page *replayPage) error {
 			return nil
 		}
 		if held, ok := errors.AsType[*HeldError](err); ok {
+			if err := p.cfg.Sink.Reset(ctx); err != nil { // for the next Run, which may find the topic
+				return err
+			}
 			return fmt.Errorf("replay %s stops: %w", p.id, held)
 		}
 		if ctx.Err() != nil {

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -30,8 +31,11 @@ func (t *replayTable) check(ctx context.Context, pool *pgxpool.Pool) error {
 			}
 			return err
 		})
-		if err != nil {
+		if errors.Is(err, ErrReplayInput) {
 			return fmt.Errorf("the filter is no condition on a row: %w", err)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	t.checked = true

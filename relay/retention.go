@@ -130,8 +130,17 @@ func (s *session) deleteOld(ctx context.Context, table string, t TableRetention)
 					return 0, err
 				}
 			}
-			tag, err := s.r.store.pool.Exec(ctx, statement, t.After, deleteRows, c.Slot, c.Publication, table, quoted)
-			return tag.RowsAffected(), err
+			var deleted int64
+			err := pgx.BeginFunc(ctx, s.r.store.pool, func(tx pgx.Tx) error {
+				// The table's own triggers may need it.
+				if _, err := tx.Exec(ctx, "SET LOCAL search_path TO DEFAULT"); err != nil {
+					return err
+				}
+				tag, err := tx.Exec(ctx, statement, t.After, deleteRows, c.Slot, c.Publication, table, quoted)
+				deleted = tag.RowsAffected()
+				return err
+			})
+			return deleted, err
 		})
 		if err != nil {
 			return s.retentionFailed(ctx, table, err, deleteEvery)

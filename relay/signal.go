@@ -15,39 +15,6 @@ import (
 	"github.com/gapless/gapless/sql"
 )
 
-// Signals are rows that somebody inserts into Config.SignalTable, in the form that
-// Debezium gives it: id, type, data (a JSON object, or nothing). They come by the log, so
-// each stands between the events that were committed before and after it, and one that
-// was rolled back does nothing.
-//
-//	log     writes data's "message" into the log, with the position for {}
-//	pause   as 'relay pause', at this place: nothing behind it is sent. Once: after a
-//	        restart that reads it again, what operators have decided since stands
-//	resume  as 'relay resume'. It ends a pause that was made before it, by a signal or by
-//	        an operator, and does nothing to a later one
-//
-//	execute-snapshot  sends rows of outbox tables again: starts a replay (see Replayer) of
-//	                  each that data-collections matches, of the rows for which its filter in
-//	                  additional-conditions is true. Once for a signal, however often it is read
-//	stop-snapshot     stops such replays, all or those of the tables in data-collections
-//	pause-snapshot    holds them; resume-snapshot lets them go on
-//
-// These replays run beside the stream, in the process that has the slot. They end with the
-// stream and the next one goes on with them, with a page sent twice at most. They send all
-// that was committed before the signal, and only what the stream has passed; while the
-// stream is paused, nothing. A replay that cannot be carried out is given up with a warning.
-// A filter is SQL that runs with the relay's rights, read only: whoever may write into the
-// signal table is trusted with those.
-//
-// What else there is (an unknown type or field, a blocking snapshot, data that is no JSON
-// object, a table without these columns) is passed over with a warning. No signal ends the
-// stream.
-//
-// A pause must not keep its own end from being read. So a relay that is paused, and has a
-// signal table, reads on, without sending, and without moving its position or its slot:
-// it takes notice of a resume alone. When it goes on, a new stream begins at the position
-// and reads again what was passed.
-
 // errResumed ends a stream that has read on while it was paused.
 var errResumed = errors.New("resumed")
 

@@ -6,7 +6,8 @@ import (
 	"github.com/gapless/gapless/relay/format"
 )
 
-// Sink is where records go. The relay calls it from one goroutine.
+// Sink is where records go. The relay calls Send, Reset and Close from one goroutine, and
+// what the other interfaces of this file have from others, at the same time.
 //
 // Records of one topic and key must arrive in the order in which they were
 // sent, and a record must be acknowledged only when the far side would keep it
@@ -20,8 +21,9 @@ type Sink interface {
 	// A *format.Fault, returned here or given to ack, says that this record
 	// will never be taken: the relay parks it. Only one that is returned keeps
 	// the key's order for certain, since nothing behind it has been sent; then
-	// ack is not called. A *HeldError given to ack says that the record's topic takes
-	// nothing for now, and of no other record anything. Every other error given to ack
+	// ack is not called. A *HeldError, returned or given to ack, says that the record's
+	// topic takes nothing for now, and of no other record anything: only a Holder may say
+	// so, and lets the topic go in Reset. Every other error given to ack
 	// says that the sink cannot go on, a Fault too: whoever sends calls Reset and sends
 	// again what was not acknowledged, but for the record of the Fault.
 	Send(r *format.Record, ack func(*format.Record, error)) error
@@ -36,8 +38,8 @@ type Sink interface {
 }
 
 // Learner is a Sink that learns what the far side takes, and can look whether that
-// has changed. It is asked before parked rows are sent again, and holds up the storing of
-// progress meanwhile. After changed the relay calls Reset.
+// has changed. It is asked before parked rows are sent again, while others are being sent,
+// and holds up the storing of progress meanwhile. After changed the relay calls Reset.
 type Learner interface {
 	Relearn(ctx context.Context) (changed bool, err error)
 }

@@ -328,8 +328,8 @@ func TestSnapshotSignalsThatAreNone(t *testing.T) {
 		"number":    filtered("1"),
 		"parameter": filtered("payload = $1"),
 		"aggregate": filtered("count(*) > 0"),
-		"writes":    filtered("writes()"),
-		"unlocked":  filtered("set_config('transaction_read_only', 'off', true) is not null and writes()"),
+		"writes":    filtered("public.writes()"),
+		"unlocked":  filtered("set_config('transaction_read_only', 'off', true) is not null and public.writes()"),
 		"fails":     filtered("1 / (length(payload) - length(payload)) = 1"),
 		"cites":     filtered("payload::int = 1"),
 		"hidden":    `{"data-collections": ["public.hidden"]}`,
@@ -343,7 +343,7 @@ func TestSnapshotSignalsThatAreNone(t *testing.T) {
 		s.signal(t, id, "execute-snapshot", data)
 	}
 	s.signal(t, "stop-blocking", "stop-snapshot", `{"type": "blocking"}`)
-	s.signal(t, "good", "execute-snapshot", filtered("set_config('search_path', 'nowhere', false) is not null and payload = any (array(select payload from first\norder by n limit 2))"))
+	s.signal(t, "good", "execute-snapshot", filtered("set_config('search_path', 'nowhere', false) is not null and payload = any (array(select payload from public.first\norder by n limit 2))"))
 	s.append(t, "k", "goes on")
 	s.streamed(t, 4)
 	s.replays(t, len(givenUp), "finished_at is not null and error <> '' and sent = 0 and signal <> 'good'")

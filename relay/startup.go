@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -300,6 +301,9 @@ func (r *Relay) check(ctx context.Context) (server, error) {
 	return v, err
 }
 
+// makeSlotTimeout bounds the wait for the transactions that are open when a slot is made.
+const makeSlotTimeout = 10 * time.Minute
+
 // makeSlot is for a first start without gapless migrate up. A row committed
 // while the slot is made might come by it or might not, so the tables must be
 // empty before and after.
@@ -312,7 +316,13 @@ func (r *Relay) makeSlot(ctx context.Context, tables []string) error {
 			return err
 		}
 	}
-	if err := r.store.exec(ctx, sql.RelaySlotCreate, r.cfg.Slot); err != nil {
+	r.log.InfoContext(ctx, "making the slot, which waits for every transaction that is open now to end")
+	making, cancel := context.WithTimeout(ctx, makeSlotTimeout)
+	defer cancel()
+	if _, err := r.store.pool.Exec(making, sql.RelaySlotCreate, r.cfg.Slot); err != nil {
+		if errors.Is(making.Err(), context.DeadlineExceeded) {
+			err = fmt.Errorf("transactions that are open hold it up (pg_stat_activity.xact_start tells them): %w", err)
+		}
 		return fmt.Errorf("create slot %q: %w", r.cfg.Slot, err)
 	}
 	if err := r.refuseRows(ctx, tables); err != nil {

@@ -60,6 +60,7 @@ func openStore(ctx context.Context, cfg Config) (*store, error) {
 	c.ConnConfig.RuntimeParams["row_security"] = "off"
 	// A record that a server's crash takes back would be behind the slot.
 	c.ConnConfig.RuntimeParams["synchronous_commit"] = "on"
+	c.AfterConnect = pgconnect.Close
 	pool, err := pgxpool.NewWithConfig(ctx, c)
 	if err != nil {
 		hangUp()

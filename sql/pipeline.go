@@ -12,4 +12,9 @@ var (
 	//
 	//go:embed session_begin.sql
 	SessionBegin string
+
+	// SessionClosed is for those of them that run no statement of anybody else's.
+	//
+	//go:embed session_closed.sql
+	SessionClosed string
 )

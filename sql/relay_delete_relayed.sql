@@ -4,8 +4,9 @@
 -- The relay puts the table's quoted name in the place of gapless.outbox, and its
 -- column's in that of created_at. xmin may be a subtransaction's, whose id is above its
 -- parent's: below the oldest transaction that a proof saw running, both are over. xmin
--- is given its epoch from the newest id. Sequential scan up to the batch, where the
--- oldest rows lie; row locks.
+-- is given its epoch from the newest id. It runs with the login's own search_path, for
+-- the table's triggers, so what does not take its arguments as they are says its schema.
+-- Sequential scan up to the batch, where the oldest rows lie; row locks.
 WITH relays AS (
     SELECT snapshot
     FROM gapless.relay_proven()
@@ -14,7 +15,7 @@ WITH relays AS (
     FROM gapless.relay_table AS t
     JOIN pg_publication AS p ON p.pubname = $4 AND p.pubinsert
     JOIN pg_publication_rel AS r ON r.prpubid = p.oid AND r.prrelid = to_regclass($6)
-    WHERE t.slot = $3 AND t.relation = $5 AND t.membership = format('p%s.%s,r%s.%s', p.oid, p.xmin, r.oid, r.xmin)
+    WHERE t.slot = $3 AND t.relation = $5 AND t.membership = pg_catalog.format('p%s.%s,r%s.%s', p.oid, p.xmin, r.oid, r.xmin)
 ), proven AS (
     SELECT min(pg_snapshot_xmin(snapshot)::text::bigint) AS xmin, m.since,
            pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest

@@ -94,8 +94,10 @@ func (d database) pool(ctx context.Context, conns int) (*pgxpool.Pool, error) {
 	config.ConnConfig.DialFunc = deadpeer.Dial
 	// Not a startup parameter: poolers refuse those that they do not know.
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, sql.SessionBegin)
-		return err
+		if _, err := conn.Exec(ctx, sql.SessionBegin); err != nil {
+			return err
+		}
+		return pgconnect.Close(ctx, conn)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

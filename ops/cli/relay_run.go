@@ -95,6 +95,9 @@ func (c *relayRun) relays(e *env, registry prometheus.Registerer) (relays, error
 		// It would be believed of a slot that never was Debezium's, too.
 		return nil, usage("--debezium-offsets: is about one slot, and --config has %d relays: write debezium_offsets into those that take a slot over", len(e.file.Relays))
 	}
+	if c.DebeziumTopics {
+		return nil, usage("--debezium-topics: is about one slot, and --config has %d relays: write debezium_topics into those that take a slot over", len(e.file.Relays))
+	}
 	var list relays
 	owners := map[string]string{}
 	for i := range e.file.Relays {

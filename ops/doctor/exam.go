@@ -142,6 +142,7 @@ func (e *exam) connect(ctx context.Context) (*pgxpool.Pool, error) {
 			// A pooler's next server process knows no statement that was prepared.
 			c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 		}
+		c.AfterConnect = pgconnect.Close
 		pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), c)
 		if err != nil {
 			return nil, err

@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/gapless/gapless/internal/pgconnect"
+
 	"github.com/gapless/gapless/sql"
 )
 
@@ -20,6 +22,9 @@ func store(ctx context.Context, c Config, list []registered) error {
 			return fmt.Errorf("connect: %w", err)
 		}
 		defer conn.Close(context.WithoutCancel(ctx))
+		if err := pgconnect.Close(ctx, conn); err != nil {
+			return fmt.Errorf("connect: %w", err)
+		}
 		db = conn
 	}
 	if db == nil {

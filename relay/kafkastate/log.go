@@ -28,7 +28,8 @@ const openFor = 10 * time.Second
 // Log is the state of one slot in the topic: read all the time, written by transactions
 // of whoever has fenced the others, and by anybody where operators write.
 //
-// All methods may be called concurrently. Each is bounded by its context alone.
+// All methods may be called concurrently. Each is bounded by its context, but that Fence
+// and Write wait for one another.
 type Log struct {
 	cfg    Config
 	reader *kgo.Client
@@ -262,7 +263,8 @@ func (l *Log) end(ctx context.Context) (int64, error) {
 }
 
 // Append writes as an operator, or as a relay that tells of itself: outside of the
-// fence, at once, whoever has the slot.
+// fence, at once, whoever has the slot. What was given up because ctx ended may be there
+// yet.
 func (l *Log) Append(ctx context.Context, e Entry) error {
 	value, err := e.encode()
 	if err != nil {

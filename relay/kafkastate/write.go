@@ -18,7 +18,8 @@ import (
 func TransactionalID(topic, slot string) string { return topic + "." + slot }
 
 // Fence keeps whoever wrote before from writing, and reads the topic to its end: what is
-// there then is final until this Log writes. Call it only while holding the slot.
+// there then is final until this Log writes. Call it only while holding the slot, or to
+// take the record away from whoever does.
 func (l *Log) Fence(ctx context.Context) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -34,6 +35,9 @@ func (l *Log) fence(ctx context.Context) (err error) {
 	return l.End(ctx)
 }
 
+// maxBatch is what the client sends in one request at the most, whatever a topic takes.
+const maxBatch = 64 << 20
+
 // transactional makes a client that has the slot's transactional id.
 func (l *Log) transactional(ctx context.Context) (*kgo.Client, error) {
 	l.mu.Lock()
@@ -41,7 +45,7 @@ func (l *Log) transactional(ctx context.Context) (*kgo.Client, error) {
 	l.mu.Unlock()
 	id := TransactionalID(l.cfg.Topic, l.cfg.Slot)
 	client, err := kgo.NewClient(append(l.cfg.options(),
-		kgo.TransactionalID(id), kgo.TransactionTimeout(openFor), kgo.ProducerBatchMaxBytes(int32(limit)))...)
+		kgo.TransactionalID(id), kgo.TransactionTimeout(openFor), kgo.ProducerBatchMaxBytes(int32(min(limit, maxBatch))))...)
 	if err != nil {
 		return nil, fmt.Errorf("make kafka client: %w", err)
 	}
