@@ -162,6 +162,8 @@ func (c Config) validate() error {
 	}
 	if err := c.Heartbeat.validate(c.Sink); err != nil {
 		faults = append(faults, err)
+	} else if f := c.stateTopic(c.Heartbeat.Topic); f != nil {
+		fault("Heartbeat.Topic: %s", f.Detail)
 	}
 	if schema, name, ok := strings.Cut(c.SignalTable, "."); c.SignalTable != "" && (!ok || schema == "" || name == "" || ourTable(c.SignalTable)) {
 		fault("SignalTable %q is not schema.table of a table of one's own", c.SignalTable)

@@ -3,6 +3,7 @@ package relay
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -58,7 +59,16 @@ func rowKey(key []byte) *string {
 	return &s
 }
 
-func blockKey(table, key string) string { return table + "\x00" + key }
+// blockKey is what a key is remembered by: a digest where it is long, as all that are
+// blocked are kept in memory.
+func blockKey(table, key string) string {
+	k := table + "\x00" + key
+	if len(k) <= sha256.Size {
+		return k
+	}
+	sum := sha256.Sum256([]byte(k))
+	return string(sum[:])
+}
 
 // orderKey is the key whose order the record is part of. A null key blocks only
 // itself.
@@ -127,6 +137,9 @@ func shown(topic string) string {
 	return strconv.QuoteToASCII(topic)
 }
 
+// maxBlocked bounds the keys that parked rows block.
+const maxBlocked = 1_000_000
+
 // maxParkBatch bounds one transaction.
 const maxParkBatch = 256
 
@@ -136,8 +149,15 @@ const parkRate = 1 << 20
 func (s *session) storeParked() func(context.Context) {
 	n := min(len(s.parking), maxParkBatch)
 	batch := s.parking[:n:n]
+	keys := len(s.blocked)
+	isFull := s.r.keepsInPostgres() && keys > cmp.Or(s.r.cfg.Storage.MaxParked, maxBlocked)
 	return func(ctx context.Context) {
-		err := s.r.remembered().park(ctx, s.incarnation, batch)
+		var err error
+		if isFull {
+			err = fmt.Errorf("of %d keys %w", keys, errFull)
+		} else {
+			err = s.r.remembered().park(ctx, s.incarnation, batch)
+		}
 		if err == nil {
 			crashpoint.Hit("relay.after_park")
 		}

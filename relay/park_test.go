@@ -74,7 +74,7 @@ func poisonBlocksItsKeyOnly(t *testing.T, s *setup) {
 	wantParked(t, s, "parked a poison too_large", "waiting a a2 waiting")
 	s.stored(t, r, 4)
 	r.stop()
-	if st := r.Status(); st.Parked != 2 || st.Events != 4 {
+	if st := r.Status(); st.Parked != 1 || st.Events != 4 {
 		t.Errorf("%+v", st)
 	}
 	r = run(t, s.config(&sink))

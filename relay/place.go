@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/gapless/gapless/relay/format"
 	"github.com/gapless/gapless/relay/kafkastate"
 	"github.com/gapless/gapless/sql"
 )
@@ -41,9 +42,10 @@ type Storage struct {
 	Options     []kgo.Opt
 	Topic       string // default kafkastate.DefaultTopic
 	CreateTopic bool   // when it is missing
-	// MaxParked bounds the rows of a slot that are parked, or wait behind such, in Kafka: the
-	// stream holds at it. Each costs some hundred bytes of memory. Default
-	// kafkastate.MaxRows.
+	// MaxParked bounds what of a slot's parked rows is kept in memory, at some hundred bytes
+	// each: the stream holds at it. In Kafka it counts the rows that are parked or wait
+	// behind such, by default kafkastate.MaxRows; in the database the keys that these block,
+	// by default a million.
 	MaxParked int
 
 	// MakeSchema makes schema gapless where the login may and the state is not to be in
@@ -78,6 +80,15 @@ func (s Storage) log(cfg Config) kafkastate.Config {
 	return kafkastate.Config{
 		Brokers: s.Brokers, Options: s.Options, Topic: cmp.Or(s.Topic, kafkastate.DefaultTopic), Slot: cfg.Slot, Create: s.CreateTopic, Logger: cfg.Logger,
 	}
+}
+
+// stateTopic is where this relay keeps its state, or others do by default. Nothing else
+// goes there, whatever a row or a route says: it would be read back as the relay's own.
+func (c Config) stateTopic(topic string) *format.Fault {
+	if topic != kafkastate.DefaultTopic && (topic != c.Storage.Topic || topic == "") {
+		return nil
+	}
+	return &format.Fault{Reason: format.BadTopic, Detail: "topic " + topic + " holds the state of relays"}
 }
 
 // keepsInPostgres tells where the state is, once its place is chosen.

@@ -148,6 +148,9 @@ func (s *session) route(o origin, record *format.Record, made error) error {
 	s.slabs.keep(record)
 	record.Seq = s.machine.Track(record.Size() + recordOverhead)
 	crashpoint.Hit("relay.after_track")
+	if fault == nil {
+		fault = s.r.cfg.stateTopic(record.Topic)
+	}
 	if fault == nil && len(s.r.poison) > 0 {
 		fault = s.r.poison[placeOf(record)]
 	}

@@ -240,6 +240,9 @@ func (s *session) sendAgain(p *parkedRow) error {
 	if err != nil {
 		return err
 	}
+	if fault := s.r.cfg.stateTopic(r.Topic); fault != nil {
+		return fault
+	}
 	s.redrive.flying++
 	err = s.r.cfg.Sink.Send(r, func(r *format.Record, err error) {
 		s.inbox.result(func() { s.redriven(p, r, err) })

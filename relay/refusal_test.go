@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
@@ -195,6 +197,56 @@ func TestIdleSlotMovesAndRestarts(t *testing.T) {
 	s.append(t, "k", "while away")
 	r = run(t, s.config(&sink))
 	want(t, &sink, "1", "while away")
+}
+
+// Rows that were restored from another server, which was ahead of this one, have xids that
+// no transaction has yet. They are relayed like others, and no proof waits for them.
+func TestRowsOfAnotherServersTransactions(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	var sink memory
+	r := run(t, s.config(&sink))
+	restore := func(value string) {
+		t.Helper()
+		s.exec(t, "insert into gapless.outbox (aggregatetype, aggregateid, type, payload, xid) values ('order', 'k', 'T', convert_to($1, 'UTF8'), '9223372036854775000')", value)
+	}
+	restore("1")
+	want(t, &sink, "1")
+	unproven := func() (n int) {
+		t.Helper()
+		if err := s.pool.QueryRow(t.Context(), "select gapless.outbox_unproven('gapless.outbox')").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	testkit.Eventually(t, patience, func() error {
+		s.exec(t, "select pg_logical_emit_message(false, 'other', 'wal')")
+		if st := r.Status(); st.Events == 0 || st.Confirmed <= st.Stored {
+			return fmt.Errorf("%+v", st)
+		}
+		return nil
+	})
+	if n := unproven(); n != 0 {
+		t.Errorf("%d rows are not proven", n)
+	}
+	r.stop()
+	restore("2")
+	if n := unproven(); n != 1 {
+		t.Errorf("%d rows are not proven, want that of before the start", n)
+	}
+	r = run(t, s.config(&sink))
+	want(t, &sink, "1", "2")
+	s.proven(t, r)
+	// Whoever inserts events cannot make such a row.
+	if _, err := s.db.LoginPool(t, pgtest.App).Exec(t.Context(),
+		"insert into gapless.outbox (aggregatetype, aggregateid, type, xid) values ('order', 'k', 'T', '9223372036854775000')"); !denied(err) {
+		t.Errorf("the checkout's login made up an xid: %v", err)
+	}
+}
+
+func denied(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "42501"
 }
 
 // Rows of one's own tables are told apart by whatever tells them apart. The relay that

@@ -438,6 +438,9 @@ func (p *replay) send(ctx context.Context, page *replayPage) error {
 		if row.settled() {
 			continue
 		}
+		if row.fault = (Config{}).stateTopic(row.record.Topic); row.fault != nil {
+			continue
+		}
 		if err := p.limiter.Wait(ctx); err != nil {
 			return err
 		}

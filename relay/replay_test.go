@@ -361,7 +361,7 @@ func TestReplayThroughAnyDensity(t *testing.T) {
 			when i <= 3510 then timestamptz '2026-01-01 00:00:00.123456Z'
 			else timestamptz '2026-01-01 00:00:01Z' + i * interval '100 microseconds' end
 		from generate_series(1, 6000) i`)
-	s.exec(t, "insert into gapless.outbox (aggregatetype, aggregateid, type, payload, created_at) values ('order', 'other', 'T', 'never', 'infinity')")
+	s.exec(t, "insert into gapless.outbox (aggregatetype, aggregateid, type, payload, created_at) values ('order', 'other', 'T', 'never', 'infinity'), ('order', 'other', 'T', 'late', '10000-01-01'), ('order', 'other', 'T', 'early', '0044-01-01 BC')")
 	testkit.Eventually(t, patience, func() error {
 		if n := r.Status().Events; n < 6000 {
 			return fmt.Errorf("%d events", n)

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gapless/gapless/relay/eventrouter"
+	"github.com/gapless/gapless/relay/format"
+
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gapless/gapless/internal/kafkaserver"
@@ -259,4 +262,38 @@ func TestPlaceIsChosenByWhatIsPermitted(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+// A row whose route leads into a topic of relays' state: it would be read back as what the
+// relay itself has stored.
+func TestNoRowGoesIntoTheState(t *testing.T) {
+	t.Parallel()
+	inBoth(t, noRowGoesIntoTheState)
+}
+
+func noRowGoesIntoTheState(t *testing.T, s *setup) {
+	t.Helper()
+	table, own := "public.routed", kafkastate.DefaultTopic
+	s.exec(t, "create table routed (id uuid default gen_random_uuid(), aggregatetype text, aggregateid text, payload text)")
+	s.exec(t, "alter publication gapless add table routed")
+	if s.kafka != nil {
+		own = s.kafka.topic
+		s.exec(t, "grant select on routed to "+pgtest.Reader)
+	}
+	var sink memory
+	cfg := s.config(&sink)
+	cfg.Tables = map[string]format.Format{table: eventrouter.Config{TopicReplacement: "${routedByValue}"}}
+	r := run(t, cfg)
+	key := s.slot + "/control"
+	s.exec(t, `insert into routed (aggregatetype, aggregateid, payload) values ($1, $3, '{"v": 1, "paused": true}'), ($2, $3, 'x'), ('elsewhere', 'k', 'goes on')`,
+		own, kafkastate.DefaultTopic, key)
+	want(t, &sink, "goes on")
+	s.stored(t, r, 3)
+	wantParked(t, s, "parked "+key+` {"v": 1, "paused": true} bad_topic`, "waiting "+key+" x bad_topic")
+	s.finished(t, s.request(t, "redrive"))
+	if n := s.attempts(t); n < 2 {
+		t.Errorf("%d attempts", n)
+	}
+	want(t, &sink, "goes on")
+	r.become(relay.Streaming)
 }

@@ -193,3 +193,31 @@ func TestParkedRowsAreBounded(t *testing.T) {
 		})
 	})
 }
+
+// In the database rows are no matter, but the keys that they block are known to the relay.
+func TestBlockedKeysAreBounded(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	sink := memory{refuse: poison}
+	cfg := s.config(&sink)
+	cfg.Storage.MaxParked = 2
+	r := run(t, cfg)
+	long := strings.Repeat("long", 100)
+	s.append(t, "a", "poison", "a1", "a2", "a3")
+	s.append(t, long, "poison", "l1")
+	s.append(t, "b", "b1")
+	want(t, &sink, "b1")
+	s.stored(t, r, 7)
+	s.append(t, "c", "poison", "c1")
+	r.become(relay.Holding)
+	if got := r.Status().Reason; !strings.Contains(got, "of 3 keys rows are parked") {
+		t.Errorf("reason %q", got)
+	}
+	if n := s.count(t, "parked"); n != 2 {
+		t.Errorf("%d rows are parked", n)
+	}
+	s.finished(t, s.request(t, "discard"))
+	r.become(relay.Streaming)
+	wantParked(t, s, "discarded a poison too_large", "redriven a a1 waiting", "redriven a a2 waiting", "redriven a a3 waiting",
+		"discarded "+long+" poison too_large", "redriven "+long+" l1 waiting", "parked c poison too_large", "waiting c c1 waiting")
+}

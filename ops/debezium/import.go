@@ -180,7 +180,7 @@ func (i *importer) server() {
 		case !ours && (strings.HasPrefix(k, "quarkus.") || strings.HasPrefix(k, "%")):
 			i.note(k, "a setting of the Java program")
 		case !ours:
-			i.refuse(k, v, "is no option of Debezium Server")
+			i.refuse(k, "", "is no option of Debezium Server")
 		case strings.HasPrefix(rest, "source."):
 			connector[strings.TrimPrefix(rest, "source.")] = v
 		case strings.HasPrefix(rest, "transforms"), strings.HasPrefix(rest, "predicates"):
@@ -344,7 +344,7 @@ func (i *importer) others(rest map[string]string) {
 		rule, ok := find(k)
 		switch {
 		case !ok:
-			i.refuse(k, v, "is not known here")
+			i.refuse(k, "", "is not known here") // of what is not known, the value may be a secret
 		case k == "producer.override.bootstrap.servers" || k == "bootstrap.servers":
 			for b := range strings.SplitSeq(v, ",") {
 				i.plan.Brokers = append(i.plan.Brokers, strings.TrimSpace(b))

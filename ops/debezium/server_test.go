@@ -116,3 +116,22 @@ func inWords(records []golden.Record) string {
 	}
 	return b.String()
 }
+
+// What is refused is named, but not what it was set to where nothing is known of it: it may
+// be a secret.
+func TestRefusalsTellNoSecret(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2"
+	for _, text := range []string{
+		`{"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+			"value.converter.basic.auth.user.info": "user:` + secret + `", "driver.sslpassword": "` + secret + `", "config.providers.vault.param.token": "` + secret + `",
+			"transforms": "outbox", "transforms.outbox.type": "io.debezium.transforms.outbox.EventRouter", "transforms.outbox.secret": "` + secret + `",
+			"database.password": "` + secret + `", "database.sslpassword": "` + secret + `"}`,
+		"debezium.sink.type=redis\ndebezium.sink.redis.password=" + secret + "\ndebezium.source.database.password=" + secret + "\nanything.password=" + secret + "\n",
+	} {
+		_, err := debezium.Import([]byte(text))
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%v", err)
+		}
+	}
+}

@@ -46,6 +46,12 @@ func (r *reader) refuse(option, value, why string) {
 	r.fault(fmt.Errorf("%s = %q: %s", option, value, why))
 }
 
+// unknown does not tell the value: it may be a secret.
+func (r *reader) unknown(option, why string) {
+	delete(r.left, option)
+	r.fault(fmt.Errorf("%s: %s", option, why))
+}
+
 func (r *reader) text(option string) string {
 	v := strings.TrimSpace(r.left[option])
 	delete(r.left, option)
@@ -134,7 +140,7 @@ func (r *reader) converter(option, otherwise string) Converter {
 	}
 	for _, k := range slices.Sorted(maps.Keys(r.left)) {
 		if strings.HasPrefix(k, option+".") {
-			r.refuse(k, r.text(k), "no such option of the converter")
+			r.unknown(k, "no such option of the converter")
 		}
 	}
 	return c
@@ -214,7 +220,7 @@ func (r *reader) router(c *Config) {
 	r.tracing(p, c)
 	for _, k := range slices.Sorted(maps.Keys(r.left)) {
 		if strings.HasPrefix(k, p) {
-			r.refuse(k, r.text(k), "no such option of the event router")
+			r.unknown(k, "no such option of the event router")
 		}
 	}
 }
@@ -243,7 +249,7 @@ func (r *reader) decodes(p string, c *Config) {
 	r.one(p+"field.name.adjustment.mode", "none")
 	for _, k := range slices.Sorted(maps.Keys(r.left)) {
 		if strings.HasPrefix(k, p) {
-			r.refuse(k, r.text(k), "no such option of the decoding of messages")
+			r.unknown(k, "no such option of the decoding of messages")
 		}
 	}
 	r.left[p+"type"] = DecodeMessages

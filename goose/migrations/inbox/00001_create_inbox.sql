@@ -207,7 +207,8 @@ BEGIN
     PERFORM gapless.grant_if_role('INSERT', 'TABLE gapless.inbox', 'gapless_consumer');
     PERFORM gapless.grant_if_role('INSERT, UPDATE', 'TABLE gapless.inbox_offset', 'gapless_consumer');
     PERFORM gapless.grant_if_role('UPDATE (outcome)', 'TABLE gapless.inbox', 'gapless_consumer');
-    PERFORM gapless.grant_if_role('INSERT', 'TABLE gapless.dead_letter', 'gapless_consumer');
+    PERFORM gapless.grant_if_role('INSERT (dead_letter_id, consumer, generation, event_id, type, topic, partition, "offset", record_timestamp, key, value, headers, '
+        'reason, error, attempts, status, first_failed_at, last_failed_at)', 'TABLE gapless.dead_letter', 'gapless_consumer'); -- not xid, as of the outbox
     PERFORM gapless.grant_if_role('UPDATE (status)', 'TABLE gapless.dead_letter', 'gapless_consumer');
     PERFORM gapless.grant_if_role('INSERT, UPDATE, DELETE', 'TABLE gapless.key_block, gapless.key_block_message, gapless.inbox_attempt, gapless.inbox_assignment', 'gapless_consumer');
     FOREACH r IN ARRAY ARRAY['gapless_owner', 'gapless_consumer'] LOOP

@@ -299,8 +299,23 @@ $$;
 
 COMMENT ON FUNCTION gapless.relay_proven() IS 'The newest snapshot of which each relay of this database is proven to have relayed every row; null where nothing is proven.';
 
+-- A row's xmin with its epoch, which is this one's or the one before.
+-- +goose StatementBegin
+CREATE FUNCTION gapless.xid_with_epoch(xmin xid) RETURNS xid8
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT (CASE WHEN e.same_epoch > n.newest THEN e.same_epoch - 4294967296 ELSE e.same_epoch END)::text::xid8
+    FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest) AS n,
+         LATERAL (SELECT (n.newest & ~4294967295) | xmin::text::bigint AS same_epoch) AS e
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION gapless.xid_with_epoch(xid) IS 'The id of the transaction that wrote a row, which may be a subtransaction, by the row''s xmin.';
+
 -- How many rows of a table, in the outbox's form, some relay is not proven to have
--- passed.
+-- passed. An xid that no transaction has yet is of another server: the row was restored
+-- from a copy, and what wrote it here its xmin tells.
 -- +goose StatementBegin
 CREATE FUNCTION gapless.outbox_unproven(rel regclass, before timestamptz DEFAULT 'infinity') RETURNS bigint
     LANGUAGE plpgsql STABLE
@@ -329,7 +344,8 @@ BEGIN
             RAISE EXCEPTION 'the relay of slot % has no proof of what it has relayed', relay.slot USING ERRCODE = '55000',
                 HINT = 'Start it; if it is gone for good, delete its row in gapless.relay_progress.';
         END IF;
-        EXECUTE format('SELECT count(*) FROM %s WHERE xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(xid, $1) AND created_at < $2', rel)
+        EXECUTE format('SELECT count(*) FROM %s AS o WHERE o.xid >= pg_snapshot_xmin($1) AND NOT pg_visible_in_snapshot(o.xid, $1) AND o.created_at < $2 '
+            'AND (o.xid < pg_snapshot_xmax(pg_current_snapshot()) OR gapless.xid_with_epoch(o.xmin) >= pg_snapshot_xmin($1))', rel)
         INTO n USING relay.snapshot, before;
         unproven := greatest(unproven, n);
     END LOOP;
@@ -434,7 +450,7 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION gapless.outbox_drop_retired() IS 'Drops the tables that gapless.outbox_retire has taken off, when every row in them is proven to be relayed. Returns how many are dropped, and how many are not proven yet.';
-REVOKE EXECUTE ON FUNCTION gapless.relay_proven(), gapless.outbox_unproven(regclass, timestamptz), gapless.outbox_retire(interval), gapless.outbox_drop_retired() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION gapless.relay_proven(), gapless.xid_with_epoch(xid), gapless.outbox_unproven(regclass, timestamptz), gapless.outbox_retire(interval), gapless.outbox_drop_retired() FROM PUBLIC;
 
 -- Rows that the broker would not take, with the record as it would have been.
 CREATE TABLE gapless.parked (
@@ -515,7 +531,8 @@ CREATE UNIQUE INDEX relay_replay_signal_idx ON gapless.relay_replay (slot, syste
 
 COMMENT ON TABLE gapless.relay_replay IS 'Replays of outbox rows, and how far each is; open while finished_at is null.';
 
-SELECT gapless.grant_if_role('SELECT, INSERT', 'TABLE gapless.outbox', r)
+-- Not xid, which the default tells: a made-up one would count as not relayed for ever.
+SELECT gapless.grant_if_role('SELECT, INSERT (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers, created_at)', 'TABLE gapless.outbox', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_consumer']) AS r;
 SELECT gapless.grant_if_role('SELECT', 'TABLE gapless.outbox, gapless.relay_progress, gapless.relay_control, gapless.relay_status, gapless.relay_table, gapless.relay_request, gapless.relay_replay, gapless.parked', r)
 FROM unnest(ARRAY['gapless_app', 'gapless_relay', 'gapless_consumer', 'gapless_readonly']) AS r;
@@ -527,7 +544,7 @@ SELECT gapless.grant_if_role('INSERT (slot, action, filter, reason), UPDATE (fin
 SELECT gapless.grant_if_role('INSERT (slot, system_id, timeline, snapshot, request, rows, first_at, last_at, reason, signal, signal_lsn, signal_index, planned), '
     'UPDATE (place, sent, held, failed, error, runs, updated_at, finished_at, planned, request, snapshot, rows, first_at, last_at, paused)', 'TABLE gapless.relay_replay', 'gapless_relay');
 SELECT gapless.grant_if_role('EXECUTE', f, r)
-FROM unnest(ARRAY['FUNCTION gapless.relay_proven()', 'FUNCTION gapless.outbox_unproven(regclass, timestamptz)', 'FUNCTION gapless.outbox_retire(interval)', 'FUNCTION gapless.outbox_drop_retired()']) AS f,
+FROM unnest(ARRAY['FUNCTION gapless.relay_proven()', 'FUNCTION gapless.xid_with_epoch(xid)', 'FUNCTION gapless.outbox_unproven(regclass, timestamptz)', 'FUNCTION gapless.outbox_retire(interval)', 'FUNCTION gapless.outbox_drop_retired()']) AS f,
      unnest(ARRAY['gapless_owner', 'gapless_relay']) AS r;
 SELECT gapless.grant_if_role('EXECUTE', 'FUNCTION gapless.outbox_partitions_create(int)', r)
 FROM unnest(ARRAY['gapless_owner', 'gapless_app', 'gapless_relay']) AS r;
@@ -562,6 +579,7 @@ $$;
 DROP FUNCTION gapless.outbox_drop_retired();
 DROP FUNCTION gapless.outbox_retire(interval);
 DROP FUNCTION gapless.outbox_unproven(regclass, timestamptz);
+DROP FUNCTION gapless.xid_with_epoch(xid);
 DROP FUNCTION gapless.relay_proven();
 DROP FUNCTION gapless.outbox_partitions_create(int);
 DROP TABLE gapless.outbox;
