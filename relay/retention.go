@@ -94,8 +94,11 @@ func (s *session) retire(ctx context.Context, keep time.Duration) time.Duration 
 	defer s.r.retention.leave()
 	ctx, cancel := context.WithTimeout(ctx, retireTime)
 	defer cancel()
-	var taken, dropped, kept int
+	var taken, dropped, kept, unproven int
 	err := s.r.store.pool.QueryRow(ctx, sql.OutboxRetire, keep).Scan(&taken)
+	if err == nil && taken == 0 {
+		err = s.r.store.pool.QueryRow(ctx, sql.OutboxUnproven, keep).Scan(&unproven)
+	}
 	if err == nil {
 		err = s.r.store.pool.QueryRow(ctx, sql.OutboxDropRetired).Scan(&dropped, &kept)
 	}
@@ -105,6 +108,10 @@ func (s *session) retire(ctx context.Context, keep time.Duration) time.Duration 
 	s.r.metrics.partitionsDropped.Add(float64(dropped))
 	if taken > 0 || dropped > 0 {
 		s.r.log.InfoContext(ctx, "old outbox partitions dropped", "taken_off", taken, "dropped", dropped, "keep", keep)
+	}
+	if unproven > 0 {
+		s.r.log.WarnContext(ctx, "old outbox partitions stay: rows in them are not proven to be relayed", "rows", unproven, "keep", keep,
+			"remedy", "see 'gapless relay status': a relay of this database may be down, or hold rows for a topic that is missing")
 	}
 	if kept > 0 {
 		s.r.log.WarnContext(ctx, "tables taken off the outbox have rows that no proof covers yet", "tables", kept)

@@ -134,6 +134,10 @@ func TestRetentionKeepsWhatIsNotRelayed(t *testing.T) {
 	if err := s.pool.QueryRow(t.Context(), "select gapless.outbox_retire('5 days')").Scan(&taken); err != nil || taken != 0 {
 		t.Fatalf("%d partitions taken off with rows that nobody has sent, %v", taken, err)
 	}
+	var unproven int
+	if err := s.pool.QueryRow(t.Context(), sql.OutboxUnproven, 5*24*time.Hour).Scan(&unproven); err != nil || unproven < 4 || unproven > 5 {
+		t.Errorf("%d rows keep their partitions, %v: those of more than five days ago", unproven, err)
+	}
 	// As if they had been written between the look and the detach.
 	for _, p := range s.partitions(t)[:3] {
 		s.exec(t, "alter table gapless.outbox detach partition gapless."+p)

@@ -113,7 +113,9 @@ func refuseIdentity(slot string, p progress, sys replication.System, switchPoint
 	if err != nil {
 		return err
 	}
-	if p.position.Resume > at || p.position.PartialCommit > at {
+	// Of a transaction that is half sent the commit record begins there: at the point it is
+	// not on the new timeline any more.
+	if p.position.Resume > at || p.position.PartialCommit >= at {
 		return refuseSQL([]string{resendSQL(slot), followSQL(slot)},
 			"The promoted server did not have all that was relayed, so consumers may have events that it does not have: find those first. "+byHand,
 			"stored position %s is past %s, where timeline %d left the old one", p.position.Resume, at, sys.Timeline)

@@ -29,7 +29,8 @@ func TestIdentity(t *testing.T) {
 		"promoted after the record":         {record, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 100, false},
 		"promoted before the record":        {record, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 99, true},
 		"promoted within a part":            {partial, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 110, true},
-		"promoted after the partial commit": {partial, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 120, false},
+		"promoted at the partial commit":    {partial, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 120, true},
+		"promoted after the partial commit": {partial, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 121, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -32,6 +32,11 @@ var OutboxEvents string
 //go:embed outbox_retire.sql
 var OutboxRetire string
 
+// OutboxUnproven counts what keeps old partitions on it.
+//
+//go:embed outbox_unproven.sql
+var OutboxUnproven string
+
 // OutboxDropRetired drops what was taken off.
 //
 //go:embed outbox_drop_retired.sql
