@@ -405,11 +405,12 @@ func TestKafkaConfig(t *testing.T) {
 		{},
 		{Brokers: []string{"127.0.0.1:9092"}, MaxRecordBytes: 10},
 		{Brokers: []string{"127.0.0.1:9092"}, Options: []kgo.Opt{kgo.DisableIdempotentWrite()}},
+		{Brokers: []string{"127.0.0.1:9092"}, Options: []kgo.Opt{kgo.AllowAutoTopicCreation()}},
 		{Brokers: []string{"127.0.0.1:9092"}, Options: []kgo.Opt{kgo.ClientID("")}, MaxRecordBytes: -1},
 		{Options: []kgo.Opt{kgo.DialTLS()}},
 	} {
-		if _, err := relay.NewKafkaSink(cfg); err == nil {
-			t.Errorf("%+v: no error", cfg)
+		if sink, err := relay.NewKafkaSink(cfg); err == nil || sink != nil {
+			t.Errorf("%+v: sink %v, error %v", cfg, sink, err)
 		}
 	}
 }

@@ -114,7 +114,7 @@ func (r *Relay) forgetState() {
 	}
 }
 
-// place is what relay_place.sql says.
+// placement is what relay_place.sql says.
 type placement struct {
 	Made     bool `db:"made"`
 	Readable bool `db:"readable"`

@@ -399,11 +399,11 @@ func TestUnreachableServerIsWaitedFor(t *testing.T) {
 
 func TestConfigNamesEveryFault(t *testing.T) {
 	t.Parallel()
-	_, err := relay.New(relay.Config{Slot: "No Slot", MaxBytes: -1, StopTimeout: -time.Second})
+	_, err := relay.New(relay.Config{Slot: "No Slot", MaxBytes: -1, StopTimeout: -time.Second, DeadAfter: time.Second})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, field := range []string{"DatabaseURL", "Sink", "Slot", "MaxBytes", "StopTimeout"} {
+	for _, field := range []string{"DatabaseURL", "Sink", "Slot", "MaxBytes", "StopTimeout", "DeadAfter"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%v does not name %s", err, field)
 		}

@@ -341,7 +341,7 @@ func (p *replay) records(ctx context.Context, page *replayPage, rows pgx.Rows, l
 		}
 		page.rows = append(page.rows, replayRow{})
 		row := &page.rows[len(page.rows)-1]
-		err := prepared.Record(format.Position{CommitTime: at.UnixMicro() - postgresEpoch}, columnsOf(values[:len(columns)]), &row.buf, &row.record)
+		err := prepared.Record(format.Position{CommitTime: format.Micros(at)}, columnsOf(values[:len(columns)]), &row.buf, &row.record)
 		if err != nil && !errors.As(err, &row.fault) {
 			return err
 		}
@@ -354,9 +354,6 @@ func (p *replay) records(ctx context.Context, page *replayPage, rows pgx.Rows, l
 	page.full = len(page.rows) == limit
 	return rows.Err()
 }
-
-// postgresEpoch is 2000-01-01 in microseconds of Unix' time.
-const postgresEpoch = 946_684_800_000_000
 
 // zone is what a time without one lacks.
 func zone(text string) string {

@@ -282,7 +282,7 @@ func (s *store) recount(ctx context.Context, incarnation int64, at core.Position
 	return core.Position{Resume: at.Resume}, nil
 }
 
-// save stores one progress; errFenced when the slot has another owner.
+// save is progress to be stored.
 type save struct {
 	incarnation int64
 	position    core.Position

@@ -70,9 +70,19 @@ func TestNoLagWithoutAStream(t *testing.T) {
 		if n := gauge(t, reg, "gapless_relay_queue_records"); n != 1 {
 			return fmt.Errorf("%v records in flight", n)
 		}
+		if n, err := testutil.GatherAndCount(reg, "gapless_slot_active"); err != nil || n != 1 {
+			return fmt.Errorf("%d series of the slot, %w", n, err)
+		}
 		return nil
 	})
 	r.stop()
+	if st := r.Status(); st.State != relay.Stopped || st.InFlight != 0 || st.InFlightBytes != 0 || st.LagSeconds != 0 {
+		t.Errorf("%+v", st)
+	}
+	// Nor what the server said: nobody would say that the slot has no reader any more.
+	if n, err := testutil.GatherAndCount(reg, told...); err != nil || n != 0 {
+		t.Errorf("%d series of the server's, %v", n, err)
+	}
 	for _, name := range []string{"gapless_relay_leader", "gapless_relay_lag_seconds", "gapless_relay_queue_records", "gapless_relay_unpublished_bytes"} {
 		if v := gauge(t, reg, name); v != 0 {
 			t.Errorf("%s is %v", name, v)

@@ -23,10 +23,12 @@ type listing struct {
 
 func (l listing) valid() error {
 	if l.Limit < 1 {
-		return usage("--limit must be at least 1")
+		return errLimit
 	}
 	return nil
 }
+
+var errLimit = usage("--limit must be at least 1")
 
 // age is a duration that may be given in days.
 type age struct{ time.Duration }

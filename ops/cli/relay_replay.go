@@ -263,6 +263,9 @@ type relayReplays struct {
 
 // Run lists replays, the newest first.
 func (c *relayReplays) Run(ctx context.Context, e *env) error {
+	if c.Limit < 1 {
+		return errLimit
+	}
 	pool, err := c.pool(ctx, 1)
 	if err != nil {
 		return err

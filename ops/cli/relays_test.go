@@ -165,6 +165,8 @@ func TestOneOfSeveralRelaysIsChosen(t *testing.T) {
 	run(t, nil, "relay", "--config", file, "--brokers", refused).failsWith(t, cli.ExitUsage, "relay a: --database-url is not set")
 	run(t, nil, "relay", "--config", file, "--brokers", refused, "--database-url", "postgres://u@127.0.0.1:1/x", "--metrics-debezium", "x").
 		failsWith(t, cli.ExitUsage, "--metrics-debezium", "metrics_debezium")
+	run(t, nil, "relay", "--config", file, "--brokers", refused, "--database-url", "postgres://u@127.0.0.1:1/x", "--debezium-topics").
+		failsWith(t, cli.ExitUsage, "--debezium-topics", "debezium_topics")
 	run(t, nil, "relay", "--brokers", refused, "--database-url", "postgres://u@127.0.0.1:1/x", "--debezium-offsets", "x", "--debezium-topics").
 		failsWith(t, cli.ExitUsage, "--debezium-offsets", "--debezium-topics")
 	both := write(t, "both.yaml", "version: 1\nrelays: [{debezium_topics: true}]\n")

@@ -6,7 +6,7 @@
 //
 //   - Topic, key, value, headers, and where an option sets them partition and
 //     timestamp, are byte for byte those of Debezium 3.6: package golden holds what it
-//     sent for several hundred tables and options.
+//     sent for some two hundred tables and options.
 //   - The same row is the same record, however often it is sent.
 //   - Where Debezium's task would die (a column that is missing, a value that a
 //     converter does not take, an array at the top of an expanded payload), the row is

@@ -25,7 +25,8 @@ type nativeRows struct {
 
 var specVersion = []byte("1.0")
 
-// Prepare needs every column of CONTRACT's table but xid.
+// Prepare needs the columns of gapless.outbox, but for aggregate_version, which may be
+// missing, and xid, which it does not read.
 func (n Native) Prepare(t *Table) (Rows, error) {
 	f, err := find(t.Relation, []string{"id", "aggregatetype", "aggregateid", "type", "payload", "headers", "created_at"}, "aggregate_version")
 	if err != nil {

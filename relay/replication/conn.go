@@ -24,7 +24,6 @@ type System struct {
 	ID       string
 	Timeline int32
 	Flushed  core.LSN // end of the WAL on the server's disk
-	Database string
 }
 
 // Conn is a connection in replication mode.
@@ -62,14 +61,6 @@ func Dial(ctx context.Context, cfg *pgconn.Config) (*Conn, error) {
 	return &Conn{pg: pg, timeout: cfg.ConnectTimeout}, nil
 }
 
-// PID is the walsender's process id on the server, 0 once the stream runs.
-func (c *Conn) PID() uint32 {
-	if c.pg == nil {
-		return 0
-	}
-	return c.pg.PID()
-}
-
 func (c *Conn) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	if c.timeout <= 0 {
 		return ctx, func() {}
@@ -96,7 +87,7 @@ func (c *Conn) Identify(ctx context.Context) (System, error) {
 	if err != nil {
 		return System{}, fmt.Errorf("identify system: %w", err)
 	}
-	return System{ID: s.SystemID, Timeline: s.Timeline, Flushed: core.LSN(s.XLogPos), Database: s.DBName}, nil
+	return System{ID: s.SystemID, Timeline: s.Timeline, Flushed: core.LSN(s.XLogPos)}, nil
 }
 
 // SwitchPoint returns the LSN at which the history of timeline left old.
