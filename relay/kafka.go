@@ -84,7 +84,10 @@ func NewKafkaSink(cfg KafkaConfig) (*KafkaSink, error) {
 	if cfg.MaxRecordBytes < 1024 {
 		return nil, fmt.Errorf("kafka sink config: MaxRecordBytes %d is below 1024", cfg.MaxRecordBytes)
 	}
-	return k, k.check()
+	if err := k.check(); err != nil {
+		return nil, err
+	}
+	return k, nil
 }
 
 // check looks at what only a client tells of Options. It does no I/O.

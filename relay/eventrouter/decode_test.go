@@ -86,12 +86,12 @@ func TestNumericsThatExpand(t *testing.T) { // it counts allocations: not in par
 		if allocations > 200 {
 			t.Errorf("%q: %.0f allocations", d, allocations)
 		}
-		switch {
-		case d == StringDecimals:
+		switch d {
+		case StringDecimals:
 			if want := power.String() + "." + strings.Repeat("0", 16383); string(v.Text) != want {
 				t.Error("its text is another")
 			}
-		case d == PreciseDecimals:
+		case PreciseDecimals:
 			if got := new(big.Int).SetBytes(v.List[1].Text); got.Cmp(power) != 0 || v.List[0].Int != 0 {
 				t.Errorf("scale %d, %d bits", v.List[0].Int, got.BitLen())
 			}
