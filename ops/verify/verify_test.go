@@ -302,7 +302,7 @@ func TestALaggingRelayIsNoLoss(t *testing.T) {
 	if r.Broken() || r.Invariants[0].TooYoung != 1 {
 		t.Errorf("%v, loss %+v", breaches(r), r.Invariants[0].Counts)
 	}
-	if len(r.Incomplete) != 1 || !strings.Contains(r.Incomplete[0], "0/1") || !strings.Contains(r.Incomplete[0], "start 'gapless relay'") {
+	if len(r.Incomplete) != 1 || !strings.Contains(r.Incomplete[0], "stands at "+r.Cut.Relay+",") || !strings.Contains(r.Incomplete[0], "start 'gapless relay'") {
 		t.Errorf("incomplete: %v", r.Incomplete)
 	}
 	if r.Holds() || r.Invariants[0].Verdict != verify.NotJudged || r.Invariants[1].Verdict != verify.Holds {
