@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	upstream "github.com/pressly/goose/v3"
@@ -88,7 +89,8 @@ func Up(ctx context.Context, c Config) ([]Status, error) {
 
 // Down takes back every migration of the configured components, newest
 // component first. Without NoSlot it drops the slot first, because a slot
-// without its publication is wedged for ever; it refuses while a relay holds it.
+// without its publication is wedged for ever. It refuses while a relay holds that one, or
+// another of which the outbox's tables have the position.
 //
 // All data in the tables is lost.
 func Down(ctx context.Context, c Config) error {
@@ -102,6 +104,11 @@ func Down(ctx context.Context, c Config) error {
 		return err
 	}
 	defer db.Close()
+	if slices.Contains(c.Components, "outbox") {
+		if err := refuseRunning(ctx, db); err != nil {
+			return err
+		}
+	}
 	if !c.NoSlot && all {
 		if err := dropSlot(ctx, db, c.Slot); err != nil {
 			return err

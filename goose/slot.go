@@ -86,6 +86,28 @@ func dropSlot(ctx context.Context, db *sql.DB, name string) error {
 	return nil
 }
 
+// refuseRunning: a relay would go on without its position and its parked rows.
+func refuseRunning(ctx context.Context, db *sql.DB) error {
+	made, err := hasTable(ctx, db, "gapless.relay_progress")
+	if err != nil || !made {
+		return err
+	}
+	var slot string
+	err = db.QueryRowContext(ctx, `select s.slot_name
+		from gapless.relay_progress as p
+		join pg_replication_slots as s on s.slot_name = p.slot and s.database = current_database()
+		where s.active
+		order by 1
+		limit 1`).Scan(&slot)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look for relays: %w", err)
+	}
+	return fmt.Errorf("slot %q is in use: stop the relay first", slot)
+}
+
 func checkWALLevel(ctx context.Context, db *sql.DB) error {
 	var level string
 	if err := db.QueryRowContext(ctx, "select current_setting('wal_level')").Scan(&level); err != nil {

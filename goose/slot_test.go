@@ -139,6 +139,15 @@ func TestDownRefusesASlotInUse(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "stop the relay first") {
 		t.Errorf("got %v", err)
 	}
+	// Another slot's relay has its position there, too.
+	c.Slot, c.Components = db.SlotName("other"), []string{"outbox"}
+	if _, err := db.Pool(t).Exec(t.Context(), "insert into gapless.relay_progress (slot, system_id, timeline, resume_lsn) values ($1, '1', 1, '0/1')", db.SlotName("busy")); err != nil {
+		t.Fatal(err)
+	}
+	err = goose.Down(t.Context(), c)
+	if err == nil || !strings.Contains(err.Error(), "stop the relay first") {
+		t.Errorf("got %v", err)
+	}
 	release()
 }
 

@@ -57,7 +57,8 @@
 //	                                  since the newest proof must be still to
 //	                                  come by the slot, else refused. Messages are in
 //	                                  no table: where they are sent the slot is never
-//	                                  told more than the record, so one ahead is refused
+//	                                  told more than the record, so one ahead is refused.
+//	                                  Nor is it where the login may not read the tables
 //	publication not the same          a table added is nothing; one that is there and is
 //	  as at the newest proof          not published any more, refused by its name; else
 //	                                  refused if a row was written since that proof.

@@ -219,7 +219,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	s.machine = core.New(core.Config{
 		Position: position, Ahead: core.Merge(r.ahead, settled), Confirmed: p.slotAt,
 		MaxRecords: r.cfg.MaxRecords, MaxBytes: r.cfg.MaxBytes, ProgressEvery: r.cfg.ProgressEvery, StatusEvery: silence / 3,
-		Recorded: p.messages,
+		Recorded: p.messages || !p.server.Readable,
 	}, 0)
 	s.want = newWants(r.cfg)
 	return s, nil

@@ -363,7 +363,7 @@ func (r *Relay) refuseRows(ctx context.Context, tables []string) error {
 	for _, table := range tables {
 		var empty bool
 		if err := r.store.pool.QueryRow(ctx, on(sql.RelayTableEmpty, table)).Scan(&empty); err != nil {
-			return fmt.Errorf("look for rows in %s: %w", table, r.store.rowSecurity(err, table))
+			return fmt.Errorf("look for rows in %s: %w", table, r.store.unreadable(err, table))
 		}
 		if !empty {
 			return refuseSQL([]string{makeSlotSQL(r.cfg.Slot), resendSQL(r.cfg.Slot)},

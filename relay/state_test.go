@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -262,6 +263,65 @@ func TestPlaceIsChosenByWhatIsPermitted(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+// A login that may not look into the outbox streams, idles and starts again: its slot is
+// never ahead of the record, where it would have to look.
+func TestLoginThatMayNotReadTheTable(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.exec(t, "create schema shop; create table shop.orders_outbox (id uuid default gen_random_uuid(), aggregatetype text, aggregateid text, payload text)")
+	s.exec(t, "create publication shop for table shop.orders_outbox with (publish = 'insert')")
+	write := func(value string) {
+		t.Helper()
+		s.exec(t, "insert into shop.orders_outbox (aggregatetype, aggregateid, payload) values ('order', 'k', $1)", value)
+	}
+	idle := func(r *running) {
+		t.Helper()
+		testkit.Eventually(t, patience, func() error { // keepalives have come since
+			s.exec(t, "select pg_logical_emit_message(false, 'other', 'wal')")
+			switch st := r.Status(); {
+			case st.Confirmed > st.Stored:
+				t.Fatalf("the slot is ahead: %+v", st)
+			case st.Events == 0 || st.Done <= st.Stored:
+				return fmt.Errorf("%+v", st)
+			}
+			return nil
+		})
+	}
+	var sink memory
+	cfg := s.config(&sink)
+	cfg.Publication, cfg.DatabaseURL = "shop", s.db.LoginURL(t, pgtest.Relay)
+	var r *running
+	for _, value := range []string{"1", "2"} {
+		r = run(t, cfg)
+		r.become(relay.Streaming)
+		write(value)
+		testkit.Eventually(t, patience, func() error {
+			if got := sink.values(); got == nil || got[len(got)-1] != value {
+				return fmt.Errorf("got %q", got)
+			}
+			return nil
+		})
+		idle(r)
+		testkit.Eventually(t, patience, func() error {
+			if n := s.rows(t, `shop.orders_outbox as o, gapless.relay_progress as p where slot = '`+s.slot+`'
+				and (proofs->-1->>'lsn')::pg_lsn <= resume_lsn and pg_visible_in_snapshot(o.xmin::text::xid8, (proofs->-1->>'snapshot')::pg_snapshot)`); strconv.Itoa(n) != value {
+				return fmt.Errorf("%d rows are proven", n)
+			}
+			return nil
+		})
+		r.stop()
+	}
+	want(t, &sink, "1", "2")
+	// Somebody else moves it.
+	s.exec(t, "set synchronous_commit = on; select pg_logical_emit_message(true, 'flush', '')")
+	s.exec(t, "select pg_replication_slot_advance($1, pg_current_wal_lsn())", s.slot)
+	refusal(t, run(t, cfg).ended(), "may not read shop.orders_outbox")
+	s.exec(t, "grant usage on schema shop to gapless_relay; grant select on shop.orders_outbox to gapless_relay")
+	r = run(t, cfg)
+	write("3")
+	want(t, &sink, "1", "2", "3")
 }
 
 // A row whose route leads into a topic of relays' state: it would be read back as what the

@@ -129,6 +129,7 @@ type server struct {
 	PublishesSchema    bool     `db:"publishes_schema"` // our own, FOR TABLES IN SCHEMA
 	HasDeadLetters     bool     `db:"has_dead_letters"`
 	PublicationTables  []string `db:"tables"`
+	Readable           bool     `db:"readable"` // the login may look into all of them
 
 	signals bool     // the signal table is among them
 	events  []string // of them, those that are not left out

@@ -25,10 +25,10 @@ func (r *Relay) provenRelayed(ctx context.Context, p proof, tables []string) (mi
 	columns := map[string][]string{}
 	for _, table := range tables {
 		if columns[table], err = r.identity(ctx, table); err != nil {
-			return 0, fmt.Errorf("look for what tells rows of %s apart: %w", table, err)
+			return 0, fmt.Errorf("look for what tells rows of %s apart: %w", table, r.store.unreadable(err, table))
 		}
 		if err := r.store.unproven(ctx, p, table, columns[table], rows); err != nil {
-			return 0, fmt.Errorf("compare %s with the proof: %w", table, r.store.rowSecurity(err, table))
+			return 0, fmt.Errorf("compare %s with the proof: %w", table, r.store.unreadable(err, table))
 		}
 	}
 	rows.seal()
@@ -101,6 +101,20 @@ func (s *store) unproven(ctx context.Context, p proof, table string, columns []s
 		return nil
 	})
 	return err
+}
+
+// unreadable makes a refusal of the error that the login may not look into the table.
+func (s *store) unreadable(err error, table string) error {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pg.Code != "42501" || pg.Routine == "check_enable_rls" {
+		return s.rowSecurity(err, table)
+	}
+	login := s.pool.Config().ConnConfig.User
+	schema, _, _ := strings.Cut(table, ".")
+	return refuseSQL([]string{"GRANT USAGE ON SCHEMA " + quoted(schema) + " TO " + quoted(login), on("GRANT SELECT ON gapless.outbox TO "+quoted(login), table)},
+		"Run the statements and start the relay again: a first start looks into the tables, and so does one that finds the slot ahead of the record, or the publication changed. "+
+			"(A relay that may not look into them never moves the slot past its record.)",
+		"login %q may not read %s, so it cannot be told whether a row is missing", login, table)
 }
 
 // rowSecurity makes a refusal of the error that rows of the table are hidden.

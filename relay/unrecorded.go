@@ -27,7 +27,7 @@ func (r *Relay) refuseUnrecorded(ctx context.Context, tables []string) error {
 		}
 		var rows int64
 		if err := r.store.pool.QueryRow(ctx, on(sql.RelayRowsBeforeSlot, table), r.cfg.Slot).Scan(&rows); err != nil {
-			return fmt.Errorf("look for rows of %s before slot %q: %w", table, r.cfg.Slot, r.store.rowSecurity(err, table))
+			return fmt.Errorf("look for rows of %s before slot %q: %w", table, r.cfg.Slot, r.store.unreadable(err, table))
 		}
 		if rows > 0 {
 			return refuse("If they were relayed by other means, delete them; else take them out of the table, "+

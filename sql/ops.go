@@ -67,6 +67,11 @@ var OpsRelays string
 //go:embed ops_parked_match.sql
 var OpsParkedMatch string
 
+// OpsParkedSlots tells of which slots there may be parked rows.
+//
+//go:embed ops_parked_slots.sql
+var OpsParkedSlots string
+
 // OpsParkedRequest asks the relay to redrive or discard parked rows.
 //
 //go:embed ops_parked_request.sql

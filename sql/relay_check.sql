@@ -22,7 +22,12 @@ SELECT current_setting('wal_level') AS wal_level,
                  AND n.refclassid = 'pg_namespace'::regclass AND n.refobjid = to_regnamespace('gapless')) AS publishes_schema,
        EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = 'gapless' AND c.relname = 'dead_letter') AS has_dead_letters,
        coalesce((SELECT array_agg(format('%s.%s', t.schemaname, t.tablename) ORDER BY 1)
-                 FROM pg_publication_tables AS t WHERE t.pubname = p.pubname), '{}')::text[] AS tables
+                 FROM pg_publication_tables AS t WHERE t.pubname = p.pubname), '{}')::text[] AS tables,
+       NOT EXISTS (SELECT FROM pg_publication_tables AS t
+                   JOIN pg_namespace AS n ON n.nspname = t.schemaname
+                   JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = t.tablename
+                   WHERE t.pubname = p.pubname
+                     AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))) AS readable
 FROM (SELECT $1::name AS slot, $2::name AS publication) AS wanted
 LEFT JOIN pg_replication_slots AS s ON s.slot_name = wanted.slot
 LEFT JOIN pg_publication AS p ON p.pubname = wanted.publication

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -75,6 +76,8 @@ func (c *parkedRows) request(ctx context.Context, e *env, action string) error {
 	var asks asksFor = inDatabase{pool}
 	if in != nil {
 		asks = in
+	} else if err := (inDatabase{pool}).knows(ctx, c.Slot); err != nil {
+		return err
 	}
 	report := parkedReport{}
 	if report.Rows, err = asks.ParkedRows(ctx, f); err != nil {
@@ -86,6 +89,19 @@ func (c *parkedRows) request(ctx context.Context, e *env, action string) error {
 		return failure
 	}
 	return err
+}
+
+// knows refuses a slot of which nothing is known where rows of others are parked, or where
+// the name is misspelt: that none is chosen would look like all being well.
+func (d inDatabase) knows(ctx context.Context, slot string) error {
+	known, others, err := inspect.ParkedSlots(ctx, d.pool, slot)
+	switch {
+	case err != nil || known:
+		return err
+	case len(others) > 0:
+		return fmt.Errorf("no relay of slot %q keeps its rows in this database, but those of %s do: name one with --slot", slot, strings.Join(others, ", "))
+	}
+	return fmt.Errorf("no relay of slot %q keeps its rows in this database: see 'gapless relay status'", slot)
 }
 
 func (c *parkedRows) filter() (inspect.ParkedFilter, error) {

@@ -133,6 +133,10 @@ func TestRedriveAndDiscard(t *testing.T) {
 	if r := command("redrive", "--all", "--reason", "r", "--wait", "200ms"); r.code != cli.ExitFailed || !strings.Contains(r.stderr, "stands, but no relay") {
 		t.Errorf("code %d: %s", r.code, r.stderr)
 	}
+	// That nothing is parked on a slot that nobody knows would look like all being well.
+	if r := run(t, nil, "relay", "redrive", "--slot", "nosuch", "--all", "--dry-run", "--database-url", db.URL); r.code != cli.ExitFailed || !strings.Contains(r.stderr, slot) {
+		t.Errorf("code %d: %s", r.code, r.stderr)
+	}
 	if r := run(t, nil, "relay", "--slot", slot, "--database-url", db.URL, "--brokers", brokers, "--on-fault", "too_big=skip"); r.code != cli.ExitUsage || !strings.Contains(r.stderr, "too_large") {
 		t.Errorf("code %d: %s", r.code, r.stderr)
 	}

@@ -47,7 +47,7 @@ var (
 	errNoPostgres = &unjudged{"Postgres was not reached", ""}
 	errNoBrokers  = &unjudged{"--brokers is not set", ""}
 	errNoKafka    = &unjudged{"Kafka was not reached", ""}
-	errNoSchema   = &unjudged{"this database has no schema of Gapless", "gapless migrate up"}
+	errNoSchema   = &unjudged{"this database has no schema of Gapless", "gapless migrate up, unless the relay's state is in Kafka"}
 	errNoInbox    = &unjudged{"this database has no inbox", ""}
 )
 

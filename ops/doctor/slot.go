@@ -232,7 +232,7 @@ func (e *exam) streaming(ctx context.Context) (verdict, error) {
 		return verdict{}, err
 	}
 	if !own.Active {
-		return warn("gapless relay --slot "+own.Name, "nothing reads slot %q: events wait, and WAL is kept for them", own.Name), nil
+		return warn("gapless relay --slot "+own.Name+" --publication "+e.cfg.Publication+", and with the --config that doctor was given", "nothing reads slot %q: events wait, and WAL is kept for them", own.Name), nil
 	}
 	return well("slot %q is active", own.Name), nil
 }

@@ -58,6 +58,20 @@ func ParkedRows(ctx context.Context, db DB, f ParkedFilter) ([]Parked, error) {
 	})
 }
 
+// ParkedSlots tells whether the database knows of a relay of the slot, and which other slots
+// it knows.
+func ParkedSlots(ctx context.Context, db DB, slot string) (known bool, others []string, err error) {
+	type slots struct {
+		Known  bool     `db:"known"`
+		Others []string `db:"others"`
+	}
+	found, err := list[slots](ctx, db, "slots", sql.OpsParkedSlots, pgx.StrictNamedArgs{"slot": slot})
+	if err != nil {
+		return false, nil, err
+	}
+	return found[0].Known, found[0].Others, nil
+}
+
 func notNil(ids []uuid.UUID) []uuid.UUID {
 	if ids == nil {
 		return []uuid.UUID{}
