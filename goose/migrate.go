@@ -55,6 +55,9 @@ func Up(ctx context.Context, c Config) ([]Status, error) {
 			return nil, err
 		}
 	}
+	if err := refusePublication(ctx, db); err != nil {
+		return nil, err
+	}
 	if err := createSchema(ctx, db); err != nil {
 		return nil, err
 	}

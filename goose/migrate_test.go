@@ -68,6 +68,21 @@ func TestFunctionsOfOthersAreNotRun(t *testing.T) {
 	}
 }
 
+// A publication of the name, made by hand: nothing is left half made.
+func TestPublicationOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewEmptyDB(t)
+	pool := db.Pool(t)
+	exec(t, pool, "create publication gapless")
+	_, err := goose.Up(t.Context(), goose.Config{DatabaseURL: db.URL, NoSlot: true})
+	if err == nil || !strings.Contains(err.Error(), "made by somebody else") {
+		t.Errorf("got %v", err)
+	}
+	if value[bool](t, pool, "select to_regnamespace('gapless') is not null") {
+		t.Error("a schema is left")
+	}
+}
+
 func TestList(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewEmptyDB(t)

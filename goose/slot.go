@@ -86,6 +86,23 @@ func dropSlot(ctx context.Context, db *sql.DB, name string) error {
 	return nil
 }
 
+// refusePublication: one of the name that was made by somebody else would let the migration
+// fail half way, and a schema that is half made keeps a relay from its state in Kafka.
+func refusePublication(ctx context.Context, db *sql.DB) error {
+	made, err := hasTable(ctx, db, "gapless.goose_core")
+	if err != nil || made {
+		return err
+	}
+	var there bool
+	if err := db.QueryRowContext(ctx, "select exists (select from pg_publication where pubname = 'gapless')").Scan(&there); err != nil {
+		return fmt.Errorf("look for publications: %w", err)
+	}
+	if there {
+		return errors.New(`publication "gapless" was made by somebody else: a relay that uses it and keeps its state in Kafka needs no schema, so leave migrate out; else rename it, and name it to the relay with --publication`)
+	}
+	return nil
+}
+
 // refuseRunning: a relay would go on without its position and its parked rows.
 func refuseRunning(ctx context.Context, db *sql.DB) error {
 	made, err := hasTable(ctx, db, "gapless.relay_progress")

@@ -235,6 +235,9 @@ func (i *importer) connection() {
 
 var plainTable = regexp.MustCompile(`^[\w$]+\\?\.[\w$]+$`)
 
+// plainSchemas is a list of names; of expressions it is not known what they match.
+var plainSchemas = regexp.MustCompile(`^[\w$]+( *, *[\w$]+)*$`)
+
 // tables are regular expressions to Debezium; here they are names.
 func (i *importer) tables() {
 	list := i.take("table.include.list")
@@ -244,12 +247,21 @@ func (i *importer) tables() {
 	if list == "" {
 		i.refuse("table.include.list", "", "is missing: name the outbox tables")
 	}
+	if excluded := i.options["table.exclude.list"]; list != "" && strings.TrimSpace(excluded) != "" {
+		i.refuse("table.exclude.list", excluded, "contradicts table.include.list, which Debezium does not take beside it")
+	}
+	schemas := strings.TrimSpace(i.options["schema.include.list"])
 	for t := range strings.SplitSeq(list, ",") {
 		if t = strings.TrimSpace(t); t == "" {
 			continue
 		}
 		if !plainTable.MatchString(t) {
 			i.refuse("table.include.list", t, "is a regular expression; name the tables as schema.table")
+			continue
+		}
+		schema, _, _ := strings.Cut(strings.ReplaceAll(t, `\.`, "."), ".")
+		if plainSchemas.MatchString(schemas) && !slices.Contains(strings.FieldsFunc(schemas, func(r rune) bool { return r == ',' || r == ' ' }), schema) {
+			i.refuse("schema.include.list", schemas, "leaves out "+t+", which table.include.list names: Debezium sends none of its rows")
 			continue
 		}
 		i.plan.Tables = append(i.plan.Tables, strings.ReplaceAll(t, `\.`, "."))

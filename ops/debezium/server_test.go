@@ -135,3 +135,20 @@ func TestRefusalsTellNoSecret(t *testing.T) {
 		}
 	}
 }
+
+// What Debezium would not take, or would send no row of.
+func TestContradictionsAreRefused(t *testing.T) {
+	t.Parallel()
+	for option, value := range map[string]string{"table.exclude.list": "public.outbox", "schema.include.list": "other, more"} {
+		text := fmt.Sprintf(`{"connector.class": "io.debezium.connector.postgresql.PostgresConnector", "plugin.name": "pgoutput", "topic.prefix": "x",
+			"database.dbname": "shop", "table.include.list": "public.outbox", %q: %q,
+			"key.converter": "org.apache.kafka.connect.storage.StringConverter", "value.converter": "org.apache.kafka.connect.storage.StringConverter",
+			"transforms": "outbox", "transforms.outbox.type": "io.debezium.transforms.outbox.EventRouter"}`, option, value)
+		if _, err := debezium.Import([]byte(text)); err == nil || !strings.Contains(err.Error(), option) {
+			t.Errorf("%s: %v", option, err)
+		}
+		if _, err := debezium.Import([]byte(strings.Replace(text, value, map[string]string{"table.exclude.list": "", "schema.include.list": "other,public"}[option], 1))); err != nil && option == "schema.include.list" {
+			t.Errorf("%s: %v", option, err)
+		}
+	}
+}
