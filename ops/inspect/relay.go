@@ -224,7 +224,7 @@ const mostEvents = 100_000
 
 func (r *Relay) eventsBehind() string {
 	if r.UnrelayedEvents > mostEvents {
-		return fmt.Sprintf("more than %d events of the outbox", mostEvents)
+		return fmt.Sprintf("more than %d events of gapless.outbox", mostEvents)
 	}
 	return fmt.Sprintf("%d events of the outbox", r.UnrelayedEvents)
 }
