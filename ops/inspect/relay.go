@@ -226,7 +226,7 @@ func (r *Relay) eventsBehind() string {
 	if r.UnrelayedEvents > mostEvents {
 		return fmt.Sprintf("more than %d events of gapless.outbox", mostEvents)
 	}
-	return fmt.Sprintf("%d events of the outbox", r.UnrelayedEvents)
+	return fmt.Sprintf("%d events of gapless.outbox", r.UnrelayedEvents)
 }
 
 func (r *Relay) kept() string {
