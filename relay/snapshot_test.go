@@ -61,7 +61,8 @@ func (s *snapshotted) sentAgain(t *testing.T, want ...string) {
 // replays waits until n rows of gapless.relay_replay have the condition.
 func (s *snapshotted) replays(t *testing.T, n int, where string) {
 	t.Helper()
-	testkit.Eventually(t, patience, func() error {
+	// A replay waits for each transaction that is open in the server, also of other tests.
+	testkit.Eventually(t, 3*patience, func() error {
 		if got := s.rows(t, "gapless.relay_replay where "+where); got != n {
 			return fmt.Errorf("%d replays with %s, want %d: %s\n%s", got, where, n, s.text(t, "select coalesce(json_agg(r), '[]')::text from gapless.relay_replay r"), s.log)
 		}

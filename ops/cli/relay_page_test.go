@@ -35,7 +35,7 @@ func TestRelayPage(t *testing.T) {
 	t.Parallel()
 	page := document(t, "docs", "relay.md")
 	sh, statement, files := blocks(page, "sh"), blocks(page, "sql"), blocks(page, "yaml")
-	if len(sh) != 3 || len(statement) != 3 || len(files) != 2 {
+	if len(sh) != 3 || len(statement) != 4 || len(files) != 2 {
 		t.Fatalf("%d blocks of shell, %d of SQL, %d of YAML", len(sh), len(statement), len(files))
 	}
 	for _, text := range []string{page, document(t, "docs", "from-debezium.md")} {
@@ -54,6 +54,7 @@ func TestRelayPage(t *testing.T) {
 	statements(t, pool, "create schema shop; create table shop.outbox (id uuid default gen_random_uuid(), aggregate_type text, aggregate_id text, type text, payload jsonb, created_at timestamptz default now())")
 	statements(t, pool, replaced(t, statement[0], "PASSWORD '…'", "PASSWORD 'a secret of the test'"))
 	statements(t, pool, statement[1])
+	statements(t, pool, statement[2])
 
 	file := filepath.Join(t.TempDir(), "relay.yaml")
 	text := replaced(t, files[0], `(?m)^  brokers: .*$`, "  brokers: ["+strings.Join(cluster.ListenAddrs(), ", ")+"]")
@@ -63,7 +64,7 @@ func TestRelayPage(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	statements(t, pool, statement[2])
+	statements(t, pool, statement[3])
 	kafkaserver.CreateTopic(t, cluster.ListenAddrs(), "shop.order", 1)
 	first := start(t, nil, "relay", "--config", file, "--ops-listen", "127.0.0.1:0")
 	second := start(t, nil, "relay", "--config", file, "--ops-listen", "127.0.0.1:0")

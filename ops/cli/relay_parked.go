@@ -91,17 +91,14 @@ func (c *parkedRows) request(ctx context.Context, e *env, action string) error {
 	return err
 }
 
-// knows refuses a slot of which nothing is known where rows of others are parked, or where
-// the name is misspelt: that none is chosen would look like all being well.
+// knows refuses a slot of which nothing is known, where others are: that no row is chosen
+// would look like all being well.
 func (d inDatabase) knows(ctx context.Context, slot string) error {
 	known, others, err := inspect.ParkedSlots(ctx, d.pool, slot)
-	switch {
-	case err != nil || known:
+	if err != nil || known || len(others) == 0 {
 		return err
-	case len(others) > 0:
-		return fmt.Errorf("no relay of slot %q keeps its rows in this database, but those of %s do: name one with --slot", slot, strings.Join(others, ", "))
 	}
-	return fmt.Errorf("no relay of slot %q keeps its rows in this database: see 'gapless relay status'", slot)
+	return fmt.Errorf("no relay of slot %q keeps its rows in this database, but those of %s do: name one with --slot", slot, strings.Join(others, ", "))
 }
 
 func (c *parkedRows) filter() (inspect.ParkedFilter, error) {
