@@ -58,7 +58,9 @@
 //	                                  come by the slot, else refused. Messages are in
 //	                                  no table: where they are sent the slot is never
 //	                                  told more than the record, so one ahead is refused.
-//	                                  Nor is it where the login may not read the tables
+//	                                  Nor is it where the login may not read the tables,
+//	                                  nor, with tables of one's own, while a transaction
+//	                                  is open that is older than the newest row
 //	publication not the same          a table added is nothing; one that is there and is
 //	  as at the newest proof          not published any more, refused by its name; else
 //	                                  refused if a row was written since that proof.

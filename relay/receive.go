@@ -101,6 +101,7 @@ func (s *session) relation(ctx context.Context, rel *pgoutput.Relation) error {
 			return refuse("Give the table the column back, name another format for it, or take it out of the publication.", "%v", err)
 		}
 		t.rows = rows
+		s.foreign = s.foreign || !ourTable(name)
 	}
 	s.tables[rel.ID] = t
 	s.last = nil

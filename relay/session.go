@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,6 +95,7 @@ type session struct {
 	total, shown int64 // events acknowledged, and shown on the board
 
 	fingerprint string // of the publication, as it was found or last proven
+	foreign     bool   // there are events of tables of one's own
 
 	full    string      // why the state takes no more parked rows
 	paused  bool        // by an operator, or by a signal
@@ -196,6 +198,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 		system: p.system, incarnation: incarnation, blocked: blocked, proofs: p.proofs,
 		silence: silence, tables: map[uint32]*table{}, warned: map[string]bool{}, fingerprint: p.fingerprint,
 	}
+	s.foreign = slices.ContainsFunc(p.server.events, func(t string) bool { return !ourTable(t) })
 	s.ackFunc = s.inbox.ack
 	s.signals.poke = make(chan struct{}, 1)
 	if s.emissions, err = emissions(r.cfg); err != nil {

@@ -71,6 +71,7 @@ type wants struct {
 	looked     bool
 	proved     uint64 // activity at the newest proof
 	first      bool
+	horizon    horizon
 }
 
 // quiet is how long after the newest event a proof is taken that lets
@@ -90,7 +91,7 @@ func (w *wants) proof(s *session, now time.Duration) bool {
 		return true
 	}
 	records, _ := s.machine.InFlight()
-	return s.machine.Unproven() && records == 0 && now-s.lastSend >= quiet && now-w.lastProof >= quiet
+	return s.machine.Unproven() && records == 0 && now-s.lastSend >= quiet && now-w.lastProof >= w.horizon.pause()
 }
 
 func (w *wants) control(now time.Duration) bool { return now-w.lastAsk >= controlEvery }
@@ -101,7 +102,7 @@ func (w *wants) look(now time.Duration) bool { return !w.looked || now-w.lastLoo
 func (w *wants) due(s *session, now time.Duration) time.Duration {
 	due := max(min(w.lastLook+lookEvery, w.lastAsk+controlEvery)-now, 0)
 	if s.machine.Unproven() {
-		due = min(due, max(quiet-(now-s.lastSend), quiet-(now-w.lastProof), 50*time.Millisecond))
+		due = min(due, max(quiet-(now-s.lastSend), w.horizon.pause()-(now-w.lastProof), 50*time.Millisecond))
 	}
 	switch { // an outcome does not wake the goroutine while it waits for the server
 	case s.redriving() && now >= s.worker.again[kindRedrive]:
@@ -279,7 +280,9 @@ func (s *session) prove(now time.Duration) func(context.Context) {
 			}
 			s.want.proved = activity
 			s.proofs = addProof(s.proofs, p)
-			s.machine.Proof(activity, lsn)
+			if !s.foreign || s.want.horizon.reached(p, activity) {
+				s.machine.Proof(activity, lsn)
+			}
 		})
 	}
 }
