@@ -208,13 +208,7 @@ func slotMovedOverMessagesIsRefused(t *testing.T, s *setup) {
 	r := run(t, cfg)
 	s.append(t, "k", "1")
 	want(t, &sink, "1")
-	testkit.Eventually(t, patience, func() error { // without messages it does, by a proof
-		s.exec(t, "select pg_logical_emit_message(false, 'other', 'wal')")
-		if st := r.Status(); st.Events == 0 || st.Confirmed <= st.Stored {
-			return fmt.Errorf("%+v", st)
-		}
-		return nil
-	})
+	s.idled(t, r) // with messages it would not
 	r.stop()
 	cfg.Messages = s.withMessages(&sink).Messages
 	for range 2 { // the second finds what the first has left

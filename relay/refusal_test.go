@@ -281,13 +281,7 @@ func TestRowsOfAnotherServersTransactions(t *testing.T) {
 		}
 		return n
 	}
-	testkit.Eventually(t, patience, func() error {
-		s.exec(t, "select pg_logical_emit_message(false, 'other', 'wal')")
-		if st := r.Status(); st.Events == 0 || st.Confirmed <= st.Stored {
-			return fmt.Errorf("%+v", st)
-		}
-		return nil
-	})
+	s.idled(t, r)
 	if n := unproven(); n != 0 {
 		t.Errorf("%d rows are not proven", n)
 	}
@@ -339,13 +333,7 @@ func TestSlotAheadOfTheRecordAndTablesOfOnesOwn(t *testing.T) {
 			r := run(t, cfg)
 			s.append(t, "k", "1")
 			want(t, &sink, "1")
-			testkit.Eventually(t, patience, func() error {
-				s.exec(t, "select pg_logical_emit_message(false, 'other', 'wal')")
-				if st := r.Status(); st.Events == 0 || st.Confirmed <= st.Stored {
-					return fmt.Errorf("%+v", st)
-				}
-				return nil
-			})
+			s.idled(t, r)
 			r.stop()
 			s.exec(t, "insert into plain (aggregatetype, aggregateid, type, payload, "+c.columns+") values ('order', 'k', 'T', '2', "+c.values+")")
 			s.append(t, "k", "3")
@@ -391,13 +379,7 @@ func TestSlotMovedOverRowsIsRefused(t *testing.T) {
 	r := run(t, s.config(&sink))
 	s.append(t, "k", "1")
 	want(t, &sink, "1")
-	testkit.Eventually(t, patience, func() error {
-		s.exec(t, "select pg_logical_emit_message(false, 'other', 'wal')")
-		if st := r.Status(); st.Events == 0 || st.Confirmed <= st.Stored {
-			return fmt.Errorf("%+v", st)
-		}
-		return nil
-	})
+	s.idled(t, r)
 	r.stop()
 	s.exec(t, "alter publication gapless add table plain") // with it, the open transaction would have held the slot back
 	if err := open.Commit(t.Context()); err != nil {

@@ -25,6 +25,26 @@ func producerOf(t *testing.T, req kmsg.Request) int64 {
 	return b.ProducerID
 }
 
+// sinkOfOneBroker is for topic x with one partition. Both are closed after the test.
+func sinkOfOneBroker(t *testing.T) (*kfake.Cluster, *KafkaSink) {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	k, err := NewKafkaSink(KafkaConfig{Brokers: cluster.ListenAddrs()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := k.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return cluster, k
+}
+
 // A broker that has forgotten the producer takes a batch that was on its way behind one
 // that it refused. Of a client so old that this may be, nothing is.
 func TestNothingIsBehindABatchOfAnOldClient(t *testing.T) {
@@ -38,20 +58,7 @@ func TestNothingIsBehindABatchOfAnOldClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "x"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer cluster.Close()
-			k, err := NewKafkaSink(KafkaConfig{Brokers: cluster.ListenAddrs()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := k.Close(context.Background()); err != nil {
-					t.Error(err)
-				}
-			}()
+			cluster, k := sinkOfOneBroker(t)
 			k.renewAfter = c.age
 			var requests, taken atomic.Int64
 			var refused int64
@@ -119,15 +126,7 @@ func TestNothingIsBehindABatchOfAnOldClient(t *testing.T) {
 // With nothing on its way an old client makes room for a new one: another producer.
 func TestOldClientIsRenewed(t *testing.T) {
 	t.Parallel()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "x"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Close()
-	k, err := NewKafkaSink(KafkaConfig{Brokers: cluster.ListenAddrs()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster, k := sinkOfOneBroker(t)
 	producers := make(chan int64, 3)
 	cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
@@ -151,9 +150,6 @@ func TestOldClientIsRenewed(t *testing.T) {
 			k.mu.Unlock()
 			time.Sleep(time.Millisecond)
 		}
-	}
-	if err := k.Close(t.Context()); err != nil {
-		t.Error(err)
 	}
 	first, second, third := <-producers, <-producers, <-producers
 	if first != second || second == third {

@@ -137,3 +137,16 @@ func (s *setup) proven(t testing.TB, r *running) {
 		return nil
 	})
 }
+
+// idled waits until something was sent, and keepalives have moved the slot past the record
+// since.
+func (s *setup) idled(t testing.TB, r *running) {
+	t.Helper()
+	testkit.Eventually(t, patience, func() error {
+		if st := r.Status(); st.Events == 0 {
+			return fmt.Errorf("nothing is sent yet: %+v", st)
+		}
+		return nil
+	})
+	s.proven(t, r)
+}

@@ -259,12 +259,13 @@ func (i *importer) tables() {
 			i.refuse("table.include.list", t, "is a regular expression; name the tables as schema.table")
 			continue
 		}
-		schema, _, _ := strings.Cut(strings.ReplaceAll(t, `\.`, "."), ".")
+		name := strings.ReplaceAll(t, `\.`, ".")
+		schema, _, _ := strings.Cut(name, ".")
 		if plainSchemas.MatchString(schemas) && !slices.Contains(strings.FieldsFunc(schemas, func(r rune) bool { return r == ',' || r == ' ' }), schema) {
 			i.refuse("schema.include.list", schemas, "leaves out "+t+", which table.include.list names: Debezium sends none of its rows")
 			continue
 		}
-		i.plan.Tables = append(i.plan.Tables, strings.ReplaceAll(t, `\.`, "."))
+		i.plan.Tables = append(i.plan.Tables, name)
 	}
 }
 

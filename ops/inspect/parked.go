@@ -65,11 +65,8 @@ func ParkedSlots(ctx context.Context, db DB, slot string) (known bool, others []
 		Known  bool     `db:"known"`
 		Others []string `db:"others"`
 	}
-	found, err := list[slots](ctx, db, "slots", sql.OpsParkedSlots, pgx.StrictNamedArgs{"slot": slot})
-	if err != nil {
-		return false, nil, err
-	}
-	return found[0].Known, found[0].Others, nil
+	found, err := one[slots](ctx, db, "slots", sql.OpsParkedSlots, pgx.StrictNamedArgs{"slot": slot})
+	return found.Known, found.Others, err
 }
 
 func notNil(ids []uuid.UUID) []uuid.UUID {
