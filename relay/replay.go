@@ -95,7 +95,8 @@ type Replayer struct {
 	store    *store
 	patience time.Duration // with a statement that has a filter
 
-	signalled bool // it is the relay's, and runs what signals ask for
+	signalled   bool   // it is the relay's, and runs what signals ask for
+	writeRecord func() // has that relay write its record
 }
 
 // NewReplayer checks cfg. Connections to the database are made in the background.

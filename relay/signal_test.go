@@ -20,12 +20,18 @@ const signalTable = "public.debezium_signal"
 func signalled(t *testing.T, sink relay.Sink) (*setup, relay.Config, *testkit.Buffer) {
 	t.Helper()
 	s := newSetup(t)
+	cfg, log := s.signalled(t, sink)
+	return s, cfg, log
+}
+
+func (s *setup) signalled(t *testing.T, sink relay.Sink) (relay.Config, *testkit.Buffer) {
+	t.Helper()
 	s.makeSignalTable(t)
 	cfg := s.config(sink)
 	cfg.SignalTable = signalTable
 	var log testkit.Buffer
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
-	return s, cfg, &log
+	return cfg, &log
 }
 
 func (s *setup) makeSignalTable(t *testing.T) {

@@ -33,6 +33,7 @@ type Machine struct {
 	writing   bool
 	pending   Position // what the running write stores
 	dirtyThen bool     // an event was passed while the write ran
+	wanted    bool     // somebody waits for the record to hold what is done
 	lastWrite time.Duration
 	finishing bool
 

@@ -217,6 +217,27 @@ func TestUnprovenKeepaliveDoesNotPassTheRecord(t *testing.T) {
 	}
 }
 
+// Somebody waits for the record, and nothing but a keepalive comes.
+func TestRecordOnRequest(t *testing.T) {
+	t.Parallel()
+	m := machine(t, Position{Resume: 10})
+	for range 2 { // nothing to write at the first
+		m.Record()
+		if e := m.Step(time.Second); e.Write {
+			t.Errorf("%+v is what the record holds", e)
+		}
+	}
+	m.Keepalive(1000, false)
+	if e := m.Step(2 * time.Second); !e.Write || e.Progress.Resume != 1000 {
+		t.Fatalf("%+v, want a write of 1000", e)
+	}
+	m.Written(true)
+	m.Keepalive(2000, false)
+	if e := m.Step(3 * time.Second); e.Write || e.Flush > 1000 {
+		t.Errorf("%+v, and nobody asked", e)
+	}
+}
+
 func TestPausedByRecordsAndBytes(t *testing.T) {
 	t.Parallel()
 	m := New(Config{Position: Position{Resume: 1}, MaxRecords: 2, MaxBytes: 100}, 0)

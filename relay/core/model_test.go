@@ -405,6 +405,9 @@ func (w *model) chance() error {
 			w.ack(w.rng.IntN(len(w.sink.unacked)))
 		}
 	case n < 79:
+		if w.rng.IntN(4) == 0 {
+			w.m.Record()
+		}
 		w.keepalive()
 	case n < 89:
 		return w.step()

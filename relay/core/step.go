@@ -8,7 +8,7 @@ func (m *Machine) Step(now time.Duration) Effects {
 	var e Effects
 	if m.wantsWrite() && (m.finishing || now-m.lastWrite >= m.cfg.ProgressEvery) {
 		m.writing, m.pending = true, m.done
-		m.dirtyThen, m.dirty = m.dirty, false
+		m.dirtyThen, m.dirty, m.wanted = m.dirty, false, false
 		m.proofWrite = m.proof != 0 && m.done.Resume >= m.proof
 		m.lastWrite = now
 		e.Write, e.Progress = true, m.pending
@@ -23,13 +23,13 @@ func (m *Machine) Step(now time.Duration) Effects {
 }
 
 // wantsWrite: events are the reason to write (a write is WAL too). Besides
-// them, one write that brings the record past a proof, and one for each
-// RecordAfter of foreign WAL.
+// them, one write that brings the record past a proof, one for each
+// RecordAfter of foreign WAL, and one that is asked for.
 func (m *Machine) wantsWrite() bool {
 	if m.writing || m.done == m.written && !m.dirty && !m.proofDue() {
 		return false
 	}
-	return m.dirty || m.proofDue() || m.done.Resume-m.written.Resume >= m.cfg.RecordAfter
+	return m.dirty || m.wanted || m.proofDue() || m.done.Resume-m.written.Resume >= m.cfg.RecordAfter
 }
 
 func (m *Machine) proofDue() bool {
@@ -61,6 +61,10 @@ func (m *Machine) Written(ok bool) {
 	m.written = m.pending
 	m.proofInRec = m.proofInRec || m.proofWrite && m.proof != 0 && m.written.Resume >= m.proof
 }
+
+// Record asks for one write of the progress, also where no event is the reason: somebody
+// waits for the record, and the slot, to pass what has come.
+func (m *Machine) Record() { m.wanted = true }
 
 // Activity numbers the moments between events: a proof asked for at one
 // number and answered at the same saw every event.
