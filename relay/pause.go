@@ -13,6 +13,7 @@ type wish struct {
 	Paused    bool   `db:"paused"`
 	Why       string `db:"why"`
 	Requested bool   `db:"requested"` // requests for parked rows are open
+	Awaited   bool   `db:"awaited"`   // somebody waits for the record to pass a position
 }
 
 // control asks what operators want. A paused stream reads nothing, so that nothing new
@@ -33,6 +34,9 @@ func (s *session) control(ctx context.Context) {
 func (s *session) obey(w wish) {
 	s.pause(w.Paused, w.Why)
 	s.redrive.asked = w.Requested
+	if w.Awaited {
+		s.machine.Record()
+	}
 }
 
 func (s *session) pause(paused bool, why string) {

@@ -95,8 +95,7 @@ type Replayer struct {
 	store    *store
 	patience time.Duration // with a statement that has a filter
 
-	signalled   bool   // it is the relay's, and runs what signals ask for
-	writeRecord func() // has that relay write its record
+	signalled bool // it is the relay's, and runs what signals ask for
 }
 
 // NewReplayer checks cfg. Connections to the database are made in the background.
@@ -173,7 +172,8 @@ func (r *Replayer) hasSchema(ctx context.Context) error {
 }
 
 // passWait is how long the relay may take to pass the present moment: it hears of the
-// log's end when the server has nothing to send, and stores four times a second.
+// log's end when the server has nothing to send, looks once a second whether somebody
+// waits, and stores four times a second.
 const passWait = 5 * time.Second
 
 // passed returns a snapshot of which every row is sent or parked.
@@ -186,9 +186,14 @@ func (r *Replayer) passed(ctx context.Context) (string, error) {
 	if err := r.store.exec(ctx, sql.RelayFlush); err != nil {
 		return "", fmt.Errorf("flush: %w", err)
 	}
+	tx, err := r.await(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	for began := time.Now(); ; {
 		var active, passed, proven bool
-		err := r.store.pool.QueryRow(ctx, sql.RelayReplayPassed, r.cfg.Slot, lsn).Scan(&active, &passed, &proven)
+		err := tx.QueryRow(ctx, sql.RelayReplayPassed, r.cfg.Slot, lsn).Scan(&active, &passed, &proven)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			return "", fmt.Errorf("%w: slot %q and a relay's record of it are not both in this database: name the relay's with --slot", ErrReplayInput, r.cfg.Slot)
@@ -212,6 +217,21 @@ func (r *Replayer) passed(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%w: nothing is proven of what the relay of slot %q has sent: start it, and try again when it has caught up", ErrReplayInput, r.cfg.Slot)
 	}
 	return *proven, nil
+}
+
+// await has the relay write its record until the transaction ends.
+func (r *Replayer) await(ctx context.Context) (pgx.Tx, error) {
+	tx, err := r.store.pool.Begin(ctx)
+	if err == nil {
+		_, err = tx.Exec(ctx, sql.RelayAwait, r.cfg.Slot)
+	}
+	if err != nil {
+		if tx != nil {
+			_ = tx.Rollback(context.WithoutCancel(ctx))
+		}
+		return nil, fmt.Errorf("ask for the relay's position: %w", err)
+	}
+	return tx, nil
 }
 
 // refuseOthers wants the relay of the slot to be one that relays the table: what another

@@ -19,12 +19,11 @@ import (
 // the stream lives. Nothing of one is here but what its row in gapless.relay_replay says,
 // so the next stream goes on with it, be it of another process.
 type snapshots struct {
-	r           *Relay
-	held        func() bool // the stream is paused: nothing is sent
-	writeRecord func()      // has the stream write its record
-	replayer    *Replayer   // while there are some
-	passed      map[uuid.UUID]bool
-	later       map[uuid.UUID]time.Time
+	r        *Relay
+	held     func() bool // the stream is paused: nothing is sent
+	replayer *Replayer   // while there are some
+	passed   map[uuid.UUID]bool
+	later    map[uuid.UUID]time.Time
 }
 
 const (
@@ -37,7 +36,7 @@ func (s *session) runSnapshots(ctx context.Context) {
 	if s.r.cfg.SignalTable == "" || !s.r.keepsInPostgres() {
 		return
 	}
-	w := &snapshots{r: s.r, held: s.quiet.Load, writeRecord: s.writeRecord, passed: map[uuid.UUID]bool{}, later: map[uuid.UUID]time.Time{}}
+	w := &snapshots{r: s.r, held: s.quiet.Load, passed: map[uuid.UUID]bool{}, later: map[uuid.UUID]time.Time{}}
 	defer w.rest(ctx)
 	for ctx.Err() == nil {
 		wait := w.next(ctx)
@@ -54,9 +53,6 @@ func (s *session) runSnapshots(ctx context.Context) {
 		timer.Stop()
 	}
 }
-
-// writeRecord is for other goroutines that wait for the record.
-func (s *session) writeRecord() { s.inbox.result(s.machine.Record) }
 
 // rest lets go of what only a replay needs.
 func (w *snapshots) rest(ctx context.Context) {
@@ -164,7 +160,7 @@ func (w *snapshots) open(ctx context.Context) error {
 		return errors.Join(err, sink.Close(ctx))
 	}
 	cfg := ReplayConfig{Slot: w.r.cfg.Slot, Tables: w.r.cfg.Tables, Sink: sink, Logger: w.r.log}
-	w.replayer = &Replayer{cfg: cfg, store: store, patience: w.r.cfg.FilterTimeout, signalled: true, writeRecord: w.writeRecord}
+	w.replayer = &Replayer{cfg: cfg, store: store, patience: w.r.cfg.FilterTimeout, signalled: true}
 	return nil
 }
 
@@ -259,15 +255,19 @@ func (p *replay) settled(ctx context.Context) (string, error) {
 	if err := p.store.exec(ctx, sql.RelayFlush); err != nil {
 		return "", fmt.Errorf("flush: %w", err)
 	}
+	tx, err := p.await(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	for {
 		var active, passed, proven bool
-		if err := p.store.pool.QueryRow(ctx, sql.RelayReplayPassed, p.cfg.Slot, lsn).Scan(&active, &passed, &proven); err != nil {
+		if err := tx.QueryRow(ctx, sql.RelayReplayPassed, p.cfg.Slot, lsn).Scan(&active, &passed, &proven); err != nil {
 			return "", fmt.Errorf("read the relay's position: %w", err)
 		}
 		if passed && proven {
 			return snapshot, nil
 		}
-		p.writeRecord()
 		if err := wait("the stream to pass " + lsn); err != nil {
 			return "", err
 		}

@@ -291,7 +291,7 @@ func (k *kafkaState) tell(ctx context.Context, t told) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	err := k.log.Append(ctx, kafkastate.EntryOf(k.slot, kafkastate.Status{
-		Incarnation: t.incarnation, State: string(t.state), Reason: t.reason, Held: t.held, HeldTopics: t.topics, At: time.Now().UTC(),
+		Incarnation: t.incarnation, State: string(t.state), Reason: t.reason, Held: t.held, HeldTopics: t.topics, Oldest: t.oldestAt(), At: time.Now().UTC(),
 	}))
 	if err != nil {
 		return judged("store status", err)

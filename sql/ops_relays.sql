@@ -1,7 +1,7 @@
 -- Each relay: slot, stored progress, lag, what it has put aside, and what it tells of
 -- itself; and the server's WAL, for two looks to tell how fast it grows. A relay without
 -- its slot is known by its connection. Events are rows of the outbox that are newer than
--- the newest relayed one, 100001 at most. Index: outbox_pkey, parked_open_idx,
+-- the newest relayed one, 100001 at most, of a relay that has that table. Index: outbox_pkey, parked_open_idx,
 -- relay_control_pkey, relay_status_pkey. Locks: ACCESS SHARE.
 SELECT l.slot, l.active, l.active_pid, l.wal_status, l.timeline, l.resume_lsn::text AS resume_lsn,
        l.confirmed_flush_lsn::text AS confirmed_flush_lsn, l.restart_lsn::text AS restart_lsn,
@@ -15,14 +15,18 @@ SELECT l.slot, l.active, l.active_pid, l.wal_status, l.timeline, l.resume_lsn::t
        coalesce(t.held, 0) AS held, coalesce(t.held_topics, '{}') AS held_topics,
        (SELECT count(*) FROM (
            SELECT FROM gapless.outbox AS o
-           WHERE o.created_at > coalesce(l.last_commit_at, '-infinity')
+           WHERE x.relayed
+             AND o.created_at > coalesce(l.last_commit_at, '-infinity')
              AND o.id >= coalesce(gapless.uuid7_floor(l.last_commit_at), '00000000-0000-0000-0000-000000000000')
            LIMIT 100001
        ) AS newer) AS unrelayed_events,
+       x.relayed AS relays_outbox,
        pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, '0/0')::bigint AS wal_bytes,
        extract(epoch FROM clock_timestamp())::float8 AS looked_at
 FROM gapless.relay_lag AS l
 LEFT JOIN gapless.relay_control AS c ON c.slot = l.slot AND c.paused
 LEFT JOIN gapless.relay_status AS t ON t.slot = l.slot
+LEFT JOIN gapless.relay_progress AS p ON p.slot = l.slot
+CROSS JOIN LATERAL (SELECT gapless.relays_outbox(p.publication_fingerprint) AS relayed) AS x
 WHERE @slot::text = '' OR l.slot = @slot
 ORDER BY l.slot

@@ -127,6 +127,11 @@ var RelayUnproven string
 //go:embed relay_unproven_foreign.sql
 var RelayUnprovenForeign string
 
+// RelayAwait asks a relay to write its record, while the transaction lasts.
+//
+//go:embed relay_await.sql
+var RelayAwait string
+
 // RelayFlush makes the server flush its WAL.
 //
 //go:embed relay_flush.sql

@@ -3,6 +3,7 @@
 package terminal
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 )
@@ -26,4 +27,12 @@ func Lines(s string) string {
 		lines[i] = Line(lines[i])
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Count is a number of things with their name: "1 row", "2 rows".
+func Count[N int | int64](n N, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -74,7 +74,7 @@ func importedFile(name string, text []byte) (File, []string, error) {
 		if errors.As(err, &all) {
 			n = len(all.Unwrap())
 		}
-		return File{}, nil, usageError{fmt.Errorf("%s: %d options cannot be taken over:\n%w", name, n, err)}
+		return File{}, nil, usageError{fmt.Errorf("%s: %s cannot be taken over:\n%w", name, terminal.Count(n, "option"), err)}
 	}
 	own := RelayFile{Name: plan.Name, DatabaseURL: plan.DatabaseURL, Slot: plan.Slot, Publication: plan.Publication, SignalTable: plan.SignalTable}
 	if h := plan.Heartbeat; h.Every > 0 {

@@ -92,6 +92,10 @@ debezium.source.topic.prefix=tutorial
 debezium.source.table.include.list=inventory.outbox_event
 debezium.transforms=outbox
 debezium.transforms.outbox.type=io.debezium.transforms.outbox.EventRouter
+debezium.transforms.outbox.predicate=isOutbox
+debezium.predicates=isOutbox
+debezium.predicates.isOutbox.type=org.apache.kafka.connect.transforms.predicates.TopicNameMatches
+debezium.predicates.isOutbox.pattern=.*outbox.*
 debezium.transforms.outbox.route.topic.replacement=events.${routedByValue}
 debezium.format.value=json
 debezium.format.value.schemas.enable=false
@@ -103,7 +107,7 @@ quarkus.log.level=INFO
 	}
 	for _, want := range []string{
 		"slot: mine", "table: inventory.outbox_event", "database_url: postgres://db/shop", "- k1:9092", "replacement: events.${routedByValue}",
-		"topic_prefix: shadow.", "converter: json", "extended_headers: true", "# quarkus.log.level: ",
+		"topic_prefix: shadow.", "converter: json", "extended_headers: true", "# quarkus.log.level: ", "# transforms.outbox.predicate: is left out",
 	} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("no %q in\n%s", want, r.stdout)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/gapless/gapless/internal/terminal"
 	"github.com/gapless/gapless/ops/inspect"
 )
 
@@ -174,7 +175,7 @@ func (c *parkedRows) carryOut(ctx context.Context, asks asksFor, action string, 
 		report.Outcome = &o
 		switch {
 		case o.Finished && o.Failed > 0:
-			return fmt.Errorf("%d rows cannot be sent yet (%s): mend that, or take 'gapless relay discard'", o.Failed, o.Fault)
+			return fmt.Errorf("%s cannot be sent yet (%s): mend that, or take 'gapless relay discard'", terminal.Count(o.Failed, "row"), o.Fault)
 		case o.Finished:
 			return nil
 		}
@@ -210,7 +211,7 @@ func (r *parkedReport) table(w *tabwriter.Writer, action string) {
 			held++
 		}
 	}
-	fmt.Fprintf(w, "\n%d rows, with %d waiting behind them\n", len(r.Rows), behind)
+	fmt.Fprintf(w, "\n%s, with %d waiting behind\n", terminal.Count(len(r.Rows), "row"), behind)
 	if held > 0 {
 		fmt.Fprintf(w, "%d of them stay where they are until an earlier parked row of their key, which is not chosen, is redriven or discarded\n", held)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/gapless/gapless/internal/pgconnect"
+	"github.com/gapless/gapless/internal/terminal"
 	"github.com/gapless/gapless/ops/inspect"
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/relay/format"
@@ -38,7 +39,7 @@ type relayReplay struct {
 
 	Reason string `help:"Why; it is kept in gapless.audit." placeholder:"TEXT"`
 	DryRun bool   `help:"Say what would be sent, and send nothing; the default, so that it is looked at." default:"true" negatable:""`
-	Resume string `help:"Go on with this replay." placeholder:"ID"`
+	Resume string `help:"Go on with this replay, which sends." placeholder:"ID"`
 }
 
 // replayReport is the answer of a replay; of a dry run it has the plan alone.
@@ -83,14 +84,14 @@ func (c *relayReplay) Run(ctx context.Context, e *env) error {
 		if ctx.Err() != nil {
 			err = errors.New("interrupted")
 		}
-		return &awayError{fmt.Errorf("replay %s, %d of %d rows sent: %w", id, state.Sent, state.Rows, err), "go on with 'gapless relay replay --resume " + id.String() + "'"}
+		return &awayError{fmt.Errorf("replay %s, %d of %d rows sent: %w", id, state.Sent, state.Rows, err), "go on with the same command, the choice of rows replaced by '--resume " + id.String() + "'"}
 	}
 	report.State = &state
 	if err := c.write(e, report, report.table); err != nil {
 		return err
 	}
 	if state.Failed > 0 {
-		return fmt.Errorf("replay %s: %d rows could not be sent, the last for %s", id, state.Failed, state.Fault)
+		return fmt.Errorf("replay %s: %s could not be sent, the last for %s", id, terminal.Count(state.Failed, "row"), state.Fault)
 	}
 	return nil
 }
@@ -219,7 +220,7 @@ func (r *replayReport) table(w *tabwriter.Writer) {
 		return
 	}
 	s := r.State
-	fmt.Fprintf(w, "replay %s: %d rows sent", s.ID, s.Sent)
+	fmt.Fprintf(w, "replay %s: %s sent", s.ID, terminal.Count(s.Sent, "row"))
 	if s.Held > 0 {
 		fmt.Fprintf(w, ", %d left out whose key has parked rows (see 'gapless relay redrive')", s.Held)
 	}
@@ -236,9 +237,9 @@ func (r *replayReport) planned(w io.Writer) {
 		fmt.Fprintf(w, "no row of %s is chosen; what the relay has not sent yet is not\n", p.Request.Table)
 		return
 	case p.First != nil:
-		fmt.Fprintf(w, "%d rows of %s, from %s to %s\n", p.Rows, p.Request.Table, stamp(*p.First), stamp(*p.Last))
+		fmt.Fprintf(w, "%s of %s, from %s to %s\n", terminal.Count(p.Rows, "row"), p.Request.Table, stamp(*p.First), stamp(*p.Last))
 	default:
-		fmt.Fprintf(w, "%d rows of %s\n", p.Rows, p.Request.Table)
+		fmt.Fprintf(w, "%s of %s\n", terminal.Count(p.Rows, "row"), p.Request.Table)
 	}
 	if !p.Vouched {
 		fmt.Fprintln(w, "nothing tells whether rows that are older than the slot, or than the table's place in the publication, were sent before: leave them out with --from")

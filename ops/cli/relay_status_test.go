@@ -19,6 +19,7 @@ type statusOfRelay struct {
 	HeldTopics      []string `json:"held_topics"`
 	Held            int
 	UnrelayedEvents int      `json:"unrelayed_events"`
+	LagSeconds      float64  `json:"lag_seconds"`
 	WALRate         *float64 `json:"wal_bytes_per_second"`
 	FullIn          *float64 `json:"full_in_seconds"`
 	PausedBy        string   `json:"paused_by"`
@@ -65,6 +66,43 @@ func TestRelayStatusTellsOfHeldRows(t *testing.T) {
 	if s := status(); s.State != "stopped" || s.WaitsFor != "" || s.UnrelayedEvents != 5 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// Of a relay of tables of one's own alone the rows of gapless.outbox tell nothing; how late
+// it is, the relay tells.
+func TestRelayStatusOfTablesOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	pool := db.Pool(t)
+	slot := db.Slot(t, "own")
+	statements(t, pool, `create table own (id uuid primary key default gen_random_uuid(), aggregatetype text, aggregateid text, type text, payload text);
+create publication own for table own;
+grant select on own to gapless_relay`)
+	brokers := kafkaserver.Fake(t).ListenAddrs()
+	kafkaserver.CreateTopic(t, brokers, "outbox.event.near", 1)
+	relay := start(t, nil, "relay", "--create-topics", "--slot", slot, "--publication", "own", "--database-url", db.LoginURL(t, pgtest.Relay), "--brokers", strings.Join(brokers, ","), "--ops-listen", "127.0.0.1:0")
+	defer relay.end(t)
+	is := func(s statusOfRelay) {
+		t.Helper()
+		testkit.Eventually(t, 60*time.Second, func() error {
+			got := jsonOf[[]statusOfRelay](t, run(t, nil, "relay", "status", "--slot", slot, "--sample", "0s", "--database-url", db.LoginURL(t, pgtest.Readonly), "-o", "json"))[0]
+			if got.State != s.State || got.UnrelayedEvents != s.UnrelayedEvents || (got.LagSeconds > 5) != (s.LagSeconds > 5) {
+				return fmt.Errorf("%+v, want %+v", got, s)
+			}
+			return nil
+		})
+	}
+	statements(t, pool, `insert into own (aggregatetype, aggregateid, type) values ('near', 'k', 'T')`)
+	statements(t, pool, `insert into gapless.outbox (aggregatetype, aggregateid, type) select 'near', 'k', 'T' from generate_series(1, 7);
+update gapless.outbox set created_at = now() - interval '1 hour'`)
+	is(statusOfRelay{State: "streaming"})
+	statements(t, pool, `insert into own (aggregatetype, aggregateid, type) values ('away', 'k', 'T')`)
+	is(statusOfRelay{State: "streaming, with rows held", LagSeconds: 6})
+	if text := run(t, nil, "relay", "status", "--slot", slot, "--sample", "0s", "--database-url", db.URL).succeeds(t).stdout; strings.Contains(text, "of gapless.outbox") {
+		t.Error(text)
+	}
+	kafkaserver.CreateTopic(t, brokers, "outbox.event.away", 1)
+	is(statusOfRelay{State: "streaming"})
 }
 
 // How long there is room is told where there is a limit, and said not to be known where

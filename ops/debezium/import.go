@@ -68,6 +68,11 @@ func Import(text []byte) (Plan, error) {
 			i.refuse(c, "", "is not in the file; it is the worker's then, so write the worker's here, with the options that begin with it")
 		}
 	}
+	for _, k := range slices.Sorted(maps.Keys(i.options)) {
+		if strings.HasPrefix(k, "transforms.") && strings.HasSuffix(k, ".predicate") {
+			i.note(k, "is left out: every table that is named goes through the router; leave out those whose topics the predicate keeps from it")
+		}
+	}
 	var rest map[string]string
 	i.plan.Router, rest, err = eventrouter.FromConnector(i.options)
 	if err != nil {

@@ -301,7 +301,7 @@ var plants = []plant{
 		check: "relay-lag", what: "an hour", want: doctor.Fault, says: "1h", fix: "/status",
 		fault: after("insert into gapless.outbox (aggregatetype, aggregateid, type, created_at) values ('order', 'k', 'T', now() - interval '1 hour')"),
 	},
-	{check: "parked-rows", what: "one, and one behind it", want: doctor.Warning, says: "1 rows are parked (too_large), 1 wait", fix: "gapless relay redrive", fault: after(parkedRow)},
+	{check: "parked-rows", what: "one, and one behind it", want: doctor.Warning, says: "parked: 1 row (too_large); waiting behind on their keys: 1", fix: "gapless relay redrive", fault: after(parkedRow)},
 
 	{check: "brokers", what: "away", world: withKafka, want: doctor.Fault, says: "connection refused", fault: func(w *world) { w.fake.Close() }},
 	{check: "brokers", what: "one of two elsewhere than it says", world: twoBrokers, want: doctor.Warning, says: "does not answer there", fix: "advertised.listeners", fault: misname},

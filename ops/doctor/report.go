@@ -87,14 +87,7 @@ func (r *Report) verdict() string {
 		verdict = "what could be judged is well"
 	}
 	return fmt.Sprintf("%s: %d ok, %s, %s, %d not judged, in %s",
-		verdict, r.OK, count(r.Warnings, "warning"), count(r.Faults, "fault"), r.NotJudged, r.Took.Round(time.Millisecond))
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+		verdict, r.OK, terminal.Count(r.Warnings, "warning"), terminal.Count(r.Faults, "fault"), r.NotJudged, r.Took.Round(time.Millisecond))
 }
 
 // printer keeps the first error.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/gapless/gapless/internal/terminal"
 	"github.com/gapless/gapless/ops/inspect"
 	"github.com/gapless/gapless/sql"
 )
@@ -287,5 +288,5 @@ func (e *exam) parked(ctx context.Context) (verdict, error) {
 		return well("none is parked"), nil
 	}
 	return warn("gapless relay redrive --slot "+e.cfg.Slot+" --all --dry-run shows them; mend what the reason says, then redrive, or relay discard, with --reason '…'",
-		"%d rows are parked (%s), %d wait behind them on their keys", p.Parked, p.Reasons, p.Waiting), nil
+		"parked: %s (%s); waiting behind on their keys: %d", terminal.Count(p.Parked, "row"), p.Reasons, p.Waiting), nil
 }

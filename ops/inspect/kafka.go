@@ -109,6 +109,9 @@ func (r *Relay) fromKafka(s *kafkastate.Slot) {
 	if t := s.Status; t != nil && s.Progress != nil && t.Incarnation == s.Progress.Incarnation {
 		r.ToldState, r.ToldReason, r.ToldAt, r.Held = t.State, t.Reason, &t.At, int64(t.Held)
 		r.HeldTopics = append(r.HeldTopics, t.HeldTopics...)
+		if t.Oldest != nil && r.Active {
+			r.LagSeconds = max(0, time.Since(*t.Oldest).Seconds())
+		}
 	}
 }
 

@@ -35,8 +35,8 @@ type Relay struct {
 	UnconfirmedBytes  *int64     `json:"unconfirmed_bytes,omitempty" db:"unconfirmed_bytes"` // WAL the slot has not confirmed
 	UnrelayedBytes    *int64     `json:"unrelayed_bytes,omitempty" db:"unrelayed_bytes"`     // WAL behind the stored position
 	SafeWALSize       *int64     `json:"safe_wal_size,omitempty" db:"safe_wal_size"`         // until the slot is lost; absent without a limit
-	UnrelayedEvents   int64      `json:"unrelayed_events" db:"unrelayed_events"`             // rows of gapless.outbox newer than the newest relayed one; 100001 stands for more
-	LagSeconds        float64    `json:"lag_seconds" db:"lag_seconds"`
+	UnrelayedEvents   int64      `json:"unrelayed_events" db:"unrelayed_events"`             // rows of gapless.outbox newer than the newest relayed one; 100001 stands for more; 0 for a relay of other tables alone
+	LagSeconds        float64    `json:"lag_seconds" db:"lag_seconds"`                       // since the oldest event that is not relayed; of tables of one's own told from 5 on
 	Events            int64      `json:"events" db:"events"`
 	RelayID           string     `json:"relay_id,omitempty" db:"relay_id"`
 	LastCommitAt      *time.Time `json:"last_commit_at,omitempty" db:"last_commit_at"`
@@ -64,8 +64,10 @@ type Relay struct {
 	FullIn  *float64 `json:"full_in_seconds,omitempty" db:"-"`
 
 	// StateTopic is the topic with the relay's state; empty where that is in the database.
-	// Of what is in Kafka, UnrelayedEvents and LagSeconds are not known, and 0.
+	// Then UnrelayedEvents are not known, and 0.
 	StateTopic string `json:"state_topic,omitempty" db:"-"`
+
+	RelaysOutbox bool `json:"-" db:"relays_outbox"` // gapless.outbox is among its tables
 
 	WALBytes int64   `json:"-" db:"wal_bytes"`
 	LookedAt float64 `json:"-" db:"looked_at"`
@@ -196,14 +198,12 @@ func WriteRelays(w io.Writer, relays []Relay) error {
 			fmt.Fprintf(t, "waits for\t%s\n", terminal.Line(r.WaitsFor))
 		}
 		if r.Held > 0 {
-			fmt.Fprintf(t, "held\t%d rows, for %s\n", r.Held, terminal.Line(strings.Join(r.HeldTopics, ", ")))
+			fmt.Fprintf(t, "held\t%s, for %s\n", terminal.Count(r.Held, "row"), terminal.Line(strings.Join(r.HeldTopics, ", ")))
 		}
 		fmt.Fprintf(t, "last relayed at\t%s\n", or(r.ResumeLSN))
 		fmt.Fprintf(t, "confirmed up to\t%s\n", or(r.ConfirmedFlushLSN))
-		if r.StateTopic == "" {
-			fmt.Fprintf(t, "behind\t%s, %s, %.1f s\n", bytes(r.UnrelayedBytes), r.eventsBehind(), r.LagSeconds)
-		} else {
-			fmt.Fprintf(t, "behind\t%s\n", bytes(r.UnrelayedBytes))
+		fmt.Fprintf(t, "behind\t%s, %s%.1f s\n", bytes(r.UnrelayedBytes), r.eventsBehind(), r.LagSeconds)
+		if r.StateTopic != "" {
 			fmt.Fprintf(t, "state\tin topic %s\n", r.StateTopic)
 		}
 		fmt.Fprintf(t, "WAL kept\t%s\n", r.kept())
@@ -223,10 +223,13 @@ func WriteRelays(w io.Writer, relays []Relay) error {
 const mostEvents = 100_000
 
 func (r *Relay) eventsBehind() string {
-	if r.UnrelayedEvents > mostEvents {
-		return fmt.Sprintf("more than %d events of gapless.outbox", mostEvents)
+	switch {
+	case !r.RelaysOutbox:
+		return ""
+	case r.UnrelayedEvents > mostEvents:
+		return fmt.Sprintf("more than %d events of gapless.outbox, ", mostEvents)
 	}
-	return fmt.Sprintf("%d events of gapless.outbox", r.UnrelayedEvents)
+	return fmt.Sprintf("%d events of gapless.outbox, ", r.UnrelayedEvents)
 }
 
 func (r *Relay) kept() string {

@@ -147,12 +147,20 @@ type standing struct {
 // awaitRelay waits until the relay has passed the cut, and keeps why it has not:
 // whether that matters is seen once Kafka is read.
 func (r *run) awaitRelay(ctx context.Context) error {
+	tx, err := r.Pool.Begin(ctx)
+	if err == nil {
+		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+		_, err = tx.Exec(ctx, sql.RelayAwait, r.Slot)
+	}
+	if err != nil {
+		return fmt.Errorf("ask for the position of the relay: %w", err)
+	}
 	args := pgx.StrictNamedArgs{"slot": r.Slot, "lsn": r.report.Cut.LSN}
 	deadline := time.Now().Add(r.Wait)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		rows, _ := r.Pool.Query(ctx, sql.VerifyRelay, args)
+		rows, _ := tx.Query(ctx, sql.VerifyRelay, args)
 		s, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[standing])
 		if err != nil {
 			return fmt.Errorf("read position of the relay: %w", err)

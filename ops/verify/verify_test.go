@@ -13,6 +13,7 @@ import (
 	"github.com/gapless/gapless/internal/kafkaserver"
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/ops/verify"
+	"github.com/gapless/gapless/sql"
 )
 
 func TestWhatIsRightHolds(t *testing.T) {
@@ -311,6 +312,31 @@ func TestALaggingRelayIsNoLoss(t *testing.T) {
 	w.pass()
 	if r := w.verify(); !r.Broken() || !strings.Contains(breaches(r)[0], e.id.String()) {
 		t.Errorf("once the relay has passed it: %v", breaches(r))
+	}
+}
+
+// A relay that has nothing to relay writes its record for whoever asks.
+func TestAnIdleRelayIsAsked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.order("confirmed")
+	w.relay()
+	slot := w.db.Slot(t, "verify")
+	w.exec("UPDATE gapless.relay_progress SET resume_lsn = '0/1', slot = '" + slot + "'")
+	asked := make(chan error, 1)
+	go func() {
+		for awaited, ignored, why := false, false, ""; !awaited; {
+			if err := w.pool.QueryRow(t.Context(), sql.RelayControl, slot).Scan(&why, &ignored, &ignored, &awaited); err != nil {
+				asked <- err
+				return
+			}
+		}
+		_, err := w.pool.Exec(t.Context(), "UPDATE gapless.relay_progress SET resume_lsn = 'F/0' WHERE slot = $1", slot)
+		asked <- err
+	}()
+	r := w.verify(func(c *verify.Config) { c.Slot, c.Wait = slot, 30*time.Second })
+	if err := <-asked; err != nil || !r.Holds() || r.Cut.Relay != "F/0" {
+		t.Errorf("%v; %v; incomplete: %v, relay at %s", err, breaches(r), r.Incomplete, r.Cut.Relay)
 	}
 }
 

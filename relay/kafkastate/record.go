@@ -146,13 +146,14 @@ type Signal struct {
 
 // Status is what the relay tells of itself.
 type Status struct {
-	V           int       `json:"v"`
-	Incarnation int64     `json:"incarnation"`
-	State       string    `json:"state"`
-	Reason      string    `json:"reason"`
-	Held        int       `json:"held"`
-	HeldTopics  []string  `json:"held_topics"`
-	At          time.Time `json:"at"`
+	V           int        `json:"v"`
+	Incarnation int64      `json:"incarnation"`
+	State       string     `json:"state"`
+	Reason      string     `json:"reason"`
+	Held        int        `json:"held"`
+	HeldTopics  []string   `json:"held_topics"`
+	Oldest      *time.Time `json:"oldest_at,omitempty"` // commit of the oldest event that is not acknowledged, where that is late
+	At          time.Time  `json:"at"`
 }
 
 // What a request is for.

@@ -233,11 +233,12 @@ CREATE TABLE gapless.relay_status (
     reason      text NOT NULL,
     held        bigint NOT NULL, -- rows that wait for a topic which takes nothing
     held_topics text[] NOT NULL,
+    oldest_at   timestamptz, -- the commit of the oldest event that is not acknowledged, where that is late
     told_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT relay_status_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 ) WITH (fillfactor = 50);
 
-COMMENT ON TABLE gapless.relay_status IS 'What the relay of each slot last told of itself: its state, why, and the rows that wait for topics.';
+COMMENT ON TABLE gapless.relay_status IS 'What the relay of each slot last told of itself: its state, why, the rows that wait for topics, and how late it is.';
 
 -- Since when rows of a table of one's own are relayed for certain: of what was written
 -- before that, retention leaves all.

@@ -564,6 +564,22 @@ FROM gapless.outbox;
 
 COMMENT ON VIEW gapless.outbox_readable IS 'The outbox with its payload as jsonb, whatever its encoding; NULL is a tombstone.';
 
+-- +goose StatementBegin
+CREATE FUNCTION gapless.relays_outbox(fingerprint text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(fingerprint, '') = '' OR EXISTS (
+        SELECT FROM pg_publication AS p
+        JOIN pg_publication_tables AS t ON t.pubname = p.pubname
+        WHERE t.schemaname = 'gapless' AND t.tablename = 'outbox'
+          AND EXISTS (SELECT FROM unnest(string_to_array(fingerprint, ',')) AS part WHERE split_part(part, '.', 1) = 'p' || p.oid)
+    )
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION gapless.relays_outbox(text) IS 'Whether a relay whose record has this publication_fingerprint relays gapless.outbox; true where nothing is known of it.';
+
 -- One row a slot of this database or of stored progress. Both lags matter: an
 -- open transaction pins restart_lsn while confirmed_flush_lsn moves.
 CREATE VIEW gapless.relay_lag AS
@@ -583,15 +599,19 @@ SELECT coalesce(s.slot_name::text, p.slot) AS slot,
        p.relay_id,
        p.last_commit_at,
        p.updated_at,
-       -- The oldest event written since the last commit that was relayed.
-       coalesce(greatest(extract(epoch FROM clock_timestamp() - o.created_at), 0), 0)::float8 AS lag_seconds
+       -- The oldest event written since the last commit that was relayed, or what the
+       -- relay tells: of tables of one's own it alone knows.
+       coalesce(greatest(extract(epoch FROM clock_timestamp() - least(o.created_at, CASE WHEN s.active THEN t.oldest_at END)), 0), 0)::float8 AS lag_seconds
 FROM (SELECT * FROM pg_replication_slots WHERE database = current_database() AND plugin = 'pgoutput') AS s
 FULL JOIN gapless.relay_progress AS p ON p.slot = s.slot_name
 CROSS JOIN (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS lsn) AS w
+LEFT JOIN gapless.relay_status AS t ON t.slot = p.slot
+CROSS JOIN LATERAL (SELECT gapless.relays_outbox(p.publication_fingerprint) AS yes) AS r
 LEFT JOIN LATERAL (
     SELECT o.created_at
     FROM gapless.outbox AS o
-    WHERE o.created_at > coalesce(p.last_commit_at, '-infinity')
+    WHERE r.yes
+      AND o.created_at > coalesce(p.last_commit_at, '-infinity')
       AND o.id >= coalesce(gapless.uuid7_floor(p.last_commit_at), '00000000-0000-0000-0000-000000000000')
     ORDER BY o.id
     LIMIT 1
@@ -605,6 +625,7 @@ FROM unnest(ARRAY['gapless_owner', 'gapless_app', 'gapless_relay', 'gapless_cons
 -- +goose Down
 
 DROP VIEW gapless.relay_lag;
+DROP FUNCTION gapless.relays_outbox(text);
 DROP VIEW gapless.outbox_readable;
 DROP FUNCTION gapless.payload_json(bytea, text);
 DROP FUNCTION gapless.decode(bytea);
