@@ -138,7 +138,7 @@ func (r *Relay) Run(ctx context.Context) (err error) {
 func (r *Relay) idle() {
 	r.metrics.idle()
 	r.board.update(func(s *Status) {
-		s.InFlight, s.InFlightBytes, s.Held, s.HeldTopics, s.LagSeconds = 0, 0, 0, nil, 0
+		s.InFlight, s.InFlightBytes, s.Held, s.HeldTopics, s.LagSeconds, s.oldest = 0, 0, 0, nil, 0, time.Time{}
 	})
 }
 

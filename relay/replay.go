@@ -222,13 +222,11 @@ func (r *Replayer) passed(ctx context.Context) (string, error) {
 // await has the relay write its record until the transaction ends.
 func (r *Replayer) await(ctx context.Context) (pgx.Tx, error) {
 	tx, err := r.store.pool.Begin(ctx)
-	if err == nil {
-		_, err = tx.Exec(ctx, sql.RelayAwait, r.cfg.Slot)
-	}
 	if err != nil {
-		if tx != nil {
-			_ = tx.Rollback(context.WithoutCancel(ctx))
-		}
+		return nil, fmt.Errorf("ask for the relay's position: %w", err)
+	}
+	if _, err := tx.Exec(ctx, sql.RelayAwait, r.cfg.Slot); err != nil {
+		_ = tx.Rollback(context.WithoutCancel(ctx))
 		return nil, fmt.Errorf("ask for the relay's position: %w", err)
 	}
 	return tx, nil

@@ -58,15 +58,17 @@ func (s *session) publish() {
 	m := s.machine
 	records, bytes := m.InFlight()
 	done, received := m.Done().Resume, m.Received()
+	var oldest time.Time
 	lag := time.Duration(0)
 	if at, ok := m.Oldest(); ok {
-		lag = max(0, time.Since(format.Time(at)))
+		oldest = format.Time(at)
+		lag = max(0, time.Since(oldest))
 	}
 	s.r.board.update(func(b *Status) {
 		b.Received, b.Done, b.Stored, b.Confirmed = received, done, m.Stored().Resume, m.Confirmed()
 		b.InFlight, b.InFlightBytes, b.Held, b.HeldTopics = records, bytes, m.Held(), s.heldTopics()
 		b.Events += uint64(s.counted())
-		b.LagSeconds = seconds(lag)
+		b.LagSeconds, b.oldest = seconds(lag), oldest
 		if !s.lastCommit.IsZero() { // else the stream before has told it
 			b.LastCommit = s.lastCommit
 		}

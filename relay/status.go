@@ -41,6 +41,8 @@ type Status struct {
 	LastCommit    time.Time `json:"last_commit,omitzero"`
 	LagSeconds    float64   `json:"lag_seconds"` // since the commit of the oldest event that is not acknowledged; 0 when there is none
 	Reconnects    uint64    `json:"reconnects"`
+
+	oldest time.Time // that commit; zero when there is none
 }
 
 // Ready tells whether the relay does its job, or stands by to do it.

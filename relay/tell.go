@@ -34,7 +34,10 @@ func (t told) same(o told) bool {
 // the slot, or has lost it since, stores nothing.
 func (r *Relay) tell(ctx context.Context, last told) (told, error) {
 	s := r.Status()
-	now := told{incarnation: r.incarnation.Load(), state: s.State, reason: s.Reason, held: s.Held, topics: s.HeldTopics, oldest: lateSince(s.LagSeconds)}
+	now := told{incarnation: r.incarnation.Load(), state: s.State, reason: s.Reason, held: s.Held, topics: s.HeldTopics}
+	if time.Since(s.oldest) >= lateAfter {
+		now.oldest = s.oldest // zero where there is none
+	}
 	if now.incarnation == 0 || s.State == Standby || now.same(last) {
 		return last, nil
 	}
@@ -42,14 +45,6 @@ func (r *Relay) tell(ctx context.Context, last told) (told, error) {
 		return last, err
 	}
 	return now, nil
-}
-
-// lateSince is the commit of an event that is so old, to the second, where that is late.
-func lateSince(lagSeconds float64) time.Time {
-	if lag := time.Duration(lagSeconds * float64(time.Second)); lag >= lateAfter {
-		return time.Now().Add(-lag).Truncate(time.Second)
-	}
-	return time.Time{}
 }
 
 func (t told) oldestAt() *time.Time {

@@ -15,18 +15,16 @@ SELECT l.slot, l.active, l.active_pid, l.wal_status, l.timeline, l.resume_lsn::t
        coalesce(t.held, 0) AS held, coalesce(t.held_topics, '{}') AS held_topics,
        (SELECT count(*) FROM (
            SELECT FROM gapless.outbox AS o
-           WHERE x.relayed
+           WHERE l.relays_outbox
              AND o.created_at > coalesce(l.last_commit_at, '-infinity')
              AND o.id >= coalesce(gapless.uuid7_floor(l.last_commit_at), '00000000-0000-0000-0000-000000000000')
            LIMIT 100001
        ) AS newer) AS unrelayed_events,
-       x.relayed AS relays_outbox,
+       l.relays_outbox,
        pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, '0/0')::bigint AS wal_bytes,
        extract(epoch FROM clock_timestamp())::float8 AS looked_at
 FROM gapless.relay_lag AS l
 LEFT JOIN gapless.relay_control AS c ON c.slot = l.slot AND c.paused
 LEFT JOIN gapless.relay_status AS t ON t.slot = l.slot
-LEFT JOIN gapless.relay_progress AS p ON p.slot = l.slot
-CROSS JOIN LATERAL (SELECT gapless.relays_outbox(p.publication_fingerprint) AS relayed) AS x
 WHERE @slot::text = '' OR l.slot = @slot
 ORDER BY l.slot

@@ -1,5 +1,6 @@
-// Package terminal keeps what somebody else wrote (a row, a header, a name, a server's
-// words) from steering the terminal of the person who reads it.
+// Package terminal has what text for people needs: numbers of things with their names, and
+// what somebody else wrote (a row, a header, a name, a server's words) kept from steering
+// the terminal of the person who reads it.
 package terminal
 
 import (

@@ -211,7 +211,7 @@ func (r *parkedReport) table(w *tabwriter.Writer, action string) {
 			held++
 		}
 	}
-	fmt.Fprintf(w, "\n%s, with %d waiting behind\n", terminal.Count(len(r.Rows), "row"), behind)
+	fmt.Fprintf(w, "\n%s, with %d waiting behind them\n", terminal.Count(len(r.Rows), "row"), behind)
 	if held > 0 {
 		fmt.Fprintf(w, "%d of them stay where they are until an earlier parked row of their key, which is not chosen, is redriven or discarded\n", held)
 	}

@@ -73,7 +73,7 @@ func TestRedriveAndDiscard(t *testing.T) {
 		}
 	}
 	dry := command("redrive", "--all", "--dry-run").succeeds(t)
-	if !strings.Contains(dry.stdout, "2 rows, with 3 waiting behind") || !strings.Contains(dry.stdout, "too_large") || count(t, pool, "select count(*) from gapless.relay_request") != 0 {
+	if !strings.Contains(dry.stdout, "2 rows, with 3 waiting behind them") || !strings.Contains(dry.stdout, "too_large") || count(t, pool, "select count(*) from gapless.relay_request") != 0 {
 		t.Errorf("dry run:\n%s", dry.stdout)
 	}
 	if r := command("redrive", "--key", "nobody", "--reason", "r").succeeds(t); !strings.Contains(r.stdout, "no parked row") {

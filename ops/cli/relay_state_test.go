@@ -84,7 +84,7 @@ func TestStateInKafka(t *testing.T) {
 	}
 
 	dry := command("redrive", "--all", "--dry-run").succeeds(t)
-	if !strings.Contains(dry.stdout, "2 rows, with 3 waiting behind") || !strings.Contains(dry.stdout, "too_large") {
+	if !strings.Contains(dry.stdout, "2 rows, with 3 waiting behind them") || !strings.Contains(dry.stdout, "too_large") {
 		t.Errorf("dry run:\n%s", dry.stdout)
 	}
 	if r := command("redrive", "--key", "a", "--reason", "try"); r.code != cli.ExitFailed || !strings.Contains(r.stderr, "1 row cannot be sent yet (too_large") {

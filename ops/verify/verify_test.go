@@ -296,8 +296,7 @@ func TestALaggingRelayIsNoLoss(t *testing.T) {
 	order, _ := w.order("confirmed")
 	w.relay()
 	e := w.append("stock", order.String(), "StockReleased", 2, uuid.Nil)
-	slot := w.db.Slot(t, "verify")
-	w.exec("UPDATE gapless.relay_progress SET resume_lsn = '0/1', slot = '" + slot + "'")
+	slot := w.lag()
 	with := func(c *verify.Config) { c.Slot = slot }
 	r := w.verify(with)
 	if r.Broken() || r.Invariants[0].TooYoung != 1 {
@@ -321,8 +320,7 @@ func TestAnIdleRelayIsAsked(t *testing.T) {
 	w := newWorld(t)
 	w.order("confirmed")
 	w.relay()
-	slot := w.db.Slot(t, "verify")
-	w.exec("UPDATE gapless.relay_progress SET resume_lsn = '0/1', slot = '" + slot + "'")
+	slot := w.lag()
 	asked := make(chan error, 1)
 	go func() {
 		for awaited, ignored, why := false, false, ""; !awaited; {
@@ -346,8 +344,7 @@ func TestAStoppedRelayThatSentEverything(t *testing.T) {
 	w := newWorld(t)
 	w.order("confirmed")
 	w.relay()
-	slot := w.db.Slot(t, "verify")
-	w.exec("UPDATE gapless.relay_progress SET resume_lsn = '0/1', slot = '" + slot + "'")
+	slot := w.lag()
 	if r := w.verify(func(c *verify.Config) { c.Slot = slot }); !r.Holds() || r.Invariants[0].TooYoung != 0 {
 		t.Errorf("%v; incomplete: %v, %+v", breaches(r), r.Incomplete, r.Invariants[0].Counts)
 	}

@@ -141,6 +141,14 @@ func (w *world) pass() {
 		ON CONFLICT (slot) DO UPDATE SET resume_lsn = excluded.resume_lsn`)
 }
 
+// lag gives the record a slot that is there, and returns it: nothing is sent by that.
+func (w *world) lag() (slot string) {
+	w.Helper()
+	slot = w.db.Slot(w.TB, "verify")
+	w.exec("UPDATE gapless.relay_progress SET resume_lsn = '0/1', slot = $1", slot)
+	return slot
+}
+
 // commit moves every group to the end of its topics.
 func (w *world) commit() {
 	w.Helper()

@@ -599,6 +599,7 @@ SELECT coalesce(s.slot_name::text, p.slot) AS slot,
        p.relay_id,
        p.last_commit_at,
        p.updated_at,
+       r.yes AS relays_outbox,
        -- The oldest event written since the last commit that was relayed, or what the
        -- relay tells: of tables of one's own it alone knows.
        coalesce(greatest(extract(epoch FROM clock_timestamp() - least(o.created_at, CASE WHEN s.active THEN t.oldest_at END)), 0), 0)::float8 AS lag_seconds
