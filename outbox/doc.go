@@ -52,7 +52,7 @@
 // gapless.outbox): a message needs no right on any table, and by default every login of
 // the database may emit one. Let only the writers do that:
 //
-//	GRANT EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) TO gapless_relay, my_app;
+//	GRANT EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) TO my_app;
 //	REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text),
 //	                           pg_logical_emit_message(boolean, text, bytea) FROM PUBLIC;
 //

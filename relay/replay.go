@@ -183,8 +183,8 @@ func (r *Replayer) passed(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("take snapshot: %w", err)
 	}
 	// What is not flushed is not sent.
-	if err := r.store.exec(ctx, sql.RelayFlush); err != nil {
-		return "", fmt.Errorf("flush: %w", err)
+	if err := r.store.flush(ctx); err != nil {
+		return "", err
 	}
 	tx, err := r.await(ctx)
 	if err != nil {

@@ -252,8 +252,8 @@ func (p *replay) settled(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	if err := p.store.exec(ctx, sql.RelayFlush); err != nil {
-		return "", fmt.Errorf("flush: %w", err)
+	if err := p.store.flush(ctx); err != nil {
+		return "", err
 	}
 	tx, err := p.await(ctx)
 	if err != nil {

@@ -368,6 +368,24 @@ func (s *store) exec(ctx context.Context, statement string, args ...any) error {
 	return err
 }
 
+// flush brings every commit so far to the server's disk. It leaves nothing in the streams
+// of others, if it may. The login may be one whose transactions are read-only by default.
+func (s *store) flush(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	err := pgx.BeginTxFunc(bounded, s.pool, pgx.TxOptions{AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		_, err := tx.Exec(bounded, sql.RelayFlush)
+		return err
+	})
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" {
+		err = s.exec(ctx, sql.RelayFlushMessage)
+	}
+	if err != nil {
+		return fmt.Errorf("flush the log: %w", err)
+	}
+	return nil
+}
+
 // collect runs a query for exactly one row.
 func collect[T any](ctx context.Context, s *store, query string, args ...any) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)

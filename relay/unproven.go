@@ -131,8 +131,8 @@ func (s *store) rowSecurity(err error, table string) error {
 
 // peek meets what the slot will still send. columns are those of each table's identity.
 func (s *store) peek(ctx context.Context, columns map[string][]string, set *rowSet) error {
-	if err := s.exec(ctx, sql.RelayFlush); err != nil {
-		return fmt.Errorf("flush: %w", err)
+	if err := s.flush(ctx); err != nil {
+		return err
 	}
 	rows, err := s.pool.Query(ctx, sql.RelayPeek, s.slot, s.publication)
 	if err != nil {

@@ -137,6 +137,11 @@ var RelayAwait string
 //go:embed relay_flush.sql
 var RelayFlush string
 
+// RelayFlushMessage does the same by a logical message.
+//
+//go:embed relay_flush_message.sql
+var RelayFlushMessage string
+
 // RelayIdentity names the columns that tell a table's rows apart.
 //
 //go:embed relay_identity.sql

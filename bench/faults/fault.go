@@ -13,8 +13,6 @@ type fault struct {
 	make func(context.Context, *run) error
 	// cold faults start their relays themselves.
 	cold bool
-	// once is for one that takes long.
-	once bool
 	// broker has a Kafka of its own; nil is the common one.
 	broker func(context.Context, *run) (*broker, error)
 	// flags are the relay's, beside those of its servers.

@@ -24,7 +24,7 @@ func kafkaFaults() []fault {
 		{name: "broker-kill", what: "kill -9 of the broker, and a start", make: brokerKilled},
 		{name: "broker-restart", what: "the broker is shut down and started", make: brokerRestarted},
 		{name: "broker-stopped", what: "SIGSTOP of the broker for eight seconds, twice wal_sender_timeout", make: brokerStopped},
-		{name: "broker-away-at-start", what: "no broker for a minute when the relay starts", make: brokerAway, cold: true, once: true},
+		{name: "broker-away-at-start", what: "no broker for a minute when the relay starts", make: brokerAway, cold: true},
 		{name: "leader-moved", what: "each partition's leader moves from broker to broker, ten times (kfake)", make: leaderMoved, broker: threeFakes},
 		{name: "disk-full", what: "the broker's disk (a tmpfs) is full; room is made and the broker started", make: diskFull, broker: smallDisk},
 		{name: "topic-deleted", what: "a topic is deleted, its rows go on, and it is made again after five seconds", make: topicDeleted},

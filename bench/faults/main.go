@@ -29,7 +29,7 @@ func main() {
 	var o options
 	var only string
 	var list bool
-	flag.IntVar(&o.seeds, "seeds", 3, "runs of each fault, each with a seed of its own; one that takes long has one run")
+	flag.IntVar(&o.seeds, "seeds", 3, "runs of each fault, each with a seed of its own")
 	flag.Uint64Var(&o.first, "seed", 1, "first seed")
 	flag.StringVar(&only, "only", "", "regular expression of the faults' whole names; empty is all")
 	flag.BoolVar(&list, "list", false, "list the faults")
@@ -100,11 +100,7 @@ func campaign(ctx context.Context, o options, only string) (err error) {
 	t := &table{began: began, postgres: w.pg.Major()}
 	for i := range chosen {
 		f := &chosen[i]
-		seeds := o.seeds
-		if f.once {
-			seeds = 1
-		}
-		for n := range seeds {
+		for n := range o.seeds {
 			result := w.run(ctx, f, o.first+uint64(n))
 			if ctx.Err() != nil {
 				return ctx.Err()

@@ -18,14 +18,14 @@ func networkFaults() []fault {
 		{name: "kafka-slow", what: "1 Mbit/s to Kafka for six seconds", make: slow},
 		{name: "kafka-delay", what: "each piece to and from Kafka waits 200 ms, for six seconds", make: delayed(toKafka, 200*time.Millisecond)},
 		{name: "postgres-delay", what: "each piece to and from Postgres waits 100 ms, for six seconds", make: delayed(toPostgres, 100*time.Millisecond)},
-		{name: "kafka-half-open", what: "Kafka's ends of the connections vanish without FIN or RST", make: halfOpen(toKafka), once: true},
-		{name: "postgres-half-open", what: "Postgres' ends of the connections vanish without FIN or RST", make: halfOpen(toPostgres), once: true},
-		{name: "kafka-black-hole", what: "nothing arrives at Kafka and nothing is answered, for 25 seconds", make: blackHole(toKafka), once: true},
-		{name: "postgres-black-hole", what: "nothing arrives at Postgres and nothing is answered, for 25 seconds", make: blackHole(toPostgres), once: true},
-		{name: "kafka-deaf", what: "what the relay sends to Kafka is lost for 20 seconds; what Kafka sends arrives", make: oneWay(toKafka, wire.Up), once: true},
-		{name: "kafka-mute", what: "what Kafka sends is lost for 20 seconds; what the relay sends arrives", make: oneWay(toKafka, wire.Down), once: true},
-		{name: "postgres-deaf", what: "what the relay sends to Postgres is lost for 20 seconds; what Postgres sends arrives", make: oneWay(toPostgres, wire.Up), once: true},
-		{name: "postgres-mute", what: "what Postgres sends is lost for 20 seconds; what the relay sends arrives", make: oneWay(toPostgres, wire.Down), once: true},
+		{name: "kafka-half-open", what: "Kafka's ends of the connections vanish without FIN or RST", make: halfOpen(toKafka)},
+		{name: "postgres-half-open", what: "Postgres' ends of the connections vanish without FIN or RST", make: halfOpen(toPostgres)},
+		{name: "kafka-black-hole", what: "nothing arrives at Kafka and nothing is answered, for 25 seconds", make: blackHole(toKafka)},
+		{name: "postgres-black-hole", what: "nothing arrives at Postgres and nothing is answered, for 25 seconds", make: blackHole(toPostgres)},
+		{name: "kafka-deaf", what: "what the relay sends to Kafka is lost for 20 seconds; what Kafka sends arrives", make: oneWay(toKafka, wire.Up)},
+		{name: "kafka-mute", what: "what Kafka sends is lost for 20 seconds; what the relay sends arrives", make: oneWay(toKafka, wire.Down)},
+		{name: "postgres-deaf", what: "what the relay sends to Postgres is lost for 20 seconds; what Postgres sends arrives", make: oneWay(toPostgres, wire.Up)},
+		{name: "postgres-mute", what: "what Postgres sends is lost for 20 seconds; what the relay sends arrives", make: oneWay(toPostgres, wire.Down)},
 	}
 }
 

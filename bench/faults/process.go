@@ -42,8 +42,8 @@ func processFaults() []fault {
 		fault{name: "kill-takeover", what: "kill -9 of the relay that has the slot, while another stands by", make: takeover},
 		fault{name: "sigterm", what: "SIGTERM under load", make: terminated},
 		fault{name: "sigterm-twice", what: "SIGTERM while the broker does not answer, and a second one", make: terminatedTwice},
-		fault{name: "sigterm-no-kafka", what: "SIGTERM while nothing arrives at Kafka and nothing is answered", make: terminatedAlone(toKafka), once: true},
-		fault{name: "sigterm-no-postgres", what: "SIGTERM while nothing arrives at Postgres and nothing is answered", make: terminatedAlone(toPostgres), once: true},
+		fault{name: "sigterm-no-kafka", what: "SIGTERM while nothing arrives at Kafka and nothing is answered", make: terminatedAlone(toKafka)},
+		fault{name: "sigterm-no-postgres", what: "SIGTERM while nothing arrives at Postgres and nothing is answered", make: terminatedAlone(toPostgres)},
 		fault{name: "zombie", what: "SIGSTOP past wal_sender_timeout, a standby takes over, SIGCONT", make: zombie},
 		fault{name: "memory", what: "a transaction of 160 MB under a limit of 96 MiB on the relay (cgroup)", make: memory, cold: true},
 	)
