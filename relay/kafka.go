@@ -56,6 +56,7 @@ type KafkaSink struct {
 	spans    map[string]*span // of topics that refused a timestamp
 	solos    map[string]*solo // of topics that refused a record
 	rounds   rounds
+	gather   bool // see Gatherer
 	// named tells that a record has named its partition; partitions is how many the
 	// client knows of, for topics to which that happened.
 	named      bool

@@ -31,7 +31,7 @@ func (s *session) receive(ctx context.Context, f *replication.Frame) error {
 	case pgoutput.KindBegin:
 		s.begin(m)
 		// Both times are the server's: no clock has to agree with another.
-		s.conn.Behind(time.Duration(f.Sent-m.Begin.CommitTime) * time.Microsecond)
+		s.late = s.conn.Behind(time.Duration(f.Sent-m.Begin.CommitTime) * time.Microsecond)
 		err := s.machine.Begin(s.place.Commit, s.place.CommitTime)
 		crashpoint.Hit("relay.after_begin")
 		return err

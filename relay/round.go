@@ -67,6 +67,13 @@ func (k *KafkaSink) took(client *kgo.Client, d time.Duration) {
 	}
 }
 
+// Gather implements Gatherer.
+func (k *KafkaSink) Gather(on bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.gather = on
+}
+
 // take composes a round: what is queued, but of a topic on trial only one record. With a
 // wait there is none yet.
 func (k *KafkaSink) take(client *kgo.Client) (next []*ticket, wait time.Duration) {
@@ -81,7 +88,8 @@ func (k *KafkaSink) take(client *kgo.Client) (next []*ticket, wait time.Duration
 		return nil, 0
 	}
 	now := time.Now()
-	if wait := r.spacing.wait(now, len(r.queue)); wait > 0 {
+	gathers := k.gather && len(k.solos) == 0 // a topic on trial has one record a round
+	if wait := r.spacing.wait(now, len(r.queue), gathers); wait > 0 {
 		return nil, wait
 	}
 	r.spacing.begin(now)

@@ -102,6 +102,9 @@ type session struct {
 	quiet   atomic.Bool // the same, for others to see
 	signals signals
 
+	late    bool // the newest transaction was, when the server sent it
+	gathers bool // what the sink was told last
+
 	collect func(*format.Record, core.Point) error // in a look ahead: nothing is sent
 }
 
@@ -240,6 +243,7 @@ func (s *session) run(ctx context.Context) error {
 	s.background.Go(func() { s.runSnapshots(s.beside) })
 	defer s.worker.stop(ctx, s.r.cfg.StopTimeout)
 	defer func() {
+		s.gather(false)
 		s.publish()
 		s.r.ahead = s.machine.Ahead()
 	}()
@@ -273,15 +277,28 @@ func (s *session) turn(ctx context.Context) error {
 	if s.signals.pending != nil || s.paused && !s.readsAhead() || !s.paused && s.machine.Paused() {
 		// The server is not read now, but status updates still go out: that is
 		// what its timeout looks at.
+		s.gather(false) // what would it wait for?
 		records, _ := s.machine.InFlight()
 		s.inbox.wait(ctx, max(1, records/8), due)
 		return nil
 	}
+	s.gather(s.late)
 	more, err := s.consume(ctx)
 	if err != nil || more {
 		return err
 	}
 	return s.conn.Fill(due)
+}
+
+// gather tells the sink whether its records may wait for company.
+func (s *session) gather(on bool) {
+	if on == s.gathers {
+		return
+	}
+	s.gathers = on
+	if sink, ok := s.r.cfg.Sink.(Gatherer); ok {
+		sink.Gather(on)
+	}
 }
 
 // burst and burstTime bound the frames between two looks at the inbox. A row may take its

@@ -60,6 +60,15 @@ type Recaller interface {
 	Recall(ctx context.Context, topics []string, take func(*format.Record), more func(topic string, partition int32) bool) error
 }
 
+// Gatherer is a Sink that sends larger batches where it is told that nothing is gained by
+// sending at once: they cost the far side less.
+type Gatherer interface {
+	// Gather says whether records may wait for company from now on, for some milliseconds.
+	// They may not before the first call. It is on while the stream is late and more can
+	// come, off when that has to wait for an acknowledgement.
+	Gather(on bool)
+}
+
 // Doubler is a Sink of which there can be another one, that shares nothing with it: what
 // is sent by the one holds up nothing of the other's. Snapshot signals need it.
 type Doubler interface {

@@ -9,6 +9,13 @@ const (
 	mostApart = 3 * time.Millisecond
 	// largeRound is a round that is worth its cost.
 	largeRound = 64
+
+	// While the stream is late, rounds are gatherApart, or as far as it takes until there
+	// are gatherRound records: less than half of what is in flight at most, so that the
+	// next ones come in meanwhile. gatherLook is how often that is looked at.
+	gatherApart = 25 * time.Millisecond
+	gatherRound = 1600
+	gatherLook  = 2 * time.Millisecond
 )
 
 // spacing keeps small rounds apart when they come too fast.
@@ -21,14 +28,23 @@ const (
 // What comes slower than that does not wait: the time that was not used is saved up. Nor
 // does a large round, so a backlog goes out as fast as it may.
 //
+// Of a stream that is late nobody notices a few milliseconds more, and a round of 600 is 32
+// small batches, one a partition. Larger rounds took the broker from 2.9 µs a record to 1.8,
+// and the relay from 3.9 to 3.5 (1,000,000 rows in transactions of 100).
+//
 // The clock is the caller's.
 type spacing struct {
-	due  time.Time     // when the next round may begin
-	trip time.Duration // of the rounds before, averaged
+	due   time.Time     // when the next round may begin
+	begun time.Time     // the round before
+	trip  time.Duration // of the rounds before, averaged
 }
 
-// wait is how long a round of n records has to wait at now.
-func (s *spacing) wait(now time.Time, n int) time.Duration {
+// wait is how long a round of n records has to wait at now, before it is asked again. With
+// gathers it may wait for more.
+func (s *spacing) wait(now time.Time, n int, gathers bool) time.Duration {
+	if left := gatherApart - now.Sub(s.begun); gathers && n < gatherRound && left > 0 {
+		return min(left, gatherLook)
+	}
 	if n >= largeRound {
 		return 0
 	}
@@ -37,6 +53,7 @@ func (s *spacing) wait(now time.Time, n int) time.Duration {
 
 // begin says that a round begins at now.
 func (s *spacing) begin(now time.Time) {
+	s.begun = now
 	if saved := now.Add(-mostApart); s.due.Before(saved) {
 		s.due = saved
 	}

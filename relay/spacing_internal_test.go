@@ -12,7 +12,7 @@ func paced(s *spacing, rounds, n int, trip, every time.Duration) (began []time.D
 	start := time.Now()
 	for i := range rounds {
 		time.Sleep(time.Until(start.Add(time.Duration(i) * every)))
-		time.Sleep(s.wait(time.Now(), n))
+		time.Sleep(s.wait(time.Now(), n, false))
 		s.begin(time.Now())
 		began = append(began, time.Since(start))
 		time.Sleep(trip)
@@ -61,7 +61,7 @@ func TestSlowStreamDoesNotWait(t *testing.T) {
 		for range 1000 {
 			time.Sleep(6 * time.Millisecond)
 			for i := range 3 {
-				if wait := s.wait(time.Now(), 1); wait > 0 {
+				if wait := s.wait(time.Now(), 1, false); wait > 0 {
 					t.Fatalf("round %d of three waits %s", i+1, wait)
 				}
 				s.begin(time.Now())
@@ -94,8 +94,45 @@ func TestLargeRoundsPutNothingOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s spacing
 		paced(&s, 10_000, largeRound, time.Millisecond, 0)
-		if wait := s.wait(time.Now(), 1); wait > mostApart {
+		if wait := s.wait(time.Now(), 1, false); wait > mostApart {
 			t.Errorf("the next small round waits %s", wait)
+		}
+	})
+}
+
+// A round of a late stream waits for company, until there is enough of it or it has waited
+// long enough, and for none as soon as nothing can come.
+func TestLateRoundsGather(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var s spacing
+		if wait := s.wait(time.Now(), 1, true); wait != 0 {
+			t.Errorf("the first round waits %s", wait)
+		}
+		s.begin(time.Now())
+		for _, n := range []int{1, largeRound, gatherRound - 1} {
+			if wait := s.wait(time.Now(), n, true); wait != gatherLook {
+				t.Errorf("a round of %d waits %s, want to look again after %s", n, wait, gatherLook)
+			}
+		}
+		for _, c := range []struct {
+			n       int
+			gathers bool
+		}{{gatherRound, true}, {largeRound, false}} {
+			if wait := s.wait(time.Now(), c.n, c.gathers); wait != 0 {
+				t.Errorf("a round of %d, gathering %t, waits %s", c.n, c.gathers, wait)
+			}
+		}
+		began := time.Now()
+		for {
+			wait := s.wait(time.Now(), largeRound, true)
+			if wait == 0 {
+				break
+			}
+			time.Sleep(wait)
+		}
+		if waited := time.Since(began); waited != gatherApart {
+			t.Errorf("waited %s, want %s", waited, gatherApart)
 		}
 	})
 }

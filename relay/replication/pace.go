@@ -55,8 +55,11 @@ func (p *pace) attach(conn net.Conn) {
 }
 
 // Behind tells the connection how late what it reads is, so that it may gather
-// more where that cannot be noticed.
-func (c *Conn) Behind(d time.Duration) { c.pace.far = d >= farBehind }
+// more where that cannot be noticed. It tells whether it is that late.
+func (c *Conn) Behind(d time.Duration) (far bool) {
+	c.pace.far = d >= farBehind
+	return c.pace.far
+}
 
 func (p *pace) read(c *Conn, wait time.Duration) (int, error) {
 	into := c.buf[c.w:]

@@ -1,0 +1,64 @@
+package relay_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gapless/gapless/internal/testkit"
+)
+
+type gatherer struct {
+	memory
+	on  atomic.Bool
+	ons atomic.Int32
+}
+
+func (g *gatherer) Gather(on bool) {
+	g.on.Store(on)
+	if on {
+		g.ons.Add(1)
+	}
+}
+
+// TestLateStreamGathers: records may wait for company while the stream is late, but not
+// while nothing more can come, and not when it has caught up.
+func TestLateStreamGathers(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.append(t, "k", "late")
+	s.exec(t, "insert into gapless.outbox (aggregatetype, aggregateid, type) select 'order', 'k', 'T' from generate_series(1, 100)")
+	written := time.Now()
+	testkit.Eventually(t, patience, func() error {
+		if age := time.Since(written); age < 1100*time.Millisecond {
+			return fmt.Errorf("the backlog is %s old", age)
+		}
+		return nil
+	})
+	var sink gatherer
+	sink.hold()
+	cfg := s.config(&sink)
+	cfg.MaxRecords = 10
+	run(t, cfg)
+	testkit.Eventually(t, patience, func() error {
+		if got := len(sink.values()); got != 10 || sink.on.Load() {
+			return fmt.Errorf("%d records, gathers %t", got, sink.on.Load())
+		}
+		return nil
+	})
+	sink.release()
+	testkit.Eventually(t, patience, func() error {
+		if got := len(sink.values()); got != 101 || sink.ons.Load() == 0 {
+			return fmt.Errorf("%d records, gathered %d times", got, sink.ons.Load())
+		}
+		return nil
+	})
+	s.append(t, "k", "in time")
+	testkit.Eventually(t, patience, func() error {
+		if got := len(sink.values()); got != 102 || sink.on.Load() {
+			return fmt.Errorf("%d records, gathers %t", got, sink.on.Load())
+		}
+		return nil
+	})
+}
