@@ -135,7 +135,11 @@ func start(t *testing.T, env map[string]string, args ...string) *service {
 		}.Run(ctx, args)
 		s.result = result{code, out.String(), s.log.String()}
 	}()
-	t.Cleanup(func() { s.end(t) })
+	t.Cleanup(func() {
+		if r := s.end(t); t.Failed() {
+			t.Logf("%q ended with exit code %d: %s", args, r.code, r.stderr)
+		}
+	})
 	return s
 }
 
