@@ -246,6 +246,12 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		}
 		return s, r.remembered().create(ctx, s.system.ID, s.system.Timeline, s.position, s.messages, until)
 	}
+	// Who had the slot until a moment ago may have stored it after our look at the server.
+	if record.position.Resume > s.system.Flushed {
+		if s.system, err = conn.Identify(ctx); err != nil {
+			return s, err
+		}
+	}
 	err = refuseIdentity(r.cfg.Slot, *record, s.system, func() (core.LSN, error) {
 		return conn.SwitchPoint(ctx, s.system.Timeline, record.Timeline)
 	})
