@@ -85,18 +85,15 @@ func read(results string) (measured, error) {
 	}
 	for _, name := range []string{"latency", "latency-2000"} {
 		var file struct {
-			Start    *float64           `json:"start_to_first_record_ms"`
+			Start    float64            `json:"start_to_first_record_ms"`
 			Relay    map[string]float64 `json:"relay_commit_to_consumer_ms"`
 			Debezium map[string]float64 `json:"debezium_commit_to_consumer_ms"`
 		}
+		file.Start = math.NaN() // unless the file has it
 		if err := readFile(results, name, &file); err != nil {
 			return m, err
 		}
-		d := delay{math.NaN(), file.Relay, file.Debezium}
-		if file.Start != nil {
-			d.start = *file.Start
-		}
-		m.delays[name] = d
+		m.delays[name] = delay{file.Start, file.Relay, file.Debezium}
 	}
 	return m, nil
 }
@@ -140,45 +137,39 @@ func (g goal) verdict() string {
 	return "NOT reached"
 }
 
+// judged makes a goal of a figure; one that is NaN was not measured.
+func judged(what, reach string, figure float64, met bool, measured string) goal {
+	if math.IsNaN(figure) {
+		return goal{what: what, reach: reach}
+	}
+	return goal{what, reach, measured, true, met}
+}
+
 // atLeast is for a rate as a multiple of another.
 func atLeast(what string, multiple float64, whose string, rate, others float64) goal {
-	g := goal{what: what, reach: fmt.Sprintf(">= %g x %s", multiple, whose)}
-	if ratio := rate / others; !math.IsNaN(ratio) {
-		g.known, g.met = true, ratio >= multiple
-		g.measured = fmt.Sprintf("%.2f (%.0f/s of %.0f/s)", ratio, rate, others)
-	}
-	return g
+	ratio := rate / others
+	return judged(what, fmt.Sprintf(">= %g x %s", multiple, whose), ratio, ratio >= multiple,
+		fmt.Sprintf("%.2f (%.0f/s of %.0f/s)", ratio, rate, others))
 }
 
 // fraction is for a time that is to be at most an nth of Debezium's.
 func fraction(what string, n float64, ms, debezium float64) goal {
-	g := goal{what: what, reach: fmt.Sprintf("<= 1/%g of Debezium's", n)}
-	if ratio := debezium / ms; !math.IsNaN(ratio) {
-		g.known, g.met = true, ratio >= n
-		g.measured = fmt.Sprintf("1/%.1f (%.2f ms of %.2f ms)", ratio, ms, debezium)
-	}
-	return g
+	ratio := debezium / ms
+	return judged(what, fmt.Sprintf("<= 1/%g of Debezium's", n), ratio, ratio >= n,
+		fmt.Sprintf("1/%.1f (%.2f ms of %.2f ms)", ratio, ms, debezium))
 }
 
 func atMost(what string, limit float64, unit string, value float64) goal {
-	g := goal{what: what, reach: fmt.Sprintf("<= %g %s", limit, unit)}
-	if !math.IsNaN(value) {
-		g.known, g.met = true, value <= limit
-		g.measured = fmt.Sprintf("%.1f %s", value, unit)
-	}
-	return g
+	return judged(what, fmt.Sprintf("<= %g %s", limit, unit), value, value <= limit, fmt.Sprintf("%.1f %s", value, unit))
 }
 
 // flatness is how much the memory of the longest backlog may exceed that of the shortest.
 const flatness = 1.1
 
 func flat(what string, short, long float64) goal {
-	g := goal{what: what, reach: fmt.Sprintf("<= %g x that of 100,000", flatness)}
-	if ratio := long / short; !math.IsNaN(ratio) {
-		g.known, g.met = true, ratio <= flatness
-		g.measured = fmt.Sprintf("%.2f (%.0f MB of %.0f MB)", ratio, long, short)
-	}
-	return g
+	ratio := long / short
+	return judged(what, fmt.Sprintf("<= %g x that of 100,000", flatness), ratio, ratio <= flatness,
+		fmt.Sprintf("%.2f (%.0f MB of %.0f MB)", ratio, long, short))
 }
 
 func goals(m measured) []goal {
