@@ -44,7 +44,7 @@ func TestExplainIsWhatIsSent(t *testing.T) {
 		}
 		got, sent := &list[0].Record, sink.records()[i%2]
 		same := slices.EqualFunc(got.Headers, sent.headers, func(a, b format.Header) bool {
-			return a.Name == b.Name && (string(a.Value) == string(b.Value) || a.Name == "gapless_position")
+			return a.Key == b.Key && (string(a.Value) == string(b.Value) || a.Key == "gapless_position")
 		})
 		if got.Topic != sent.topic || string(got.Key) != sent.key || string(got.Value) != sent.value || !same || !got.Timestamp.Equal(sent.timestamp) {
 			t.Errorf("%s: explained as %+v, sent as %+v", c.table, got, sent)

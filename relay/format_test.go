@@ -55,7 +55,7 @@ func TestDeadLettersAreRelayed(t *testing.T) {
 	want(t, &sink, "\x00\xff")
 	got := sink.records()[0]
 	if got.topic != "dlq.gapless.inventory.outbox.event.order" || got.key != "\xff\x00" || got.timestamp.Year() != 2026 ||
-		got.headers[0].Name != "z" || got.headers[1].Value != nil || got.header("gapless_dlq_offset") != "42" {
+		got.headers[0].Key != "z" || got.headers[1].Value != nil || got.header("gapless_dlq_offset") != "42" {
 		t.Errorf("%+v", got)
 	}
 	s.stored(t, r, 1)

@@ -33,7 +33,7 @@ type sent struct {
 
 func (s sent) header(name string) string {
 	for _, h := range s.headers {
-		if h.Name == name {
+		if h.Key == name {
 			return string(h.Value)
 		}
 	}
@@ -65,7 +65,7 @@ func (m *memory) Send(r *format.Record, ack func(*format.Record, error)) error {
 		timestamp: r.Timestamp, position: r.Position,
 	}
 	for _, h := range r.Headers {
-		s.headers = append(s.headers, format.Header{Name: h.Name, Value: slices.Clone(h.Value)})
+		s.headers = append(s.headers, format.Header{Key: h.Key, Value: slices.Clone(h.Value)})
 	}
 	if m.refuse != nil {
 		if err := m.refuse(s); err != nil {

@@ -153,7 +153,6 @@ type ticket struct {
 	record    *format.Record
 	ack       func(*format.Record, error)
 	sink      *KafkaSink
-	headers   []kgo.RecordHeader
 	alone     bool // no other record of the topic is out
 	misplaced bool // its topic has no such partition
 }
@@ -178,12 +177,8 @@ func (k *KafkaSink) Send(r *format.Record, ack func(*format.Record, error)) erro
 		r.Sink = t
 	}
 	t.record, t.ack, t.sink, t.alone, t.misplaced = r, ack, k, false, false
-	t.headers = t.headers[:0]
-	for _, h := range r.Headers {
-		t.headers = append(t.headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
-	}
 	t.kafka = kgo.Record{
-		Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: t.headers, Timestamp: r.Timestamp, Context: t,
+		Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp, Context: t,
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

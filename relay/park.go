@@ -248,7 +248,7 @@ func headersJSON(headers []format.Header) ([]byte, error) {
 		if h.Value != nil {
 			value = h.Value // base64 by encoding/json
 		}
-		pairs = append(pairs, [2]any{pgtext.Clean(h.Name), value})
+		pairs = append(pairs, [2]any{pgtext.Clean(h.Key), value})
 	}
 	return json.Marshal(pairs)
 }

@@ -142,7 +142,7 @@ func (c *recollection) sent() (places []core.Point, gaps int) {
 // identity is what a consumer tells a record by.
 func identity(r *format.Record) (id [16]byte, ok bool) {
 	for i := range r.Headers {
-		if r.Headers[i].Name == "id" && r.Headers[i].Value != nil {
+		if r.Headers[i].Key == "id" && r.Headers[i].Value != nil {
 			return digest([]byte(r.Topic), r.Headers[i].Value, r.Key, r.Value), true
 		}
 	}

@@ -16,7 +16,7 @@ func recordOf(topic, key, event string) *format.Record {
 	id, value, _ := strings.Cut(event, "=")
 	return &format.Record{
 		Topic: topic, Key: []byte(key), Value: []byte(value), Partition: -1,
-		Headers: []format.Header{{Name: "eventType", Value: []byte("T")}, {Name: "id", Value: []byte(id)}},
+		Headers: []format.Header{{Key: "eventType", Value: []byte("T")}, {Key: "id", Value: []byte(id)}},
 	}
 }
 
@@ -105,7 +105,7 @@ func TestRecallOfTwins(t *testing.T) {
 		t.Errorf("sent %v", places)
 	}
 	for _, pair := range [][2]*format.Record{
-		{{Topic: "t", Headers: []format.Header{{Name: "id", Value: []byte("i")}}}, {Topic: "t", Headers: []format.Header{{Name: "id", Value: []byte("i")}}, Value: []byte{}}},
+		{{Topic: "t", Headers: []format.Header{{Key: "id", Value: []byte("i")}}}, {Topic: "t", Headers: []format.Header{{Key: "id", Value: []byte("i")}}, Value: []byte{}}},
 		{recordOf("t", "ab", "c"), recordOf("t", "a", "bc")},
 		{recordOf("t", "k", "a=bc"), recordOf("t", "k", "ab=c")},
 	} {

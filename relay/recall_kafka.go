@@ -153,9 +153,5 @@ func (k *KafkaSink) stretches(ctx context.Context, from map[string]map[int32]kgo
 }
 
 func recalledRecord(r *kgo.Record, out *format.Record) {
-	headers := out.Headers[:0]
-	for _, h := range r.Headers {
-		headers = append(headers, format.Header{Name: h.Key, Value: h.Value})
-	}
-	*out = format.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: headers, Timestamp: r.Timestamp}
+	*out = format.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp}
 }

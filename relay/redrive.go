@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -113,7 +114,7 @@ func (s *session) record(p *parkedRow) (*format.Record, error) {
 	}
 	var buf format.Buffer
 	err := format.PairHeaders(p.Headers, &buf)
-	r.Headers = buf.Headers
+	r.Headers = slices.Clip(buf.Headers)
 	return r, err
 }
 

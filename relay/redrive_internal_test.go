@@ -25,7 +25,7 @@ func TestLetGoSendsNoEmptyRecord(t *testing.T) {
 	key := blockKey("public.giants", "k")
 	s := &session{r: &Relay{cfg: Config{Sink: &sink}}, blocked: map[string]struct{}{key: {}}}
 	record := func(value []byte) *format.Record {
-		return &format.Record{Topic: "t", Key: []byte("k"), Value: value, Headers: []format.Header{{Name: "id"}}}
+		return &format.Record{Topic: "t", Key: []byte("k"), Value: value, Headers: []format.Header{{Key: "id"}}}
 	}
 	small, giant, behind := record([]byte("small")), record(make([]byte, maxKept+1)), record([]byte("behind"))
 	for _, r := range []*format.Record{small, giant, behind} {

@@ -91,7 +91,7 @@ func redriveKeepsTheKeysOrder(t *testing.T, s *setup) {
 	// The record is the one that it would have been.
 	again := sink.records()[2]
 	if again.topic != before.topic || again.key != "a" || again.header("id") == "" || again.header("id") == before.header("id") || again.timestamp.IsZero() ||
-		!slices.EqualFunc(again.headers, before.headers, func(a, b format.Header) bool { return a.Name == b.Name }) {
+		!slices.EqualFunc(again.headers, before.headers, func(a, b format.Header) bool { return a.Key == b.Key }) {
 		t.Errorf("redriven as %+v", again)
 	}
 }

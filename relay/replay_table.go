@@ -373,12 +373,12 @@ func (p *replay) address(row *replayRow) {
 		return
 	}
 	r.Headers = slices.DeleteFunc(r.Headers, func(h format.Header) bool {
-		return p.table.native && h.Name == "gapless_position" || h.Name == "gapless_replay"
+		return p.table.native && h.Key == "gapless_position" || h.Key == "gapless_replay"
 	})
-	mark := format.Header{Name: "gapless_replay", Value: []byte(p.id.String())}
+	mark := format.Header{Key: "gapless_replay", Value: []byte(p.id.String())}
 	at := len(r.Headers)
 	if p.table.native { // sorted
-		at, _ = slices.BinarySearchFunc(r.Headers, mark.Name, func(h format.Header, name string) int { return strings.Compare(h.Name, name) })
+		at, _ = slices.BinarySearchFunc(r.Headers, mark.Key, func(h format.Header, name string) int { return strings.Compare(h.Key, name) })
 	}
 	r.Headers = slices.Insert(r.Headers, at, mark)
 }

@@ -65,8 +65,8 @@ func replayAll(t *testing.T, r *relay.Replayer, q relay.ReplayRequest) relay.Rep
 
 func headers(s sent, but ...string) (all []string) {
 	for _, h := range s.headers {
-		if !slices.Contains(but, h.Name) {
-			all = append(all, h.Name+"="+string(h.Value))
+		if !slices.Contains(but, h.Key) {
+			all = append(all, h.Key+"="+string(h.Value))
 		}
 	}
 	return all
@@ -128,7 +128,7 @@ func TestReplaySendsWhatIsChosen(t *testing.T) {
 				if a, b := headers(got, "gapless_replay"), headers(original, "gapless_position"); !slices.Equal(a, b) {
 					t.Errorf("headers %q, the original's %q", a, b)
 				}
-				if got.header("gapless_replay") != state.ID.String() || !slices.IsSortedFunc(got.headers, func(a, b format.Header) int { return strings.Compare(a.Name, b.Name) }) {
+				if got.header("gapless_replay") != state.ID.String() || !slices.IsSortedFunc(got.headers, func(a, b format.Header) int { return strings.Compare(a.Key, b.Key) }) {
 					t.Errorf("headers %q", headers(got))
 				}
 			}

@@ -5,9 +5,11 @@ import "github.com/gapless/gapless/relay/format"
 const (
 	slabRecords = 128
 	slabBytes   = 96 << 10
-	// keptBytes is the largest buffer worth keeping: a giant row's goes back
-	// to the garbage collector.
-	keptBytes = 512 << 10
+	slabSpare   = 4 << 10 // for the record that goes beyond slabBytes
+	slabHeaders = 16 * slabRecords
+	// The largest buffers worth keeping: a giant row's goes back to the garbage collector.
+	keptBytes   = 512 << 10
+	keptHeaders = 8 * slabHeaders
 )
 
 // slab holds the records that are made one after the other. It is used again
@@ -23,6 +25,8 @@ type slab struct {
 type slabs struct {
 	current *slab
 	free    []*slab
+	// The most that a slab has needed: a new one is made as large.
+	bytes, headers int
 }
 
 // next returns a record, and the buffer for its bytes. The record counts as
@@ -38,6 +42,8 @@ func (s *slabs) next() (*format.Record, *format.Buffer) {
 func (s *slabs) turn() *slab {
 	if old := s.current; old != nil {
 		old.sealed = true
+		s.bytes = max(s.bytes, min(len(old.buf.Bytes), slabBytes))
+		s.headers = max(s.headers, min(len(old.buf.Headers), slabHeaders))
 		if old.open == 0 {
 			s.recycle(old)
 		}
@@ -46,7 +52,9 @@ func (s *slabs) turn() *slab {
 		s.current, s.free = s.free[n-1], s.free[:n-1]
 		return s.current
 	}
-	s.current = &slab{buf: format.Buffer{Bytes: make([]byte, 0, slabBytes+slabBytes/4)}}
+	s.current = &slab{buf: format.Buffer{
+		Bytes: make([]byte, 0, s.bytes+slabSpare), Headers: make([]format.Header, 0, s.headers),
+	}}
 	return s.current
 }
 
@@ -67,7 +75,7 @@ func (s *slabs) done(r *format.Record) {
 }
 
 func (s *slabs) recycle(c *slab) {
-	if cap(c.buf.Bytes) > keptBytes {
+	if cap(c.buf.Bytes) > keptBytes || cap(c.buf.Headers) > keptHeaders {
 		return
 	}
 	c.buf.Reset()

@@ -114,10 +114,10 @@ func inWords(table string, from *relay.Explained) explained {
 		x.Timestamp = &r.Timestamp
 	}
 	for _, h := range r.Headers {
-		if h.Name == "gapless_position" {
+		if h.Key == "gapless_position" {
 			continue // known at the commit alone
 		}
-		at := header{Name: h.Name}
+		at := header{Name: h.Key}
 		if h.Value != nil {
 			text := readable(h.Value)
 			at.Value = &text

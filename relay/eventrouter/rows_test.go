@@ -44,8 +44,8 @@ func TestZeroConfig(t *testing.T) {
 	if err := rows.Record(position, row(`{"n": 1}`), &b, &r); err != nil {
 		t.Fatal(err)
 	}
-	if r.Topic != "outbox.event.order" || string(r.Key) != "k1" || string(r.Value) != `{"n": 1}` || r.Partition != -1 || len(r.Headers) != 1 ||
-		r.Headers[0].Name != "id" || string(r.Headers[0].Value) != "30313233-3435-3637-3839-616263646566" || r.EventID.String() != string(r.Headers[0].Value) {
+	if r.Topic != "outbox.event.order" || string(r.Key) != "k1" || string(r.Value) != `{"n": 1}` || r.Partition != -1 || len(r.Headers) != 1 || cap(r.Headers) != 1 ||
+		r.Headers[0].Key != "id" || string(r.Headers[0].Value) != "30313233-3435-3637-3839-616263646566" || r.EventID.String() != string(r.Headers[0].Value) {
 		t.Errorf("record %+v", r)
 	}
 }
@@ -156,7 +156,7 @@ func TestTraceContextForgesNoHeader(t *testing.T) {
 	}
 	var got []string
 	for _, h := range r.Headers {
-		got = append(got, h.Name+"="+string(h.Value))
+		got = append(got, h.Key+"="+string(h.Value))
 	}
 	want := []string{
 		"traceparent=00-1", "tracestate=a=b", "__debezium.context.connectorLogicalName=", "__debezium.context.taskId=0",

@@ -116,8 +116,8 @@ next:
 	for i := range h {
 		cur := h[i]
 		at := n
-		for at > 0 && h[at-1].Name >= cur.Name {
-			if h[at-1].Name == cur.Name {
+		for at > 0 && h[at-1].Key >= cur.Key {
+			if h[at-1].Key == cur.Key {
 				continue next
 			}
 			at--

@@ -5,24 +5,24 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/pgoutput"
 )
 
-// Header is a record header. A nil Value is null.
-type Header struct {
-	Name  string
-	Value []byte
-}
+// Header is a record header. A nil Value is null. It is the Kafka client's own, so that the
+// headers of a record in flight, of which there are more than of anything else, are in
+// memory once.
+type Header = kgo.RecordHeader
 
 // Record is what a sink sends. Its bytes belong to a Buffer and are valid
 // until the record was acknowledged.
 type Record struct {
 	Topic     string
-	Key       []byte // nil is null
-	Value     []byte // nil is null: a tombstone
-	Headers   []Header
+	Key       []byte   // nil is null
+	Value     []byte   // nil is null: a tombstone
+	Headers   []Header // without spare capacity: whoever appends gets a copy
 	Timestamp time.Time
 	// Partition is where the record must go; -1 leaves it to the key.
 	Partition int32
@@ -48,7 +48,7 @@ func (r *Record) Reset(p Position) {
 func (r *Record) Size() int {
 	n := len(r.Key) + len(r.Value)
 	for i := range r.Headers {
-		n += len(r.Headers[i].Name) + len(r.Headers[i].Value)
+		n += len(r.Headers[i].Key) + len(r.Headers[i].Value)
 	}
 	return n
 }
@@ -171,5 +171,5 @@ func (b *Buffer) Since(start int) []byte {
 
 // Header appends a header.
 func (b *Buffer) Header(name string, value []byte) {
-	b.Headers = append(b.Headers, Header{name, value})
+	b.Headers = append(b.Headers, Header{Key: name, Value: value})
 }
