@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -33,7 +34,8 @@ type KafkaConfig struct {
 	// relay's promise hangs on wins over them: acks, the partitioner, batches, flushing.
 	// Turning idempotency off is refused, and so is having topics made by the first
 	// record. They are given to several clients, also at the same time: hooks must bear
-	// that.
+	// that. A hook may change the headers of a record and wrap its Context, as tracing
+	// does; its key and its value are the relay's.
 	Options []kgo.Opt
 }
 
@@ -57,6 +59,7 @@ type KafkaSink struct {
 	solos    map[string]*solo // of topics that refused a record
 	rounds   rounds
 	gather   bool // see Gatherer
+	hooked   bool // Options have hooks
 	// named tells that a record has named its partition; partitions is how many the
 	// client knows of, for topics to which that happened.
 	named      bool
@@ -98,6 +101,7 @@ func (k *KafkaSink) check() error {
 		return fmt.Errorf("kafka sink config: %w", err)
 	}
 	defer client.Close()
+	k.hooked = reflect.ValueOf(client.OptValue(kgo.WithHooks)).Len() > 0 // its type is not exported
 	if off, ok := client.OptValue(kgo.DisableIdempotentWrite).(bool); ok && off {
 		return errors.New("kafka sink config: Options turn idempotency off: a retried batch could land twice, or out of order")
 	}
@@ -142,11 +146,14 @@ func (k *KafkaSink) options(batch int32) []kgo.Opt {
 		// Our own bound on what is in flight is the lower one: Produce must
 		// never block the goroutine that answers the server's keepalives.
 		kgo.MaxBufferedRecords(1<<22),
+		// Of bytes there is none: flushing by hand, the client gives up what goes beyond,
+		// and takes the smaller record behind it.
+		kgo.MaxBufferedBytes(0),
 	)
 }
 
-// ticket is the sink's part of a record. It is its record's Context, so that
-// the one promise function finds it again without an allocation.
+// ticket is the sink's part of a record. It is its record's Context, or wrapped in it, so
+// that the one promise function finds it again without an allocation.
 type ticket struct {
 	context.Context
 	kafka     kgo.Record
@@ -155,6 +162,21 @@ type ticket struct {
 	sink      *KafkaSink
 	alone     bool // no other record of the topic is out
 	misplaced bool // its topic has no such partition
+}
+
+type ticketKey struct{}
+
+// Value implements context.Context.
+func (t *ticket) Value(key any) any {
+	if key == (ticketKey{}) {
+		return t
+	}
+	return t.Context.Value(key)
+}
+
+func ticketOf(r *kgo.Record) *ticket {
+	t, _ := r.Context.Value(ticketKey{}).(*ticket)
+	return t
 }
 
 // Send implements Sink.
@@ -177,8 +199,12 @@ func (k *KafkaSink) Send(r *format.Record, ack func(*format.Record, error)) erro
 		r.Sink = t
 	}
 	t.record, t.ack, t.sink, t.alone, t.misplaced = r, ack, k, false, false
+	headers := r.Headers
+	if k.hooked {
+		headers = slices.Clone(headers) // r may be sent again, or parked
+	}
 	t.kafka = kgo.Record{
-		Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp, Context: t,
+		Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: headers, Timestamp: r.Timestamp, Context: t,
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -193,7 +219,7 @@ func (k *KafkaSink) Send(r *format.Record, ack func(*format.Record, error)) erro
 }
 
 func promise(r *kgo.Record, err error) {
-	t := r.Context.(*ticket)
+	t := ticketOf(r)
 	if t.misplaced {
 		t.ack(t.record, t.sink.astray(t, err))
 		return

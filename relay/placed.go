@@ -19,8 +19,8 @@ func (p placed) ForTopic(topic string) kgo.TopicPartitioner {
 type placedTopic struct{ byKey kgo.TopicPartitioner }
 
 func named(r *kgo.Record) (*ticket, bool) {
-	t, ok := r.Context.(*ticket)
-	return t, ok && t.record.Partition >= 0
+	t := ticketOf(r)
+	return t, t != nil && t.record.Partition >= 0
 }
 
 // RequiresConsistency is part of kgo.TopicPartitioner.

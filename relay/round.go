@@ -7,8 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// rounds sends what is queued: all of it, then waits for all the answers, then
-// what has come meanwhile.
+// rounds sends what is queued, up to mostRound of it, then waits for all the answers, then
+// sends what is left and has come meanwhile.
 //
 // The client could have more on its way, but when the broker refuses a batch for
 // good, the client gives up everything of that partition and takes what is
@@ -19,6 +19,7 @@ import (
 type rounds struct {
 	queue   []*ticket
 	spare   []*ticket // the other half of the pair that is swapped
+	bytes   int       // queued since the last round began
 	spacing spacing
 	running bool
 	failed  bool // nothing goes out before Reset
@@ -27,6 +28,7 @@ type rounds struct {
 // enqueue sends the ticket with the next round. The lock is held.
 func (k *KafkaSink) enqueue(t *ticket) {
 	k.rounds.queue = append(k.rounds.queue, t)
+	k.rounds.bytes += wireSize(t.record)
 	k.named = k.named || t.record.Partition >= 0
 	if !k.rounds.running && !k.rounds.failed {
 		k.rounds.running = true
@@ -74,8 +76,8 @@ func (k *KafkaSink) Gather(on bool) {
 	k.gather = on
 }
 
-// take composes a round: what is queued, but of a topic on trial only one record. With a
-// wait there is none yet.
+// take composes a round: what is queued, up to mostRound, but of a topic on trial only one
+// record. With a wait there is none yet.
 func (k *KafkaSink) take(client *kgo.Client) (next []*ticket, wait time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -88,12 +90,13 @@ func (k *KafkaSink) take(client *kgo.Client) (next []*ticket, wait time.Duration
 		return nil, 0
 	}
 	now := time.Now()
-	gathers := k.gather && len(k.solos) == 0 // a topic on trial has one record a round
+	gathers := k.gather && r.bytes < gatherBytes && len(k.solos) == 0 // a topic on trial has one record a round
 	if wait := r.spacing.wait(now, len(r.queue), gathers); wait > 0 {
 		return nil, wait
 	}
 	r.spacing.begin(now)
-	certain := min(k.certain(r.queue), k.together(now, r.queue))
+	r.bytes = 0
+	certain := min(k.certain(r.queue), k.together(now, r.queue), mostRound)
 	if len(k.solos) == 0 && certain == len(r.queue) {
 		r.queue, r.spare = r.spare[:0], r.queue
 		return r.spare, 0

@@ -6,8 +6,8 @@ import (
 	"github.com/gapless/gapless/relay/format"
 )
 
-// Sink is where records go. The relay calls Send, Reset and Close from one goroutine, and
-// what the other interfaces of this file have from others, at the same time.
+// Sink is where records go. The relay calls Send, Reset, Close and Gather from one
+// goroutine, and what the other interfaces of this file have from others, at the same time.
 //
 // Records of one topic and key must arrive in the order in which they were
 // sent, and a record must be acknowledged only when the far side would keep it
@@ -63,9 +63,10 @@ type Recaller interface {
 // Gatherer is a Sink that sends larger batches where it is told that nothing is gained by
 // sending at once: they cost the far side less.
 type Gatherer interface {
-	// Gather says whether records may wait for company from now on, for some milliseconds.
-	// They may not before the first call. It is on while the stream is late and more can
-	// come, off when that has to wait for an acknowledgement.
+	// Gather says whether records, those already sent too, may wait for company, for some
+	// milliseconds; before the first call they may not. It returns at once. It is on while
+	// the stream is late and more can come, off when that has to wait for an
+	// acknowledgement, and when a stream ends. Reset does not change it.
 	Gather(on bool)
 }
 

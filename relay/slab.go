@@ -5,8 +5,8 @@ import "github.com/gapless/gapless/relay/format"
 const (
 	slabRecords = 128
 	slabBytes   = 96 << 10
-	slabSpare   = 4 << 10 // for the record that goes beyond slabBytes
-	slabHeaders = 16 * slabRecords
+	slabSpare   = 4 << 10          // for the record that goes beyond slabBytes
+	slabHeaders = 16 * slabRecords // a slab that needs more grows by itself
 	// The largest buffers worth keeping: a giant row's goes back to the garbage collector.
 	keptBytes   = 512 << 10
 	keptHeaders = 8 * slabHeaders
@@ -25,7 +25,8 @@ type slab struct {
 type slabs struct {
 	current *slab
 	free    []*slab
-	// The most that a slab has needed: a new one is made as large.
+	// The most that a slab has needed, up to slabBytes and slabHeaders: a new one is made as
+	// large.
 	bytes, headers int
 }
 

@@ -238,6 +238,10 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		if err := r.refuseUnrecorded(ctx, s.server.events); err != nil {
 			return s, err
 		}
+		// Who had the slot until a moment ago may have sent what came after our look.
+		if s.system, err = conn.Identify(ctx); err != nil {
+			return s, err
+		}
 		s.messages = r.cfg.wantsMessages()
 		s.counted = s.messages
 		var until core.LSN
@@ -246,7 +250,8 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 		}
 		return s, r.remembered().create(ctx, s.system.ID, s.system.Timeline, s.position, s.messages, until)
 	}
-	// Who had the slot until a moment ago may have stored it after our look at the server.
+	// Who had the slot until a moment ago may have stored it after our look at the server. (A
+	// server that has lost commits and written as much again since passes either look.)
 	if record.position.Resume > s.system.Flushed {
 		if s.system, err = conn.Identify(ctx); err != nil {
 			return s, err

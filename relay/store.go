@@ -368,8 +368,9 @@ func (s *store) exec(ctx context.Context, statement string, args ...any) error {
 	return err
 }
 
-// flush brings every commit so far to the server's disk. It leaves nothing in the streams
-// of others, if it may. The login may be one whose transactions are read-only by default.
+// flush brings every commit so far to the server's disk, by a large object that nobody sees.
+// A login that may not make one writes a logical message, which other streams of the database
+// have. Its transactions may be read-only by default.
 func (s *store) flush(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -377,8 +378,12 @@ func (s *store) flush(ctx context.Context) error {
 		_, err := tx.Exec(bounded, sql.RelayFlush)
 		return err
 	})
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" {
-		err = s.exec(ctx, sql.RelayFlushMessage)
+	if _, refused := errors.AsType[*pgconn.PgError](err); refused {
+		byMessage := s.exec(ctx, sql.RelayFlushMessage)
+		if byMessage == nil {
+			return nil
+		}
+		err = fmt.Errorf("%w, and by a message: %w", err, byMessage)
 	}
 	if err != nil {
 		return fmt.Errorf("flush the log: %w", err)

@@ -137,7 +137,7 @@ var RelayAwait string
 //go:embed relay_flush.sql
 var RelayFlush string
 
-// RelayFlushMessage does the same by a logical message.
+// RelayFlushMessage does so for a login that may not make a large object.
 //
 //go:embed relay_flush_message.sql
 var RelayFlushMessage string

@@ -134,7 +134,7 @@ const manyEvents = 1_000_000
 
 func backlog(ctx context.Context, b base, s settings) error {
 	insert := `insert into gapless.outbox (aggregatetype, aggregateid, aggregate_version, type, payload, headers)
-				select 'order', 'o-' || i, 1, 'OrderPlaced', convert_to(repeat('0123456789', 35), 'UTF8'),
+				select 'order', 'o-' || i, 1, 'OrderPlaced', convert_to(repeat('0123456789', ` + strconv.Itoa(s.payload/10) + `), 'UTF8'),
 					'{"content-type": "application/json", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}'`
 	if s.debezium || s.expand || s.peer != "" {
 		insert = `insert into events (aggregatetype, aggregateid, type, payload)

@@ -27,9 +27,9 @@ import (
 )
 
 type settings struct {
-	events, batch, runs, partitions, databases int
-	brokers, profile, out, peer                string
-	debezium, expand                           bool
+	events, batch, payload, runs, partitions, databases int
+	brokers, profile, out, peer                         string
+	debezium, expand                                    bool
 
 	child, url, slot string
 }
@@ -38,6 +38,7 @@ func main() {
 	var s settings
 	flag.IntVar(&s.events, "events", 500_000, "events in the backlog")
 	flag.IntVar(&s.batch, "batch", 1, "events in a transaction")
+	flag.IntVar(&s.payload, "payload", 350, "bytes of a payload, of rows of gapless.outbox")
 	flag.IntVar(&s.runs, "runs", 5, "runs of each contender")
 	flag.IntVar(&s.partitions, "partitions", 32, "partitions of the topic")
 	flag.StringVar(&s.brokers, "brokers", "", "brokers; empty: start an Apache Kafka")

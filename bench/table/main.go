@@ -115,7 +115,7 @@ func readFile(results, name string, into any) error {
 
 // of is the figure of that name, or NaN.
 func of(figures map[string]float64, name string) float64 {
-	if v, ok := figures[name]; ok {
+	if v := figures[name]; v > 0 { // a field that a file does not have is 0
 		return v
 	}
 	return math.NaN()
@@ -149,18 +149,18 @@ func judged(what, reach string, figure float64, met bool, measured string) goal 
 func atLeast(what string, multiple float64, whose string, rate, others float64) goal {
 	ratio := rate / others
 	return judged(what, fmt.Sprintf(">= %g x %s", multiple, whose), ratio, ratio >= multiple,
-		fmt.Sprintf("%.2f (%.0f/s of %.0f/s)", ratio, rate, others))
+		fmt.Sprintf("%.3f (%.0f/s of %.0f/s)", ratio, rate, others))
 }
 
 // fraction is for a time that is to be at most an nth of Debezium's.
 func fraction(what string, n float64, ms, debezium float64) goal {
 	ratio := debezium / ms
 	return judged(what, fmt.Sprintf("<= 1/%g of Debezium's", n), ratio, ratio >= n,
-		fmt.Sprintf("1/%.1f (%.2f ms of %.2f ms)", ratio, ms, debezium))
+		fmt.Sprintf("1/%.2f (%.2f ms of %.2f ms)", ratio, ms, debezium))
 }
 
 func atMost(what string, limit float64, unit string, value float64) goal {
-	return judged(what, fmt.Sprintf("<= %g %s", limit, unit), value, value <= limit, fmt.Sprintf("%.1f %s", value, unit))
+	return judged(what, fmt.Sprintf("<= %g %s", limit, unit), value, value <= limit, fmt.Sprintf("%.2f %s", value, unit))
 }
 
 // flatness is how much the memory of the longest backlog may exceed that of the shortest.
@@ -169,7 +169,7 @@ const flatness = 1.1
 func flat(what string, short, long float64) goal {
 	ratio := long / short
 	return judged(what, fmt.Sprintf("<= %g x that of 100,000", flatness), ratio, ratio <= flatness,
-		fmt.Sprintf("%.2f (%.0f MB of %.0f MB)", ratio, long, short))
+		fmt.Sprintf("%.3f (%.1f MB of %.1f MB)", ratio, long, short))
 }
 
 func goals(m measured) []goal {
@@ -184,7 +184,7 @@ func goals(m measured) []goal {
 		atMost("CPU of a single event", 7, "µs", of(single.cpu, relay)),
 		atMost("peak RSS, 500,000 single events", 48, "MB", of(single.memory, relay)),
 		atMost("peak RSS, 100,000 in transactions of 100", 48, "MB", of(short.memory, relay)),
-		atMost("peak RSS, 1,000,000 in transactions of 100", 48, "MB", of(hundred.memory, relay)),
+		atMost("peak RSS, 1,000,000 of a table of one's own in transactions of 100", 48, "MB", of(hundred.memory, relay)),
 		atMost("peak RSS, 10,000,000 in transactions of 100", 48, "MB", of(long.memory, relay)),
 		flat("peak RSS of 10,000,000", of(short.memory, relay), of(long.memory, relay)),
 	}

@@ -148,7 +148,7 @@ func (e *exam) messageWriters(ctx context.Context) (verdict, error) {
 	}
 	if len(open) > 0 {
 		functions := strings.Join(open, ", ")
-		return warn("GRANT EXECUTE ON FUNCTION "+functions+" TO who writes events, then REVOKE EXECUTE ON FUNCTION "+functions+" FROM PUBLIC",
+		return warn("GRANT EXECUTE ON FUNCTION "+functions+" TO the logins that write events, then REVOKE EXECUTE ON FUNCTION "+functions+" FROM PUBLIC",
 			"the relay sends logical messages, and every login of this database may emit them"), nil
 	}
 	return well("PUBLIC may not"), nil

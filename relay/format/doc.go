@@ -22,5 +22,5 @@
 //   - no allocation per row once the buffers have grown, but for header names
 //     and topics seen for the first time and for escaped header values.
 //
-// It does no I/O and knows no broker.
+// It does no I/O. Of the Kafka client it uses the type of a header alone.
 package format

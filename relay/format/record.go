@@ -22,7 +22,7 @@ type Record struct {
 	Topic     string
 	Key       []byte   // nil is null
 	Value     []byte   // nil is null: a tombstone
-	Headers   []Header // without spare capacity: whoever appends gets a copy
+	Headers   []Header // nothing of another record lies behind them: appending harms none
 	Timestamp time.Time
 	// Partition is where the record must go; -1 leaves it to the key.
 	Partition int32

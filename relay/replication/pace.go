@@ -55,7 +55,7 @@ func (p *pace) attach(conn net.Conn) {
 }
 
 // Behind tells the connection how late what it reads is, so that it may gather
-// more where that cannot be noticed. It tells whether it is that late.
+// more where that cannot be noticed. It returns whether that is farBehind or more.
 func (c *Conn) Behind(d time.Duration) (far bool) {
 	c.pace.far = d >= farBehind
 	return c.pace.far
