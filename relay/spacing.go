@@ -31,8 +31,9 @@ const (
 // takes tells how busy the broker is, so rounds are tripsApart of their own times apart.
 // What comes slower than that does not wait: the time that was not used is saved up. Nor
 // does a large round, unless the stream is late: there nobody notices a few milliseconds
-// more, and a round of 600 is 32 small batches, one for each of 32 partitions. Larger rounds took the broker from 2.9 µs a record to 1.8,
-// and the relay from 3.9 to 3.5 (1,000,000 rows in transactions of 100).
+// more, and a round of 600 is 32 small batches, one for each of 32 partitions. Larger rounds
+// took the broker from 2.9 µs a record to 1.8, and the relay from 3.9 to 3.5 (1,000,000 rows
+// in transactions of 100).
 //
 // The clock is the caller's.
 type spacing struct {

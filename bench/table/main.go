@@ -89,11 +89,10 @@ func read(results string) (measured, error) {
 			Relay    map[string]float64 `json:"relay_commit_to_consumer_ms"`
 			Debezium map[string]float64 `json:"debezium_commit_to_consumer_ms"`
 		}
-		file.Start = math.NaN() // unless the file has it
 		if err := readFile(results, name, &file); err != nil {
 			return m, err
 		}
-		m.delays[name] = delay{file.Start, file.Relay, file.Debezium}
+		m.delays[name] = delay{figure(file.Start), file.Relay, file.Debezium}
 	}
 	return m, nil
 }
@@ -115,7 +114,12 @@ func readFile(results, name string, into any) error {
 
 // of is the figure of that name, or NaN.
 func of(figures map[string]float64, name string) float64 {
-	if v := figures[name]; v > 0 { // a field that a file does not have is 0
+	return figure(figures[name])
+}
+
+// figure is NaN for the 0 of a field that a file does not have.
+func figure(v float64) float64 {
+	if v > 0 {
 		return v
 	}
 	return math.NaN()
