@@ -98,11 +98,6 @@ func measure(ctx context.Context, s settings) (err error) {
 		defer d.pool.Close()
 		both = append(both, d)
 	}
-	for _, d := range both { // now: a slot of before would read all of the filling first
-		if _, err := d.pool.Exec(ctx, "select pg_create_logical_replication_slot($1, 'pgoutput')", d.name); err != nil {
-			return err
-		}
-	}
 	for i := range s.runs {
 		for j := range both {
 			d := both[(i+j)%len(both)] // neither always goes first
@@ -160,13 +155,50 @@ func prepare(ctx context.Context, server, name string, s settings) (*database, e
 	if _, err := d.pool.Exec(ctx, "create table orders (order_id bigint generated always as identity primary key, customer text, total bigint)"); err != nil {
 		return nil, err
 	}
+	if _, err := d.pool.Exec(ctx, "select pg_create_logical_replication_slot($1, 'pgoutput')", d.name); err != nil {
+		return nil, err
+	}
 	if name == "grown" {
-		if err := d.fill(ctx, s); err != nil {
+		if err := d.grow(ctx, s); err != nil {
 			return nil, err
 		}
 	}
 	return d, nil
 }
+
+// grow fills the outbox while a relay passes what comes: a slot that had not sent it would
+// be refused.
+func (d *database) grow(ctx context.Context, s settings) error {
+	if _, err := d.pool.Exec(ctx, fmt.Sprintf(days, s.days)); err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.fill(gctx, s) })
+	g.Go(func() error {
+		_, err := d.stream(gctx, discard{}, int64(s.rows/s.days*s.days))
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if _, err := d.pool.Exec(ctx, "vacuum (freeze, analyze) gapless.outbox"); err != nil {
+		return err
+	}
+	_, err := d.pool.Exec(ctx, "checkpoint")
+	return err
+}
+
+// discard is a sink that has kept each record at once.
+type discard struct{}
+
+func (discard) Send(r *format.Record, ack func(*format.Record, error)) error {
+	ack(r, nil)
+	return nil
+}
+
+func (discard) Reset(context.Context) error { return nil }
+
+func (discard) Close(context.Context) error { return nil }
 
 // days makes a partition for each of the last n days, and what is older and newer.
 const days = `do $$
@@ -191,9 +223,6 @@ const fill = `insert into gapless.outbox (id, aggregatetype, aggregateid, aggreg
 	from generate_series($1::bigint, $2::bigint) i, lateral (select $3::timestamptz + (i - $1) * interval '1 day' / ($2 - $1 + 1) as at) as x`
 
 func (d *database) fill(ctx context.Context, s settings) error {
-	if _, err := d.pool.Exec(ctx, fmt.Sprintf(days, s.days)); err != nil {
-		return err
-	}
 	began := time.Now()
 	perDay := s.rows / s.days
 	midnight := time.Now().UTC().Truncate(24 * time.Hour)
@@ -205,13 +234,7 @@ func (d *database) fill(ctx context.Context, s settings) error {
 		fmt.Fprintf(os.Stderr, "\rfilled %d of %d rows in %s", from+perDay, s.rows, time.Since(began).Round(time.Second))
 	}
 	fmt.Fprintln(os.Stderr)
-	_, err := d.pool.Exec(ctx, "vacuum (freeze, analyze) gapless.outbox")
-	return errors.Join(err, exec(ctx, d.pool, "checkpoint"))
-}
-
-func exec(ctx context.Context, pool *pgxpool.Pool, statement string) error {
-	_, err := pool.Exec(ctx, statement)
-	return err
+	return nil
 }
 
 func (d *database) turn(ctx context.Context, s settings) error {
@@ -263,15 +286,21 @@ func (d *database) checkout(ctx context.Context, s settings) (times []time.Durat
 	return times, g.Wait()
 }
 
-// drain runs a relay until it has sent n events.
+var log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+
+// drain runs a relay until it has sent n events to Kafka.
 func (d *database) drain(ctx context.Context, s settings, n int64) (time.Duration, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	sink, err := relay.NewKafkaSink(relay.KafkaConfig{Brokers: s.brokers, Logger: log})
 	if err != nil {
 		return 0, err
 	}
+	return d.stream(ctx, sink, n)
+}
+
+// stream runs a relay until n events are acknowledged.
+func (d *database) stream(ctx context.Context, sink relay.Sink, n int64) (time.Duration, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var acked atomic.Int64
 	var end time.Time
 	r, err := relay.New(relay.Config{
