@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,9 @@ type Conn struct {
 
 	pace        pace
 	interrupted atomic.Bool
+
+	ending  sync.Mutex // between Interrupt and Close
+	closing bool
 }
 
 // writeTimeout bounds a status update of 39 bytes: it blocks only when the
@@ -227,10 +231,14 @@ func (c *Conn) write(b []byte) error {
 	return err
 }
 
-// Interrupt makes a Fill that waits, and every later one, return at once.
+// Interrupt makes a Fill that waits, and every later one, return at once. Safe for
+// concurrent use, also with Close, whose wait it leaves alone: whoever ends a stream may
+// have seen that its context ended before a function that the context calls has run.
 func (c *Conn) Interrupt() {
+	c.ending.Lock()
+	defer c.ending.Unlock()
 	c.interrupted.Store(true)
-	if c.conn != nil {
+	if c.conn != nil && !c.closing {
 		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }
@@ -244,6 +252,9 @@ func (c *Conn) Close(ctx context.Context) error {
 	if c.conn == nil {
 		return nil
 	}
+	c.ending.Lock()
+	c.closing = true
+	c.ending.Unlock()
 	// CopyDone and Terminate, so that the server's log has no "unexpected EOF".
 	if err := c.write([]byte{'c', 0, 0, 0, 4, 'X', 0, 0, 0, 4}); err == nil {
 		c.awaitEnd(ctx)

@@ -178,6 +178,32 @@ func TestFillWaitsNoLongerThanTold(t *testing.T) {
 	}
 }
 
+// Close returns when the server has freed the slot, even if what interrupts the stream
+// comes late.
+func TestInterruptLeavesCloseItsWait(t *testing.T) {
+	t.Parallel()
+	c, server := pipe(t)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = c.Close(t.Context())
+	}()
+	if _, err := io.ReadFull(server, make([]byte, len("c\x00\x00\x00\x04X\x00\x00\x00\x04"))); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 { // one of them comes after the deadline of the wait was set
+		c.Interrupt()
+		time.Sleep(time.Millisecond)
+	}
+	select {
+	case <-ended:
+		t.Error("closed with the server still there")
+	default:
+	}
+	_ = server.Close()
+	<-ended
+}
+
 func logicalMessage(prefix string, size int) []byte {
 	payload := append([]byte{'M', 1}, make([]byte, 8)...)
 	payload = append(append(payload, prefix...), 0)
