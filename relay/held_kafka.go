@@ -15,7 +15,13 @@ import (
 // concernsTopic recognises what keeps a whole topic from being written, and passes
 // when somebody makes the topic or grants the right.
 func concernsTopic(err error) bool {
-	return errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, errMayNotWrite)
+	return errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, errMayNotWrite)
+}
+
+func (k *KafkaSink) hold(topic string, cause error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.held[topic] = cause
 }
 
 var errMayNotWrite = errors.New("not authorized to write")

@@ -50,10 +50,11 @@ type KafkaSink struct {
 
 	mu     sync.Mutex
 	client *kgo.Client
-	made   time.Time      // when the client was
-	batch  int32          // bytes
-	limits map[string]int // per topic, where lower than batch
-	// reported is what the topic's configuration said when its limit was learned.
+	made   time.Time // when the client was
+	limits limits    // of the client: what it was made with
+	// learned is what the next client is made with, and reported what the topics'
+	// configurations said when it was learned.
+	learned  limits
 	reported map[string]int
 	spans    map[string]*span // of topics that refused a timestamp
 	solos    map[string]*solo // of topics that refused a record
@@ -82,8 +83,8 @@ func NewKafkaSink(cfg KafkaConfig) (*KafkaSink, error) {
 		cfg.Logger = slog.Default()
 	}
 	k := &KafkaSink{
-		cfg: cfg, log: cfg.Logger, batch: cfg.MaxRecordBytes, renewAfter: renewAfter,
-		limits: map[string]int{}, reported: map[string]int{}, spans: map[string]*span{}, solos: map[string]*solo{}, topics: map[string]bool{}, partitions: map[string]int{}, ailing: map[string]error{}, held: map[string]error{},
+		cfg: cfg, log: cfg.Logger, renewAfter: renewAfter,
+		learned: limits{}, reported: map[string]int{}, spans: map[string]*span{}, solos: map[string]*solo{}, topics: map[string]bool{}, partitions: map[string]int{}, ailing: map[string]error{}, held: map[string]error{},
 	}
 	if cfg.MaxRecordBytes < 1024 {
 		return nil, fmt.Errorf("kafka sink config: MaxRecordBytes %d is below 1024", cfg.MaxRecordBytes)
@@ -120,10 +121,15 @@ func (k *KafkaSink) Double() (Sink, error) { return NewKafkaSink(k.cfg) }
 
 // beside makes a client that sends nothing of the stream's.
 func (k *KafkaSink) beside() (*kgo.Client, error) {
-	return kgo.NewClient(k.options(k.cfg.MaxRecordBytes)...)
+	return kgo.NewClient(k.options(nil)...)
 }
 
-func (k *KafkaSink) options(batch int32) []kgo.Opt {
+func (k *KafkaSink) options(l limits) []kgo.Opt {
+	most := func(topic string) int { return k.mostOf(l, topic) }
+	place := placed{byKey: kgo.StickyKeyPartitioner(nil)} // murmur2, as the Java client
+	if k.hooked {
+		place.most = most
+	}
 	opts := []kgo.Opt{
 		kgo.ClientID("gapless-relay"),
 		// A topic that was made a moment ago, or a leader that has moved, is found
@@ -140,9 +146,9 @@ func (k *KafkaSink) options(batch int32) []kgo.Opt {
 	}
 	return append(append(opts, k.cfg.Options...),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.RecordPartitioner(placed{kgo.StickyKeyPartitioner(nil)}), // murmur2, as the Java client
-		kgo.ManualFlushing(),                                         // see rounds
-		kgo.ProducerBatchMaxBytes(batch),
+		kgo.RecordPartitioner(place),
+		kgo.ManualFlushing(), // see rounds
+		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 { return int32(max(most(topic), minBatch)) }),
 		// Our own bound on what is in flight is the lower one: Produce must
 		// never block the goroutine that answers the server's keepalives.
 		kgo.MaxBufferedRecords(1<<22),
@@ -160,9 +166,13 @@ type ticket struct {
 	record    *format.Record
 	ack       func(*format.Record, error)
 	sink      *KafkaSink
-	alone     bool // no other record of the topic is out
-	misplaced bool // its topic has no such partition
+	alone     bool          // no other record of the topic is out
+	misplaced bool          // its topic has no such partition
+	grown     *format.Fault // hooks made it larger than its topic takes
 }
+
+// size of the record as the relay gave it.
+func (t *ticket) size() int { return wireSize(t.record.Key, t.record.Value, t.record.Headers) }
 
 type ticketKey struct{}
 
@@ -190,15 +200,15 @@ func (k *KafkaSink) Send(r *format.Record, ack func(*format.Record, error)) erro
 			return fault
 		}
 	}
-	if size := wireSize(r); size > limit {
-		return &format.Fault{Reason: format.TooLarge, Detail: fmt.Sprintf("record of about %d bytes, the limit is %d", size, limit)}
+	if size := wireSize(r.Key, r.Value, r.Headers); size > limit {
+		return tooLargeFor(limit, size)
 	}
 	t, ok := r.Sink.(*ticket)
 	if !ok {
 		t = &ticket{Context: context.Background()}
 		r.Sink = t
 	}
-	t.record, t.ack, t.sink, t.alone, t.misplaced = r, ack, k, false, false
+	t.record, t.ack, t.sink, t.alone, t.misplaced, t.grown = r, ack, k, false, false, nil
 	headers := r.Headers
 	if k.hooked {
 		headers = slices.Clone(headers) // r may be sent again, or parked
@@ -224,8 +234,11 @@ func promise(r *kgo.Record, err error) {
 		t.ack(t.record, t.sink.astray(t, err))
 		return
 	}
-	var fault *format.Fault
-	if t.alone {
+	fault := t.grown
+	switch {
+	case fault != nil:
+		t.sink.halt()
+	case t.alone:
 		fault = t.sink.soloDone(t, err)
 	}
 	if fault != nil {
@@ -237,8 +250,14 @@ func promise(r *kgo.Record, err error) {
 	t.ack(t.record, err)
 }
 
-// wireSize bounds what the record takes in a batch of its own, from above.
-func wireSize(r *format.Record) int { return r.Size() + 12*len(r.Headers) + 128 }
+// wireSize bounds what a record takes in a batch of its own, from above.
+func wireSize(key, value []byte, headers []format.Header) int {
+	n := len(key) + len(value) + 128
+	for _, h := range headers {
+		n += len(h.Key) + len(h.Value) + 12
+	}
+	return n
+}
 
 // errRefused keeps what comes later from landing before what was refused: the
 // client has given up everything of that partition, and would take more.
@@ -257,11 +276,12 @@ func (k *KafkaSink) ready(topic string) (*kgo.Client, int, *span, error) {
 	}
 	k.retire()
 	if k.client == nil {
-		client, err := kgo.NewClient(k.options(k.batch)...)
+		l := maps.Clone(k.learned)
+		client, err := kgo.NewClient(k.options(l)...)
 		if err != nil {
 			return nil, 0, nil, fmt.Errorf("make kafka client: %w", err)
 		}
-		k.client, k.made = client, time.Now()
+		k.client, k.made, k.limits = client, time.Now(), l
 	}
 	found, there := k.topics[topic]
 	if !there {
@@ -271,10 +291,14 @@ func (k *KafkaSink) ready(topic string) (*kgo.Client, int, *span, error) {
 		k.topics[topic] = false
 	}
 	k.strange = k.strange || !found
-	if limit, ok := k.limits[topic]; ok {
-		return k.client, limit, k.spans[topic], nil
-	}
-	return k.client, int(k.batch), k.spans[topic], nil
+	return k.client, k.mostOf(k.limits, topic), k.spans[topic], nil
+}
+
+// halt lets nothing out before Reset.
+func (k *KafkaSink) halt() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rounds.failed = true
 }
 
 func (k *KafkaSink) failed(topic string, err error) {
@@ -341,12 +365,21 @@ func (k *KafkaSink) Reset(ctx context.Context) error {
 	return nil
 }
 
-// await returns when the topic is there and not forbidden.
+// await returns when the topic is there and not forbidden. One that is not by now, whatever
+// it failed for, is held.
 func (k *KafkaSink) await(ctx context.Context, admin *kadm.Client, topic string) error {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		err := topicError(ctx, admin, topic)
+		faults, err := topicErrors(ctx, admin, topic)
 		if err == nil {
-			return nil
+			fault := faults[topic]
+			if fault == nil {
+				return nil
+			}
+			if concernsTopic(fault) {
+				k.hold(topic, errors.Unwrap(fault))
+				return nil
+			}
+			err = fault
 		}
 		k.log.Warn("holding until the topic can be written", "topic", topic, "reason", err)
 		if !sleep(ctx, jitter(pause)) {

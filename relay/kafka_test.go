@@ -246,15 +246,8 @@ func TestKafkaTopicLimitIsLearned(t *testing.T) {
 	brokers := kafkaserver.ForTest(t)
 	aggregate := kafkaserver.Name(t, "relay")
 	topic := "outbox.event." + aggregate
-	admin, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	limit := "20000"
-	if _, err := kadm.NewClient(admin).CreateTopic(t.Context(), 1, 1, map[string]*string{"max.message.bytes": &limit}, topic); err != nil {
-		t.Fatal(err)
-	}
+	kafkaserver.CreateTopic(t, brokers, topic, 1)
+	takes(t, brokers, topic, 20_000)
 	r := run(t, s.config(kafkaSink(t, brokers)))
 	s.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload)
 		select $1, 'k' || i, 'T', convert_to(repeat('x', case i when 30 then 50000 else 3000 end), 'UTF8') from generate_series(1, 40) as i`, aggregate)
@@ -278,11 +271,7 @@ func TestKafkaTopicLimitIsLearned(t *testing.T) {
 		return nil
 	})
 	// The limit is raised under the running relay, and the row redriven.
-	higher := "100000"
-	altered, err := kadm.NewClient(admin).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "max.message.bytes", Value: &higher}}, topic)
-	if err != nil || altered[0].Err != nil {
-		t.Fatalf("%v, %v", err, altered)
-	}
+	takes(t, brokers, topic, 100_000)
 	s.finished(t, s.request(t, "redrive"))
 	testkit.Eventually(t, patience, func() error {
 		f.mu.Lock()

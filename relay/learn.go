@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/gapless/gapless/relay/format"
 )
 
 // bounds are what a topic takes, as its configuration says.
@@ -55,23 +57,41 @@ func milliseconds(n int64) time.Duration {
 	return time.Duration(n) * time.Millisecond
 }
 
-// learn finds a topic's own limit after the broker refused a batch. It bounds
-// batches too: a batch of small records is refused by the same rule.
+// limits are what topics take that take less than KafkaConfig.MaxRecordBytes, in bytes of a
+// record and of a batch: a batch of small records is refused by the same rule.
+//
+// Those of a client stay what they are while it lives. It gives up a record that is above
+// them by itself, and takes the smaller one behind it: what the sink lets through and what
+// the client takes must be the same.
+type limits map[string]int
+
+// mostOf is the limit of the topic.
+func (k *KafkaSink) mostOf(l limits, topic string) int {
+	if n, ok := l[topic]; ok {
+		return n
+	}
+	return int(k.cfg.MaxRecordBytes)
+}
+
+func tooLargeFor(limit, size int) *format.Fault {
+	return &format.Fault{Reason: format.TooLarge, Detail: fmt.Sprintf("record of about %d bytes, the limit is %d", size, limit)}
+}
+
+// learn finds a topic's own limit after the broker refused a batch, for the next client.
 func (k *KafkaSink) learn(ctx context.Context, admin *kadm.Client, topic string) {
 	found, err := boundsOf(ctx, admin, topic)
 	limit := found[topic].maxBytes
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err != nil || limit == 0 || limit >= int(k.batch) {
-		limit = int(k.batch) / 2 // where the broker will not say, find it by halving
+	if refused := k.mostOf(k.limits, topic); err != nil || limit == 0 || limit >= refused {
+		limit = refused / 2 // where the broker will not say, find it by halving
 	}
-	k.limits[topic], k.reported[topic] = limit, found[topic].maxBytes
-	k.batch = int32(min(int(k.batch), max(limit, minBatch)))
+	k.learned[topic], k.reported[topic] = limit, found[topic].maxBytes
 	k.log.Warn("topic takes smaller records than configured", "topic", topic, "max_bytes", limit)
 }
 
-// minBatch keeps one topic from making the batches of all others tiny.
-const minBatch = 1024
+// minBatch is the least that the client can be told.
+const minBatch = 512
 
 // learnSpan asks for a topic's span after the broker refused a batch by it.
 func (k *KafkaSink) learnSpan(ctx context.Context, admin *kadm.Client, topic string) {
@@ -87,15 +107,15 @@ func (k *KafkaSink) learnSpan(ctx context.Context, admin *kadm.Client, topic str
 }
 
 // Relearn implements Learner: it asks again for the bounds that were learned by
-// refusals.
+// refusals. New limits are for the client that the next Reset makes room for.
 func (k *KafkaSink) Relearn(ctx context.Context) (changed bool, err error) {
 	k.mu.Lock()
-	topics := make([]string, 0, len(k.limits)+len(k.spans))
-	for t := range k.limits {
+	topics := make([]string, 0, len(k.learned)+len(k.spans))
+	for t := range k.learned {
 		topics = append(topics, t)
 	}
 	for t := range k.spans {
-		if _, twice := k.limits[t]; !twice {
+		if _, twice := k.learned[t]; !twice {
 			topics = append(topics, t)
 		}
 	}
@@ -114,14 +134,13 @@ func (k *KafkaSink) Relearn(ctx context.Context) (changed bool, err error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	batch := k.cfg.MaxRecordBytes
 	for topic, b := range found {
 		// A broker that takes less than it says has not changed its mind.
-		if limit, ok := k.limits[topic]; ok && b.maxBytes > limit && b.maxBytes != k.reported[topic] {
+		if limit, ok := k.learned[topic]; ok && b.maxBytes > limit && b.maxBytes != k.reported[topic] {
 			changed = true
 			k.reported[topic] = b.maxBytes
-			if k.limits[topic] = b.maxBytes; b.maxBytes >= int(k.cfg.MaxRecordBytes) {
-				delete(k.limits, topic)
+			if k.learned[topic] = b.maxBytes; b.maxBytes >= int(k.cfg.MaxRecordBytes) {
+				delete(k.learned, topic)
 			}
 		}
 		if s, ok := k.spans[topic]; ok && *s != b.span {
@@ -129,9 +148,5 @@ func (k *KafkaSink) Relearn(ctx context.Context) (changed bool, err error) {
 			k.spans[topic] = &b.span
 		}
 	}
-	for _, limit := range k.limits {
-		batch = int32(min(int(batch), max(limit, minBatch)))
-	}
-	k.batch = batch
 	return changed, nil
 }

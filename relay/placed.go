@@ -10,13 +10,43 @@ import (
 
 // placed sends a record to the partition that it names, and every other where the
 // key says.
-type placed struct{ byKey kgo.Partitioner }
-
-func (p placed) ForTopic(topic string) kgo.TopicPartitioner {
-	return placedTopic{p.byKey.ForTopic(topic)}
+type placed struct {
+	byKey kgo.Partitioner
+	most  func(topic string) int // what hooks may make of a record; nil where there are none
 }
 
-type placedTopic struct{ byKey kgo.TopicPartitioner }
+func (p placed) ForTopic(topic string) kgo.TopicPartitioner {
+	t := placedTopic{byKey: p.byKey.ForTopic(topic)}
+	if p.most != nil {
+		t.hooked = &afterHooks{most: p.most(topic)}
+	}
+	return t
+}
+
+type placedTopic struct {
+	byKey  kgo.TopicPartitioner
+	hooked *afterHooks // nil where there are no hooks
+}
+
+// afterHooks finds records of a topic that hooks have made too large. The client gives such
+// a record up by itself and takes the one behind it, so nothing more of the topic goes to
+// this client.
+type afterHooks struct {
+	most int
+	shut bool
+}
+
+func (h *afterHooks) refuses(r *kgo.Record) bool {
+	size := wireSize(r.Key, r.Value, r.Headers)
+	if h.shut || size <= h.most {
+		return h.shut
+	}
+	h.shut = true
+	if t := ticketOf(r); t != nil {
+		t.grown = tooLargeFor(h.most, size)
+	}
+	return true
+}
 
 func named(r *kgo.Record) (*ticket, bool) {
 	t := ticketOf(r)
@@ -32,6 +62,9 @@ func (p placedTopic) RequiresConsistency(r *kgo.Record) bool {
 // Partition is part of kgo.TopicPartitioner. -1 makes the client give up the record
 // at once.
 func (p placedTopic) Partition(r *kgo.Record, n int) int {
+	if p.hooked != nil && p.hooked.refuses(r) {
+		return -1
+	}
 	t, ok := named(r)
 	if !ok {
 		return p.byKey.Partition(r, n)

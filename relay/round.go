@@ -28,7 +28,7 @@ type rounds struct {
 // enqueue sends the ticket with the next round. The lock is held.
 func (k *KafkaSink) enqueue(t *ticket) {
 	k.rounds.queue = append(k.rounds.queue, t)
-	k.rounds.bytes += wireSize(t.record)
+	k.rounds.bytes += t.size()
 	k.named = k.named || t.record.Partition >= 0
 	if !k.rounds.running && !k.rounds.failed {
 		k.rounds.running = true
@@ -145,7 +145,7 @@ func (k *KafkaSink) together(now time.Time, queue []*ticket) int {
 	bytes := map[string]int{}
 	for i, t := range queue {
 		topic := t.record.Topic
-		if bytes[topic] += wireSize(t.record); bytes[topic] > int(k.batch) && i > 0 {
+		if bytes[topic] += t.size(); bytes[topic] > k.mostOf(k.limits, topic) && i > 0 {
 			return i
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/gapless/gapless/internal/pgtest"
 	"github.com/gapless/gapless/relay/core"
@@ -68,6 +69,22 @@ func TestTableIsLookedUpWhileStopping(t *testing.T) {
 	err = s.relation(stopping, &pgoutput.Relation{ID: 7, Namespace: []byte("public"), Name: []byte("shop_outbox")})
 	if err != nil || s.tables[7] == nil {
 		t.Errorf("%v, %v", s.tables, err)
+	}
+}
+
+// A statement that keeps failing is due when its pause is over: until then the stream is
+// read.
+func TestNothingIsDueBeforeItsPauseIsOver(t *testing.T) {
+	t.Parallel()
+	s := &session{machine: core.New(core.Config{Position: core.Position{Resume: 10}, Confirmed: 10}, 0), want: newWants(Config{})}
+	s.want.lastLook, s.want.lastAsk = 4*time.Second, 4*time.Second
+	const now = 6 * time.Second
+	if due := s.want.due(s, now); due != 0 {
+		t.Errorf("due in %s", due)
+	}
+	s.worker.again[kindControl] = now + 5*time.Second
+	if due := s.want.due(s, now); due < 50*time.Millisecond { // a proof is wanted, too
+		t.Errorf("due in %s, before the pause is over", due)
 	}
 }
 

@@ -100,7 +100,9 @@ func (w *wants) look(now time.Duration) bool { return !w.looked || now-w.lastLoo
 
 // due bounds the wait for the next thing wanted.
 func (w *wants) due(s *session, now time.Duration) time.Duration {
-	due := max(min(w.lastLook+lookEvery, w.lastAsk+controlEvery)-now, 0)
+	again := &s.worker.again
+	look, ask := max(w.lastLook+lookEvery, again[kindLook]), max(w.lastAsk+controlEvery, again[kindControl])
+	due := max(min(look, ask)-now, 0)
 	if s.machine.Unproven() {
 		due = min(due, max(quiet-(now-s.lastSend), w.horizon.pause()-(now-w.lastProof), 50*time.Millisecond))
 	}

@@ -252,9 +252,11 @@ func (c *relayRun) takeOver(cluster cluster, tables map[string]format.Format) (f
 	}, nil
 }
 
+// errAway is a database that is away, for which the relay waits.
+var errAway = errors.New("database is away")
+
 // pipelineInstalled tells whether the topics of the order pipeline are needed.
-// An outbox of its own has topics of its own. A database that is away is the
-// relay's to wait for.
+// An outbox of its own has topics of its own.
 func (c *relayRun) pipelineInstalled(ctx context.Context) (bool, error) {
 	pool, err := c.pool(ctx, 1)
 	if err != nil {
@@ -264,7 +266,7 @@ func (c *relayRun) pipelineInstalled(ctx context.Context) (bool, error) {
 		if _, ok := errors.AsType[usageError](err); ok || ctx.Err() != nil {
 			return false, err
 		}
-		return false, nil
+		return false, errors.Join(errAway, err)
 	}
 	defer pool.Close()
 	found, err := installed(ctx, pool)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gapless/gapless/internal/health"
 	"github.com/gapless/gapless/relay"
@@ -27,10 +28,17 @@ type oneRelay struct {
 // run returns when the relay has ended.
 func (o *oneRelay) run(ctx context.Context) error {
 	withShop, err := o.command.pipelineInstalled(ctx)
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case errors.Is(err, errAway) && o.command.CreateTopics:
+		beside, end := context.WithCancel(ctx)
+		var topics sync.WaitGroup
+		topics.Go(func() { o.createTopicsLater(beside) })
+		defer topics.Wait()
+		defer end()
+	case errors.Is(err, errAway): // rows for a topic that is missing are held
+	case err != nil && ctx.Err() == nil:
 		return err
-	}
-	if withShop {
+	case withShop:
 		o.door.topics = relayTopics(o.cluster)
 	}
 	err = o.door.then(o.relay.Run)(ctx)
@@ -38,6 +46,30 @@ func (o *oneRelay) run(ctx context.Context) error {
 		return usageError{err}
 	}
 	return err
+}
+
+// createTopicsLater makes the pipeline's topics when the database, which was away at the
+// start, has said that they are needed. The relay waits for it meanwhile, and holds rows whose
+// topics are missing.
+func (o *oneRelay) createTopicsLater(ctx context.Context) {
+	for pause := time.Second; ; pause = min(2*pause, 5*time.Second) {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+		withShop, err := o.command.pipelineInstalled(ctx)
+		if errors.Is(err, errAway) {
+			continue
+		}
+		if err == nil && withShop {
+			err = newEntrance(o.cluster, relayTopics(o.cluster), true, o.log).pass(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			o.log.WarnContext(ctx, "missing topics are not created", "error", inOneLine(err))
+		}
+		return
+	}
 }
 
 func (o *oneRelay) checks() []health.Check {

@@ -142,6 +142,42 @@ func TestTopicsOfYourOwn(t *testing.T) {
 	}
 }
 
+// TestTheRelayCreatesTopicsWhenPostgresIsBack: which are needed, only the database can say.
+func TestTheRelayCreatesTopicsWhenPostgresIsBack(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	pool := db.Pool(t)
+	admit := func(limit int) {
+		t.Helper()
+		statement := fmt.Sprintf("do $$ begin execute format('alter database %%I connection limit %d', current_database()); end $$", limit)
+		if _, err := pool.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ops, brokers, login := freeAddr(t), kafkaserver.Fake(t).ListenAddrs(), db.LoginURL(t, pgtest.Relay)
+	admit(0) // a superuser is let in nevertheless
+	s := start(t, nil, "relay", "--create-topics", "--slot", db.Slot(t, "cli"), "--database-url", login, "--ops-listen", ops, "--brokers", strings.Join(brokers, ","))
+	testkit.Eventually(t, 20*time.Second, func() error {
+		if log := s.log.String(); !strings.Contains(log, "too many connections") {
+			return fmt.Errorf("log: %s", log)
+		}
+		return nil
+	})
+	admit(-1)
+	awaitStatus(t, "http://"+ops+"/readyz", http.StatusOK)
+	client := kadm.NewClient(kafkaserver.Client(t, brokers))
+	testkit.Eventually(t, 20*time.Second, func() error {
+		details, err := client.ListTopics(t.Context(), "outbox.event.order", "outbox.event.payment")
+		if err == nil {
+			err = details.Error()
+		}
+		return err
+	})
+	if r := s.end(t); r.code != cli.ExitOK {
+		t.Errorf("code %d: %s", r.code, r.stderr)
+	}
+}
+
 // TestTheRelayWaitsForPostgres, which comes back by itself.
 func TestTheRelayWaitsForPostgres(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package replication
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
 
+	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/pgoutput"
 )
@@ -176,6 +178,24 @@ func TestFillWaitsNoLongerThanTold(t *testing.T) {
 	if d := time.Since(began); d > 10*time.Second {
 		t.Errorf("interrupted after %s", d)
 	}
+}
+
+// What is due at once is no reason to read nothing.
+func TestFillWithNoTimeToWaitReads(t *testing.T) {
+	t.Parallel()
+	c, server := pipe(t)
+	if _, err := server.Write(data(1, "there")); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, 10*time.Second, func() error {
+		if err := c.Fill(0); err != nil {
+			return err
+		}
+		if f, ok, err := c.Next(); err != nil || !ok || string(f.Data) != "there" {
+			return fmt.Errorf("frame %q, %v", f.Data, err)
+		}
+		return nil
+	})
 }
 
 // Close returns when the server has freed the slot, even if what interrupts the stream

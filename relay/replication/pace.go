@@ -23,6 +23,8 @@ const (
 	window     = 32
 	windowTime = window * 250 * time.Microsecond
 	quietBytes = 4 << 10
+	// leastWait is what a read takes: with a deadline that has passed nothing is read.
+	leastWait = time.Millisecond
 )
 
 // pace decides how long to gather before a read.
@@ -62,6 +64,7 @@ func (c *Conn) Behind(d time.Duration) (far bool) {
 }
 
 func (p *pace) read(c *Conn, wait time.Duration) (int, error) {
+	wait = max(wait, leastWait)
 	into := c.buf[c.w:]
 	if p.bulk {
 		return p.gather(c, into, wait)
