@@ -244,10 +244,8 @@ func TestKafkaTopicLimitIsLearned(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
 	brokers := kafkaserver.ForTest(t)
-	aggregate := kafkaserver.Name(t, "relay")
-	topic := "outbox.event." + aggregate
-	kafkaserver.CreateTopic(t, brokers, topic, 1)
-	takes(t, brokers, topic, 20_000)
+	topic := kafkaserver.LimitedTopic(t, brokers, "outbox.event.", 20_000)
+	aggregate := strings.TrimPrefix(topic, "outbox.event.")
 	r := run(t, s.config(kafkaSink(t, brokers)))
 	s.exec(t, `insert into gapless.outbox (aggregatetype, aggregateid, type, payload)
 		select $1, 'k' || i, 'T', convert_to(repeat('x', case i when 30 then 50000 else 3000 end), 'UTF8') from generate_series(1, 40) as i`, aggregate)
@@ -271,7 +269,7 @@ func TestKafkaTopicLimitIsLearned(t *testing.T) {
 		return nil
 	})
 	// The limit is raised under the running relay, and the row redriven.
-	takes(t, brokers, topic, 100_000)
+	raise(t, brokers, topic, 100_000)
 	s.finished(t, s.request(t, "redrive"))
 	testkit.Eventually(t, patience, func() error {
 		f.mu.Lock()

@@ -3,6 +3,7 @@ package relay_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -11,18 +12,31 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gapless/gapless/internal/kafkaserver"
+	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
 	"github.com/gapless/gapless/relay/format"
 )
 
-// takes sets the limit of a topic.
-func takes(t testing.TB, brokers []string, topic string, limit int) {
+// raise sets the limit of a topic, and returns when the broker says so.
+func raise(t testing.TB, brokers []string, topic string, limit int) {
 	t.Helper()
-	value := strconv.Itoa(limit)
-	altered, err := kadm.NewClient(kafkaserver.Client(t, brokers)).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "max.message.bytes", Value: &value}}, topic)
+	value, admin := strconv.Itoa(limit), kadm.NewClient(kafkaserver.Client(t, brokers))
+	altered, err := admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "max.message.bytes", Value: &value}}, topic)
 	if err != nil || altered[0].Err != nil {
 		t.Fatalf("%v, %v", err, altered)
 	}
+	testkit.Eventually(t, patience, func() error {
+		configs, err := admin.DescribeTopicConfigs(t.Context(), topic)
+		if err != nil {
+			return err
+		}
+		for _, c := range configs[0].Configs {
+			if c.Key == "max.message.bytes" && c.MaybeValue() == value {
+				return nil
+			}
+		}
+		return fmt.Errorf("%+v", configs)
+	})
 }
 
 func sized(topic, key string, size int) *format.Record {
@@ -89,9 +103,7 @@ func TestKafkaLimitsAreOfTheirTopics(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			brokers := kafkaserver.ForTest(t)
-			wide, narrow := kafkaserver.Topic(t, brokers, "wide.", 1), kafkaserver.Topic(t, brokers, "narrow.", 1)
-			takes(t, brokers, wide, 400_000)
-			takes(t, brokers, narrow, 20_000)
+			wide, narrow := kafkaserver.LimitedTopic(t, brokers, "wide.", 400_000), kafkaserver.LimitedTopic(t, brokers, "narrow.", 20_000)
 			sink := loneSink(t, brokers)
 			if first {
 				learns(t, sink, wide, 500_000)
@@ -116,12 +128,11 @@ func TestKafkaLimitsAreOfTheirTopics(t *testing.T) {
 func TestKafkaLimitIsRaisedForTheNextClient(t *testing.T) {
 	t.Parallel()
 	brokers := kafkaserver.ForTest(t)
-	topic := kafkaserver.Topic(t, brokers, "raised.", 1)
-	takes(t, brokers, topic, 20_000)
+	topic := kafkaserver.LimitedTopic(t, brokers, "raised.", 20_000)
 	sink := loneSink(t, brokers)
 	learns(t, sink, topic, 50_000)
 	acknowledged(t, sink, sized(topic, "k", 1000))
-	takes(t, brokers, topic, 100_000)
+	raise(t, brokers, topic, 100_000)
 	if changed, err := sink.Relearn(t.Context()); err != nil || !changed {
 		t.Fatalf("changed %v, %v", changed, err)
 	}
@@ -148,8 +159,7 @@ func (baggage) OnProduceRecordBuffered(r *kgo.Record) {
 func TestKafkaHookMakesARecordTooLarge(t *testing.T) {
 	t.Parallel()
 	brokers := kafkaserver.ForTest(t)
-	topic := kafkaserver.Topic(t, brokers, "baggage.", 1)
-	takes(t, brokers, topic, 20_000)
+	topic := kafkaserver.LimitedTopic(t, brokers, "baggage.", 20_000)
 	sink := loneSink(t, brokers, kgo.WithHooks(baggage{}))
 	learns(t, sink, topic, 50_000)
 	for range 2 { // the first round of a client, and a later one
@@ -170,8 +180,7 @@ func TestKafkaHookMakesARecordTooLarge(t *testing.T) {
 func TestKafkaAilingTopicGoesAway(t *testing.T) {
 	t.Parallel()
 	brokers := kafkaserver.ForTest(t)
-	topic, other := kafkaserver.Topic(t, brokers, "gone.", 1), kafkaserver.Topic(t, brokers, "there.", 1)
-	takes(t, brokers, topic, 20_000)
+	topic, other := kafkaserver.LimitedTopic(t, brokers, "gone.", 20_000), kafkaserver.Topic(t, brokers, "there.", 1)
 	sink := loneSink(t, brokers)
 	if err := answers(t, sink, sized(topic, "k", 50_000))[0]; err == nil || isTooLarge(err) {
 		t.Fatalf("the broker's answer: %v", err)

@@ -3,7 +3,6 @@ package relay
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -20,6 +19,7 @@ import (
 	"github.com/gapless/gapless/internal/pgtext"
 	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/kafkastate"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -59,24 +59,13 @@ func rowKey(key []byte) *string {
 	return &s
 }
 
-// blockKey is what a key is remembered by: a digest where it is long, as all that are
-// blocked are kept in memory.
-func blockKey(table, key string) string {
-	k := table + "\x00" + key
-	if len(k) <= sha256.Size {
-		return k
-	}
-	sum := sha256.Sum256([]byte(k))
-	return string(sum[:])
-}
-
 // orderKey is the key whose order the record is part of. A null key blocks only
 // itself.
 func orderKey(table string, r *format.Record) (key string, ok bool) {
 	if r.Key == nil {
 		return "", false
 	}
-	return blockKey(table, *rowKey(r.Key)), true
+	return kafkastate.BlockKey(table, *rowKey(r.Key)), true
 }
 
 // waits tells whether the record's key is blocked.
@@ -279,7 +268,7 @@ func (s *store) parkedKeys(ctx context.Context) (map[string]struct{}, error) {
 	keys := map[string]struct{}{}
 	var table, key string
 	_, err = pgx.ForEachRow(rows, []any{&table, &key}, func() error {
-		keys[blockKey(table, key)] = struct{}{}
+		keys[kafkastate.BlockKey(table, key)] = struct{}{}
 		return nil
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gapless/gapless/internal/pgtest"
@@ -82,6 +83,36 @@ func poisonBlocksItsKeyOnly(t *testing.T, s *setup) {
 	s.append(t, "b", "b2")
 	want(t, &sink, "a1", "b1", "b2")
 	wantParked(t, s, "parked a poison too_large", "waiting a a2 waiting", "waiting a a3 waiting")
+	r.stop()
+}
+
+// Keys are as long as people make them, and wait through restarts all the same, until they
+// are let go.
+func TestLongKeyWaits(t *testing.T) {
+	t.Parallel()
+	inBoth(t, longKeyWaits)
+}
+
+func longKeyWaits(t *testing.T, s *setup) {
+	t.Helper()
+	long := uuid.NewString() + uuid.NewString()
+	sink := memory{refuse: poison}
+	r := run(t, s.config(&sink))
+	s.append(t, long, "poison", "1")
+	s.append(t, "b", "b1")
+	want(t, &sink, "b1")
+	s.stored(t, r, 3)
+	r.stop()
+	r = run(t, s.config(&sink))
+	s.append(t, long, "2")
+	s.append(t, "b", "b2")
+	want(t, &sink, "b1", "b2")
+	wantParked(t, s, "parked "+long+" poison too_large", "waiting "+long+" 1 waiting", "waiting "+long+" 2 waiting")
+	accepting(&sink)
+	s.finished(t, s.request(t, "redrive"))
+	want(t, &sink, "b1", "b2", "poison", "1", "2")
+	s.append(t, long, "3")
+	want(t, &sink, "b1", "b2", "poison", "1", "2", "3")
 	r.stop()
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/gapless/gapless/internal/pgtext"
 	"github.com/gapless/gapless/relay/core"
 	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/kafkastate"
 	"github.com/gapless/gapless/sql"
 )
 
@@ -77,7 +78,7 @@ func (p *parkedRow) key() (string, bool) {
 	if p.RowKey == nil || !p.Blocks {
 		return "", false
 	}
-	return blockKey(p.Relation, *p.RowKey), true
+	return kafkastate.BlockKey(p.Relation, *p.RowKey), true
 }
 
 func (p *parkedRow) place() format.Position {
@@ -417,7 +418,7 @@ func (s *store) finishRequests(ctx context.Context, incarnation int64, requests 
 			var relation, key string
 			var isBlocked bool
 			_, err := pgx.ForEachRow(rows, []any{&relation, &key, &isBlocked}, func() error {
-				keys[blockKey(relation, key)] = isBlocked
+				keys[kafkastate.BlockKey(relation, key)] = isBlocked
 				return nil
 			})
 			return err

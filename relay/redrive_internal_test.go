@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/gapless/gapless/relay/format"
+	"github.com/gapless/gapless/relay/kafkastate"
 )
 
 // taking is a sink that takes everything.
@@ -22,7 +23,7 @@ func (*taking) Close(context.Context) error { return nil }
 func TestLetGoSendsNoEmptyRecord(t *testing.T) {
 	t.Parallel()
 	var sink taking
-	key := blockKey("public.giants", "k")
+	key := kafkastate.BlockKey("public.giants", "k")
 	s := &session{r: &Relay{cfg: Config{Sink: &sink}}, blocked: map[string]struct{}{key: {}}}
 	record := func(value []byte) *format.Record {
 		return &format.Record{Topic: "t", Key: []byte("k"), Value: value, Headers: []format.Header{{Key: "id"}}}

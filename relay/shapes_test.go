@@ -7,11 +7,11 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/gapless/gapless/internal/kafkaserver"
 	"github.com/gapless/gapless/internal/pgtest"
@@ -175,15 +175,8 @@ func TestTenMegabytes(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
 	brokers := kafkaserver.ForTest(t)
-	aggregate := kafkaserver.Name(t, "large")
-	topic := "outbox.event." + aggregate
-	kafkaserver.CreateTopic(t, brokers, topic, 1)
-	limit := strconv.Itoa(12 << 20)
-	client := kafkaserver.Client(t, brokers)
-	altered, err := kadm.NewClient(client).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "max.message.bytes", Value: &limit}}, topic)
-	if err != nil || altered[0].Err != nil {
-		t.Fatalf("%v, %v", err, altered)
-	}
+	topic := kafkaserver.LimitedTopic(t, brokers, "outbox.event.", 12<<20)
+	aggregate := strings.TrimPrefix(topic, "outbox.event.")
 	s.exec(t, "create table large (id uuid, aggregatetype text, aggregateid text, type text, payload bytea)")
 	s.exec(t, "alter table large alter column payload set storage external")
 	s.exec(t, "alter publication gapless add table large")

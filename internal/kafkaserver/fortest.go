@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -84,9 +85,22 @@ func CreateTopic(t testing.TB, brokers []string, name string, partitions int32) 
 // CreateTopics is CreateTopic for many at once.
 func CreateTopics(t testing.TB, brokers []string, partitions int32, names ...string) {
 	t.Helper()
+	createTopics(t, brokers, partitions, nil, names...)
+}
+
+// LimitedTopic is Topic with one partition and a max.message.bytes.
+func LimitedTopic(t testing.TB, brokers []string, prefix string, maxBytes int) string {
+	t.Helper()
+	name, value := Name(t, prefix), strconv.Itoa(maxBytes)
+	createTopics(t, brokers, 1, map[string]*string{"max.message.bytes": &value}, name)
+	return name
+}
+
+func createTopics(t testing.TB, brokers []string, partitions int32, configs map[string]*string, names ...string) {
+	t.Helper()
 	admin := kadm.NewClient(client(t, brokers))
 	defer admin.Close()
-	made, err := admin.CreateTopics(t.Context(), partitions, 1, nil, names...)
+	made, err := admin.CreateTopics(t.Context(), partitions, 1, configs, names...)
 	if err := errors.Join(err, made.Error()); err != nil {
 		t.Fatalf("create topics %s: %v", names, err)
 	}

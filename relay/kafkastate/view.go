@@ -1,6 +1,7 @@
 package kafkastate
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -31,8 +32,16 @@ func (h *Held) Key() (key string, ok bool) {
 // IsOpen tells whether the row was neither sent nor discarded.
 func (h *Held) IsOpen() bool { return h.hasRow && h.Mark.isOpen() }
 
-// BlockKey names the key of a table.
-func BlockKey(table, key string) string { return table + "\x00" + key }
+// BlockKey is what a key of a table is remembered by: a digest where it is long, as all that
+// are blocked are kept in memory.
+func BlockKey(table, key string) string {
+	k := table + "\x00" + key
+	if len(k) <= sha256.Size {
+		return k
+	}
+	sum := sha256.Sum256([]byte(k))
+	return string(sum[:])
+}
 
 // Slot is the state of one slot, as far as the topic has been read.
 type Slot struct {
