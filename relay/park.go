@@ -280,11 +280,12 @@ func (s *store) parkedKeys(ctx context.Context) (map[string]struct{}, error) {
 // parkedAhead are the places of rows that are in the table and not before the position:
 // a record of another topic was held, or not acknowledged yet, when the relay that
 // parked them ended. Whatever became of them since, they are not sent by the stream.
-// Those of another timeline are left out, since their places mean others here.
-func (s *store) parkedAhead(ctx context.Context, from core.Position, timeline int32) ([]core.Point, error) {
+// The table came to this timeline with the log, so a row of an older one was committed before
+// the server left that, and its place means the same here.
+func (s *store) parkedAhead(ctx context.Context, from core.Position, on lineage) ([]core.Point, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	rows, err := s.pool.Query(ctx, sql.RelayParkedAhead, s.slot, timeline, from.Resume.String())
+	rows, err := s.pool.Query(ctx, sql.RelayParkedAhead, s.slot, on.timeline, from.Resume.String())
 	if err != nil {
 		return nil, fmt.Errorf("load places of parked rows: %w", err)
 	}

@@ -112,13 +112,34 @@ func (k *kafkaState) parkedKeys(context.Context) (keys map[string]struct{}, err 
 	return keys, err
 }
 
-func (k *kafkaState) parkedAhead(_ context.Context, from core.Position, timeline int32) (points []core.Point, err error) {
-	err = k.view("load places of parked rows", func(s *kafkastate.Slot) {
-		for _, at := range s.Ahead(timeline, uint64(from.Resume)) {
-			points = append(points, core.Point{Commit: core.LSN(at.Commit), Index: at.Index})
+func (k *kafkaState) parkedAhead(_ context.Context, from core.Position, on lineage) (points []core.Point, err error) {
+	var places []kafkastate.Place
+	err = k.view("load places of parked rows", func(s *kafkastate.Slot) { places = s.Ahead(uint64(from.Resume)) })
+	if err != nil {
+		return nil, err
+	}
+	if points, err = on.has(places); err != nil {
+		return nil, fmt.Errorf("load places of parked rows: %w", err)
+	}
+	return points, nil
+}
+
+// has leaves out what was parked on a timeline after the server had left it: the server's
+// rows at these places are others.
+func (on lineage) has(places []kafkastate.Place) (points []core.Point, err error) {
+	for _, at := range places {
+		commit := core.LSN(at.Commit)
+		if at.Timeline != on.timeline {
+			if on.unknown != nil {
+				return nil, on.unknown
+			}
+			if commit >= on.left[at.Timeline] { // 0 where it does not come from that one
+				continue
+			}
 		}
-	})
-	return points, err
+		points = append(points, core.Point{Commit: commit, Index: at.Index})
+	}
+	return points, nil
 }
 
 func (k *kafkaState) parkedCount(context.Context) (n int64, err error) {

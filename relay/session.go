@@ -207,7 +207,7 @@ func (r *Relay) open(ctx context.Context, conn *replication.Conn) (*session, err
 	if s.emissions, err = emissions(r.cfg); err != nil {
 		return nil, err
 	}
-	settled, err := r.remembered().parkedAhead(ctx, position, p.system.Timeline)
+	settled, err := r.remembered().parkedAhead(ctx, position, p.lineage)
 	if err != nil {
 		return nil, err
 	}

@@ -89,9 +89,20 @@ func refuseSlot(v server, cfg Config) error {
 
 const anotherServer = "server is another one"
 
-// refuseIdentity compares the server with the record. switchPoint is asked only
-// when the timeline is a newer one.
-func refuseIdentity(slot string, p progress, sys replication.System, switchPoint func() (core.LSN, error)) error {
+// lineage is a server's timeline, and where it left each of those before it.
+type lineage struct {
+	timeline int32
+	left     map[int32]core.LSN
+	unknown  error // why left is not known
+}
+
+func lineageOf(ctx context.Context, conn *replication.Conn, timeline int32) lineage {
+	left, err := conn.History(ctx, timeline)
+	return lineage{timeline, left, err}
+}
+
+// refuseIdentity compares the server with the record.
+func refuseIdentity(slot string, p progress, sys replication.System, on lineage) error {
 	if p.SystemID != sys.ID {
 		return refuse("Point the relay at the server it was relaying from, or name a new slot with a record of its own.",
 			anotherServer+": its system identifier is %s, the progress record has %s", sys.ID, p.SystemID)
@@ -109,9 +120,13 @@ func refuseIdentity(slot string, p progress, sys replication.System, switchPoint
 	if sys.Timeline == p.Timeline {
 		return nil
 	}
-	at, err := switchPoint()
-	if err != nil {
-		return err
+	if on.unknown != nil {
+		return on.unknown
+	}
+	at, isAncestor := on.left[p.Timeline]
+	if !isAncestor {
+		return refuseSQL([]string{resendSQL(slot), followSQL(slot)}, "The promoted server did not have all that was relayed, so consumers may have events that it does not have: find those first. "+byHand,
+			"stored position %s is on timeline %d, which the server's timeline %d does not come from", p.position.Resume, p.Timeline, sys.Timeline)
 	}
 	// Of a transaction that is half sent the commit record begins there: at the point it is
 	// not on the new timeline any more.
@@ -154,6 +169,7 @@ func (r *Relay) goneBack(what string, args ...any) error {
 type start struct {
 	server   server
 	system   replication.System
+	lineage  lineage
 	position core.Position
 	slotAt   core.LSN // confirmed_flush_lsn
 	proofs   []proof
@@ -173,6 +189,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 	if s.system, err = conn.Identify(ctx); err != nil {
 		return s, err
 	}
+	s.lineage = lineageOf(ctx, conn, s.system.Timeline)
 	if s.server, err = r.check(ctx); err != nil {
 		return s, err
 	}
@@ -257,10 +274,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 			return s, err
 		}
 	}
-	err = refuseIdentity(r.cfg.Slot, *record, s.system, func() (core.LSN, error) {
-		return conn.SwitchPoint(ctx, s.system.Timeline, record.Timeline)
-	})
-	if err != nil {
+	if err := refuseIdentity(r.cfg.Slot, *record, s.system, s.lineage); err != nil {
 		return s, err
 	}
 	if err := r.refuseTakenOut(ctx, s, record); err != nil {
@@ -291,7 +305,7 @@ func (r *Relay) withMessages(ctx context.Context, s start) (bool, error) {
 	if s.counted == wanted {
 		return wanted, nil
 	}
-	parked, err := r.remembered().parkedAhead(ctx, s.position, s.system.Timeline)
+	parked, err := r.remembered().parkedAhead(ctx, s.position, s.lineage)
 	if err != nil {
 		return false, err
 	}

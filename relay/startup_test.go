@@ -2,10 +2,12 @@ package relay
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/gapless/gapless/relay/core"
+	"github.com/gapless/gapless/relay/kafkastate"
 	"github.com/gapless/gapless/relay/replication"
 )
 
@@ -20,26 +22,31 @@ func TestIdentity(t *testing.T) {
 		record  progress
 		server  replication.System
 		at      core.LSN
+		unknown error
 		refused bool
 	}{
-		"same":                              {record, replication.System{ID: "7", Timeline: 2, Flushed: 100}, 0, false},
-		"another system":                    {record, replication.System{ID: "8", Timeline: 2, Flushed: 100}, 0, true},
-		"server went back":                  {record, replication.System{ID: "7", Timeline: 2, Flushed: 99}, 0, true},
-		"older timeline":                    {record, replication.System{ID: "7", Timeline: 1, Flushed: 500}, 0, true},
-		"promoted after the record":         {record, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 100, false},
-		"promoted before the record":        {record, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 99, true},
-		"promoted within a part":            {partial, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 110, true},
-		"promoted at the partial commit":    {partial, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 120, true},
-		"promoted after the partial commit": {partial, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 121, false},
+		"same":                              {record, replication.System{ID: "7", Timeline: 2, Flushed: 100}, 0, nil, false},
+		"another system":                    {record, replication.System{ID: "8", Timeline: 2, Flushed: 100}, 0, nil, true},
+		"server went back":                  {record, replication.System{ID: "7", Timeline: 2, Flushed: 99}, 0, nil, true},
+		"older timeline":                    {record, replication.System{ID: "7", Timeline: 1, Flushed: 500}, 0, nil, true},
+		"promoted after the record":         {record, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 100, nil, false},
+		"promoted before the record":        {record, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 99, nil, true},
+		"promoted within a part":            {partial, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 110, nil, true},
+		"promoted at the partial commit":    {partial, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 120, nil, true},
+		"promoted after the partial commit": {partial, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 121, nil, false},
+		"promoted beside the record":        {record, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 0, nil, true},
+		"promoted, and nobody knows where":  {record, replication.System{ID: "7", Timeline: 3, Flushed: 500}, 100, errors.New("no file"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := refuseIdentity("s", c.record, c.server, func() (core.LSN, error) {
-				if c.server.Timeline == c.record.Timeline {
-					t.Error("history was asked for without need")
-				}
-				return c.at, nil
-			})
+			on := lineage{timeline: c.server.Timeline, left: map[int32]core.LSN{1: 50, 2: c.at}, unknown: c.unknown}
+			if c.at == 0 {
+				delete(on.left, 2)
+			}
+			err := refuseIdentity("s", c.record, c.server, on)
+			if c.unknown != nil && !errors.Is(err, c.unknown) {
+				t.Errorf("error %v, want %v", err, c.unknown)
+			}
 			var r *Refusal
 			if errors.As(err, &r) != c.refused {
 				t.Errorf("error %v, want refused %v", err, c.refused)
@@ -66,6 +73,28 @@ func TestNewestProof(t *testing.T) {
 	}
 	if len(ring) != maxProofs {
 		t.Errorf("%d proofs are kept", len(ring))
+	}
+}
+
+// What was parked on a timeline before the server left it is known by its place, and nothing
+// that was parked there later.
+func TestPlacesOfEarlierTimelines(t *testing.T) {
+	t.Parallel()
+	at := func(timeline int32, commit uint64, index int64) kafkastate.Place {
+		return kafkastate.Place{Timeline: timeline, Commit: commit, Index: index}
+	}
+	on := lineage{timeline: 4, left: map[int32]core.LSN{1: 115, 2: 130}}
+	places := []kafkastate.Place{at(1, 110, 0), at(1, 115, 0), at(1, 120, 0), at(2, 129, 1), at(3, 100, 0), at(4, 900, 2)}
+	got, err := on.has(places)
+	if want := []core.Point{{Commit: 110}, {Commit: 129, Index: 1}, {Commit: 900, Index: 2}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	on.left, on.unknown = nil, errors.New("gone")
+	if _, err := on.has(places); !errors.Is(err, on.unknown) {
+		t.Error(err)
+	}
+	if got, err := on.has([]kafkastate.Place{at(4, 900, 2)}); err != nil || len(got) != 1 {
+		t.Errorf("of the server's own timeline %v, %v", got, err)
 	}
 }
 

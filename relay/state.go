@@ -44,7 +44,7 @@ type parking interface {
 	// adopt asks for rows that wait for one which is not there any more.
 	adopt(ctx context.Context, incarnation int64) error
 	parkedKeys(ctx context.Context) (map[string]struct{}, error)
-	parkedAhead(ctx context.Context, from core.Position, timeline int32) ([]core.Point, error)
+	parkedAhead(ctx context.Context, from core.Position, on lineage) ([]core.Point, error)
 	parkedCount(ctx context.Context) (int64, error)
 
 	// redrivable returns the open requests, and the next rows that may go out for them.

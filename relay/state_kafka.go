@@ -247,7 +247,7 @@ func (k *kafkaState) save(ctx context.Context, v save) error {
 		if !bytes.Equal(proofs, s.Proofs) {
 			entries = append(entries, kafkastate.EntryOf(k.slot, kafkastate.Proofs{Proofs: proofs}))
 		}
-		entries = append(entries, s.Passed(p.Timeline, uint64(v.position.Resume), maxPassed)...)
+		entries = append(entries, s.Passed(uint64(v.position.Resume), maxPassed)...)
 	})
 	if err == nil && len(entries) == 0 {
 		err = fmt.Errorf("save progress: %w", errFenced) // an operator had it forgotten

@@ -4,5 +4,5 @@ SELECT id, slot, status, blocks, event_id, relation, row_key, topic, octet_lengt
        timeline || '/' || commit_lsn || '/' || commit_index AS position, reason, error, attempts, parked_at
 FROM gapless.parked
 WHERE status IN ('parked', 'waiting', 'redriving')
-ORDER BY slot, timeline, commit_lsn, commit_index
+ORDER BY slot, commit_lsn, commit_index, timeline
 LIMIT 100

@@ -19,10 +19,10 @@ SELECT c.id, c.event_id, c.relation, c.row_key, c.topic, c.timeline || '/' || c.
        (SELECT count(*) FROM gapless.parked AS w
         WHERE w.slot = c.slot AND w.relation = c.relation AND md5(w.row_key) = md5(c.row_key) AND w.row_key = c.row_key
           AND c.blocks AND w.blocks AND w.status IN ('parked', 'waiting', 'redriving')
-          AND (w.timeline, w.commit_lsn, w.commit_index) > (c.timeline, c.commit_lsn, c.commit_index)) AS behind,
+          AND (w.commit_lsn, w.commit_index, w.timeline) > (c.commit_lsn, c.commit_index, c.timeline)) AS behind,
        EXISTS (SELECT FROM gapless.parked AS a
         WHERE a.slot = c.slot AND a.relation = c.relation AND md5(a.row_key) = md5(c.row_key) AND a.row_key = c.row_key
           AND c.blocks AND a.blocks AND a.status = 'parked' AND a.id NOT IN (SELECT id FROM chosen)
-          AND (a.timeline, a.commit_lsn, a.commit_index) < (c.timeline, c.commit_lsn, c.commit_index)) AS ahead
+          AND (a.commit_lsn, a.commit_index, a.timeline) < (c.commit_lsn, c.commit_index, c.timeline)) AS ahead
 FROM chosen AS c
-ORDER BY c.timeline, c.commit_lsn, c.commit_index
+ORDER BY c.commit_lsn, c.commit_index, c.timeline

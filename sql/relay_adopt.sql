@@ -5,7 +5,7 @@ WITH heads AS (
     SELECT DISTINCT ON (relation, row_key) id, status
     FROM gapless.parked
     WHERE slot = $1 AND blocks AND row_key IS NOT NULL AND status IN ('parked', 'waiting', 'redriving')
-    ORDER BY relation, row_key, timeline, commit_lsn, commit_index
+    ORDER BY relation, row_key, commit_lsn, commit_index, timeline
 ), asked AS (
     INSERT INTO gapless.relay_request (slot, action, filter, reason)
     SELECT $1, 'redrive', '{}', 'rows that wait for none'

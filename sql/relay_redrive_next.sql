@@ -14,7 +14,7 @@ WITH heads AS (
         FROM gapless.parked AS p
         WHERE p.slot = $1 AND p.relation = k.relation AND md5(p.row_key) = md5(k.row_key) AND p.row_key = k.row_key
           AND p.blocks AND p.status IN ('parked', 'waiting', 'redriving')
-        ORDER BY p.timeline, p.commit_lsn, p.commit_index
+        ORDER BY p.commit_lsn, p.commit_index, p.timeline
         LIMIT 1
     ) AS head
     WHERE head.status <> 'parked'
@@ -22,14 +22,14 @@ WITH heads AS (
     LIMIT $3
 ), candidates AS (
     SELECT r.*, count(*) FILTER (WHERE r.status = 'parked') OVER (PARTITION BY r.relation, r.row_key
-                                                                 ORDER BY r.timeline, r.commit_lsn, r.commit_index) AS stops
+                                                                 ORDER BY r.commit_lsn, r.commit_index, r.timeline) AS stops
     FROM heads AS h
     CROSS JOIN LATERAL (
         SELECT p.*
         FROM gapless.parked AS p
         WHERE p.slot = $1 AND p.relation = h.relation AND md5(p.row_key) = md5(h.row_key) AND p.row_key = h.row_key
           AND p.blocks AND p.status IN ('parked', 'waiting', 'redriving')
-        ORDER BY p.timeline, p.commit_lsn, p.commit_index
+        ORDER BY p.commit_lsn, p.commit_index, p.timeline
         LIMIT $3
     ) AS r
     UNION ALL
@@ -40,7 +40,7 @@ WITH heads AS (
     SELECT c.*, row_number() OVER w AS n, sum(coalesce(octet_length(c.record_value), 0) + coalesce(octet_length(c.source::text), 0)) OVER w AS bytes
     FROM candidates AS c
     WHERE c.stops = 0
-    WINDOW w AS (ORDER BY c.timeline, c.commit_lsn, c.commit_index)
+    WINDOW w AS (ORDER BY c.commit_lsn, c.commit_index, c.timeline)
 )
 SELECT id, coalesce(event_id, '00000000-0000-0000-0000-000000000000') AS event_id, relation, row_key, topic, record_key, record_value, headers,
        record_timestamp, coalesce(record_partition, -1) AS record_partition, timeline, commit_lsn::text AS commit_lsn, commit_index,

@@ -17,11 +17,12 @@ func (s *Slot) Blocked() map[string]struct{} {
 	return keys
 }
 
-// Ahead are the places on a timeline at or after a position, whatever became of the rows.
-func (s *Slot) Ahead(timeline int32, commit uint64) []Place {
+// Ahead are the places at or after a position, whatever became of the rows, on whatever
+// timeline.
+func (s *Slot) Ahead(commit uint64) []Place {
 	var places []Place
 	for at := range s.held {
-		if at.Timeline == timeline && at.Commit >= commit {
+		if at.Commit >= commit {
 			places = append(places, at)
 		}
 	}
@@ -221,13 +222,13 @@ func (s *Slot) oldRequests() (entries []Entry) {
 
 // Passed returns what removes the marks of rows that are settled and before a position:
 // none of them comes by the stream again. most bounds it.
-func (s *Slot) Passed(timeline int32, commit uint64, most int) []Entry {
+func (s *Slot) Passed(commit uint64, most int) []Entry {
 	if len(s.held) == s.open {
 		return nil
 	}
 	var entries []Entry
 	for at, h := range s.held {
-		if h.IsOpen() || at.Timeline == timeline && at.Commit >= commit {
+		if h.IsOpen() || at.Commit >= commit {
 			continue
 		}
 		if r := s.Requests[h.Mark.Request]; r != nil && r.FinishedAt == nil {

@@ -22,9 +22,10 @@ type Place struct {
 	Index    int64
 }
 
-// Compare orders places as the log does.
+// Compare orders places as the log does: a timeline goes on where it left the one before it,
+// and has the places up to there in common with it.
 func (p Place) Compare(o Place) int {
-	return cmp.Or(cmp.Compare(p.Timeline, o.Timeline), cmp.Compare(p.Commit, o.Commit), cmp.Compare(p.Index, o.Index))
+	return cmp.Or(cmp.Compare(p.Commit, o.Commit), cmp.Compare(p.Index, o.Index), cmp.Compare(p.Timeline, o.Timeline))
 }
 
 // String is the place as it stands in keys.

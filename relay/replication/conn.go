@@ -94,31 +94,45 @@ func (c *Conn) Identify(ctx context.Context) (System, error) {
 	return System{ID: s.SystemID, Timeline: s.Timeline, Flushed: core.LSN(s.XLogPos)}, nil
 }
 
-// SwitchPoint returns the LSN at which the history of timeline left old.
-func (c *Conn) SwitchPoint(ctx context.Context, timeline, old int32) (core.LSN, error) {
+// History tells where the server's history left the timelines before the given one, on
+// which it is. Call it before Start.
+func (c *Conn) History(ctx context.Context, timeline int32) (map[int32]core.LSN, error) {
+	if timeline == 1 {
+		return nil, nil // there is no file
+	}
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
 	h, err := pglogrepl.TimelineHistory(ctx, c.pg, timeline)
 	if err != nil {
-		return 0, fmt.Errorf("timeline history %d: %w", timeline, err)
+		return nil, fmt.Errorf("history of timeline %d: %w", timeline, err)
 	}
-	lsn, err := switchPoint(string(h.Content), old)
+	left, err := parseHistory(string(h.Content))
 	if err != nil {
-		return 0, fmt.Errorf("timeline history %d: %w", timeline, err)
+		return nil, fmt.Errorf("history of timeline %d: %w", timeline, err)
 	}
-	return lsn, nil
+	return left, nil
 }
 
-// switchPoint reads a history file: lines of "timeline<TAB>LSN<TAB>reason".
-func switchPoint(history string, old int32) (core.LSN, error) {
-	for line := range strings.Lines(history) {
+// parseHistory reads a history file: lines of "timeline<TAB>LSN<TAB>reason", and comments.
+func parseHistory(file string) (map[int32]core.LSN, error) {
+	left := map[int32]core.LSN{}
+	for line := range strings.Lines(file) {
 		fields := strings.Fields(line)
-		if len(fields) < 2 || fields[0] != strconv.Itoa(int(old)) {
+		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
-		return core.ParseLSN(fields[1])
+		if len(fields) < 2 {
+			return nil, fmt.Errorf("a line without an LSN: %q", line)
+		}
+		timeline, err := strconv.ParseInt(fields[0], 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		if left[int32(timeline)], err = core.ParseLSN(fields[1]); err != nil {
+			return nil, err
+		}
 	}
-	return 0, fmt.Errorf("no line for timeline %d", old)
+	return left, nil
 }
 
 // Options of a stream.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -331,14 +332,17 @@ func TestStatusRefusesZero(t *testing.T) {
 	}
 }
 
-func TestSwitchPoint(t *testing.T) {
+func TestHistory(t *testing.T) {
 	t.Parallel()
-	const history = "1\t0/5000028\tno recovery target specified\n2\t0/7000000\tafter\n"
-	if lsn, err := switchPoint(history, 2); err != nil || lsn != 0x7000000 {
-		t.Errorf("%s, %v", lsn, err)
+	const file = "# made by hand\n\n1\t0/5000028\tno recovery target specified\n2\t0/7000000\tafter\n"
+	left, err := parseHistory(file)
+	if want := map[int32]core.LSN{1: 0x5000028, 2: 0x7000000}; err != nil || !maps.Equal(left, want) {
+		t.Errorf("%v, %v", left, err)
 	}
-	if _, err := switchPoint(history, 3); err == nil {
-		t.Error("a timeline that is not in the history has a switch point")
+	for _, bad := range []string{"1\n", "one\t0/5000028\n", "1\tfar\n", "99999999999\t0/1\n"} {
+		if left, err := parseHistory(bad); err == nil {
+			t.Errorf("%q is %v", bad, left)
+		}
 	}
 }
 

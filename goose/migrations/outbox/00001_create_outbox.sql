@@ -482,12 +482,12 @@ CREATE TABLE gapless.parked (
     settled_at       timestamptz, -- when it was sent or discarded
     CONSTRAINT parked_status_check CHECK (status IN ('parked', 'waiting', 'redriving', 'redriven', 'discarded')),
     -- The relay may die between parking a row and storing its progress.
-    CONSTRAINT parked_position_key UNIQUE (slot, system_id, timeline, commit_lsn, commit_index),
+    CONSTRAINT parked_position_key UNIQUE (slot, system_id, commit_lsn, commit_index, timeline),
     CONSTRAINT parked_slot_check CHECK (slot ~ '^[a-z0-9_]{1,63}$')
 );
 
 -- A key may be longer than an index entry.
-CREATE INDEX parked_open_idx ON gapless.parked (slot, relation, md5(row_key), timeline, commit_lsn, commit_index)
+CREATE INDEX parked_open_idx ON gapless.parked (slot, relation, md5(row_key), commit_lsn, commit_index, timeline)
     WHERE status IN ('parked', 'waiting', 'redriving');
 CREATE INDEX parked_event_id_idx ON gapless.parked (event_id);
 CREATE INDEX parked_request_idx ON gapless.parked (request) WHERE request IS NOT NULL;
