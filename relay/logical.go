@@ -29,6 +29,8 @@ func emissions(cfg Config) (map[string]*emission, error) {
 		e := &emission{table: table{name: messageRelation + prefix}}
 		var err error
 		if prefix == EmittedPrefix {
+			// The library writes an aggregate's events to either: they wait for each other.
+			e.table.name = "gapless.outbox"
 			native, _ := cfg.formatOf("gapless.outbox").(format.Native) // another format leaves Native's defaults
 			e.rows, err = format.NewEmitted(native)
 		} else {

@@ -139,7 +139,7 @@ func (s *session) storeParked() func(context.Context) {
 	n := min(len(s.parking), maxParkBatch)
 	batch := s.parking[:n:n]
 	keys := len(s.blocked)
-	isFull := s.r.keepsInPostgres() && keys > cmp.Or(s.r.cfg.Storage.MaxParked, maxBlocked)
+	isFull := !s.unsure && s.r.keepsInPostgres() && keys > cmp.Or(s.r.cfg.Storage.MaxParked, maxBlocked)
 	return func(ctx context.Context) {
 		var err error
 		if isFull {
@@ -156,6 +156,7 @@ func (s *session) storeParked() func(context.Context) {
 			if errors.Is(err, errFull) {
 				s.full = err.Error()
 			}
+			s.unsure = err != nil && !errors.Is(err, errFull)
 			if err != nil {
 				s.failed(err)
 				return

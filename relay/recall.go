@@ -123,19 +123,23 @@ func (c *recollection) more(topic string, partition int32) bool {
 	return p.older < c.depth
 }
 
-// sent are the places of what was sent. gaps is how many rows were not although a later
-// one of their key was: a program that sends in order has none.
+// sent are the places of what was sent, of each key up to the first that was not. What is
+// behind a gap is sent again, so that the newest record of the key is the newest one in the
+// topic, too. gaps is how many rows are sent again for that: none of a program that sends in
+// order to a topic that keeps what it has.
 func (c *recollection) sent() (places []core.Point, gaps int) {
-	later := map[uint64]struct{}{}
-	for _, row := range slices.Backward(c.rows) {
-		if row.sent {
-			places = append(places, row.place)
-			later[row.key] = struct{}{}
-		} else if _, behind := later[row.key]; behind && row.key != 0 {
+	ended := map[uint64]struct{}{}
+	for _, row := range c.rows {
+		_, isBehind := ended[row.key]
+		switch isBehind = isBehind && row.key != 0; {
+		case !row.sent:
+			ended[row.key] = struct{}{}
+		case isBehind:
 			gaps++
+		default:
+			places = append(places, row.place)
 		}
 	}
-	slices.Reverse(places)
 	return places, gaps
 }
 
@@ -197,7 +201,7 @@ func (r *Relay) recall(ctx context.Context, s start, p core.Position) (until cor
 		log.InfoContext(ctx, "taking over")
 	}
 	if gaps > 0 {
-		log.WarnContext(ctx, "rows are missing in the topics though later ones of their keys are there: they are sent now, behind those", "missing", gaps)
+		log.WarnContext(ctx, "rows are missing in the topics though later ones of their keys are there: they are sent now, and those again behind them", "again", gaps)
 	}
 	r.on(history{s.system.ID, s.system.Timeline})
 	r.ahead, r.recalled, r.messages = places, true, s.messages

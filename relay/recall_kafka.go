@@ -18,8 +18,8 @@ const (
 	firstStretch = 1000 // records of a partition; each is twice as long as the one behind it
 	longStretch  = 16_000
 	// standstill is how long a stretch is waited for. Its last records may be such as no
-	// consumer gets.
-	standstill = 10 * time.Second
+	// consumer gets; a broker that throttles is silent for half as long.
+	standstill = time.Minute
 )
 
 // Recall implements Recaller. It reads what is committed: of a transaction that is open or

@@ -130,12 +130,14 @@ func (s *session) redriveJob() func(context.Context) {
 	if d := &s.redrive; len(d.sent) > 0 || len(d.failed) > 0 {
 		return s.settleRedriven()
 	}
-	return s.nextRedriven
+	unsure := s.unsure
+	return func(ctx context.Context) { s.nextRedriven(ctx, unsure) }
 }
 
 // nextRedriven looks for rows that may go out. When there are none, the requests
-// are done with.
-func (s *session) nextRedriven(ctx context.Context) {
+// are done with; but not while rows may have been parked of which nobody knows: they would be
+// let go from memory, and be in the state, too.
+func (s *session) nextRedriven(ctx context.Context, unsure bool) {
 	requests, rows, err := s.r.remembered().redrivable(ctx, s.incarnation)
 	if err == nil {
 		err = s.r.describeParked(ctx, rows)
@@ -147,7 +149,7 @@ func (s *session) nextRedriven(ctx context.Context) {
 	}
 	var keys map[string]bool
 	isLast := err == nil && len(requests) > 0 && len(rows) == 0
-	if isLast {
+	if isLast && !unsure {
 		keys, err = s.r.remembered().finishRequests(ctx, s.incarnation, requests)
 	}
 	s.inbox.result(func() {
@@ -168,6 +170,11 @@ func (s *session) nextRedriven(ctx context.Context) {
 			s.sendParked(rows)
 			return
 		}
+		if isLast && unsure {
+			s.redrive.last = false
+			s.worker.again[kindRedrive] = s.now() + unsurePause
+			return
+		}
 		s.redrive.asked, s.redrive.learned, s.redrive.last = false, false, false
 		for key, isBlocked := range keys {
 			if !isBlocked {
@@ -179,6 +186,9 @@ func (s *session) nextRedriven(ctx context.Context) {
 		}
 	})
 }
+
+// unsurePause is between two looks at requests that cannot be finished yet.
+const unsurePause = 50 * time.Millisecond
 
 // relearned takes the news of what the sink takes now. The rows were refused for what
 // it took then.

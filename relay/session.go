@@ -98,6 +98,7 @@ type session struct {
 	foreign     bool   // there are events of tables of one's own
 
 	full    string      // why the state takes no more parked rows
+	unsure  bool        // the first of parking may be in the state: the answer was lost
 	paused  bool        // by an operator, or by a signal
 	quiet   atomic.Bool // the same, for others to see
 	signals signals
