@@ -126,6 +126,33 @@ func TestTableTakenOut(t *testing.T) {
 		run(t, cfg)
 		want(t, sink, "1", "missed")
 	})
+	t.Run("put back before anything is acknowledged", func(t *testing.T) {
+		t.Parallel()
+		s := newSetup(t)
+		var sink memory
+		sink.hold()
+		cfg := s.config(&sink)
+		cfg.StopTimeout = time.Millisecond
+		r := run(t, cfg)
+		s.append(t, "k", "1")
+		want(t, &sink, "1")
+		testkit.Eventually(t, patience, func() error {
+			var proofs int
+			err := s.pool.QueryRow(t.Context(), "select jsonb_array_length(proofs) from gapless.relay_progress").Scan(&proofs)
+			if err == nil && proofs == 0 {
+				err = errors.New("no proof is stored")
+			}
+			return err
+		})
+		r.stop()
+		if st := r.Status(); st.Events != 0 {
+			t.Fatalf("acknowledged: %+v", st)
+		}
+		s.exec(t, "alter publication gapless drop table gapless.outbox")
+		s.append(t, "k", "missed")
+		s.exec(t, "alter publication gapless add table gapless.outbox")
+		refusal(t, run(t, cfg).ended(), "was changed")
+	})
 	t.Run("for good", func(t *testing.T) {
 		t.Parallel()
 		s, sink, cfg, r := start(t)

@@ -281,6 +281,9 @@ func (s *session) prove(now time.Duration) func(context.Context) {
 				return
 			}
 			s.want.proved = activity
+			if len(s.proofs) == 0 {
+				s.machine.Restate() // the next start judges the publication by it
+			}
 			s.proofs = addProof(s.proofs, p)
 			if !s.foreign || s.want.horizon.reached(p, activity) {
 				s.machine.Proof(activity, lsn)

@@ -34,6 +34,8 @@ type Machine struct {
 	pending   Position // what the running write stores
 	dirtyThen bool     // an event was passed while the write ran
 	wanted    bool     // somebody waits for the record to hold what is done
+	restate   bool     // the record is to be written in any case
+	restating bool     // by the write that is under way
 	lastWrite time.Duration
 	finishing bool
 

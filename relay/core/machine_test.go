@@ -238,6 +238,29 @@ func TestRecordOnRequest(t *testing.T) {
 	}
 }
 
+// What stands beside the position is written though nothing has moved, until a write that
+// began after it was asked for has succeeded.
+func TestRestate(t *testing.T) {
+	t.Parallel()
+	m := machine(t, Position{Resume: 10})
+	writes := func(at time.Duration, want bool) {
+		t.Helper()
+		if e := m.Step(at * time.Second); e.Write != want || want && e.Progress.Resume != 10 {
+			t.Fatalf("at %d: %+v, want a write: %v", at, e, want)
+		}
+	}
+	writes(1, false)
+	m.Restate()
+	writes(2, true)
+	m.Written(false)
+	writes(3, true)
+	m.Restate() // what is under way may not have it
+	m.Written(true)
+	writes(4, true)
+	m.Written(true)
+	writes(5, false)
+}
+
 func TestPausedByRecordsAndBytes(t *testing.T) {
 	t.Parallel()
 	m := New(Config{Position: Position{Resume: 1}, MaxRecords: 2, MaxBytes: 100}, 0)

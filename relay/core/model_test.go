@@ -405,8 +405,11 @@ func (w *model) chance() error {
 			w.ack(w.rng.IntN(len(w.sink.unacked)))
 		}
 	case n < 79:
-		if w.rng.IntN(4) == 0 {
+		switch w.rng.IntN(8) {
+		case 0, 1:
 			w.m.Record()
+		case 2:
+			w.m.Restate()
 		}
 		w.keepalive()
 	case n < 89:

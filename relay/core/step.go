@@ -9,6 +9,7 @@ func (m *Machine) Step(now time.Duration) Effects {
 	if m.wantsWrite() && (m.finishing || now-m.lastWrite >= m.cfg.ProgressEvery) {
 		m.writing, m.pending = true, m.done
 		m.dirtyThen, m.dirty, m.wanted = m.dirty, false, false
+		m.restating = m.restate
 		m.proofWrite = m.proof != 0 && m.done.Resume >= m.proof
 		m.lastWrite = now
 		e.Write, e.Progress = true, m.pending
@@ -26,10 +27,10 @@ func (m *Machine) Step(now time.Duration) Effects {
 // them, one write that brings the record past a proof, one for each
 // RecordAfter of foreign WAL, and one that is asked for.
 func (m *Machine) wantsWrite() bool {
-	if m.writing || m.done == m.written && !m.dirty && !m.proofDue() {
+	if m.writing || m.done == m.written && !m.dirty && !m.restate && !m.proofDue() {
 		return false
 	}
-	return m.dirty || m.wanted || m.proofDue() || m.done.Resume-m.written.Resume >= m.cfg.RecordAfter
+	return m.dirty || m.wanted || m.restate || m.proofDue() || m.done.Resume-m.written.Resume >= m.cfg.RecordAfter
 }
 
 func (m *Machine) proofDue() bool {
@@ -59,12 +60,17 @@ func (m *Machine) Written(ok bool) {
 		return
 	}
 	m.written = m.pending
+	m.restate = m.restate && !m.restating
 	m.proofInRec = m.proofInRec || m.proofWrite && m.proof != 0 && m.written.Resume >= m.proof
 }
 
 // Record asks for one write of the progress, also where no event is the reason: somebody
 // waits for the record, and the slot, to pass what has come.
 func (m *Machine) Record() { m.wanted = true }
+
+// Restate asks for one write of the record, also where the position is the stored one: what
+// stands beside it has changed.
+func (m *Machine) Restate() { m.restate, m.restating = true, false }
 
 // Activity numbers the moments between events: a proof asked for at one
 // number and answered at the same saw every event.
