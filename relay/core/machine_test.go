@@ -243,10 +243,10 @@ func TestRecordOnRequest(t *testing.T) {
 func TestRestate(t *testing.T) {
 	t.Parallel()
 	m := machine(t, Position{Resume: 10})
-	writes := func(at time.Duration, want bool) {
+	writes := func(second int, want bool) {
 		t.Helper()
-		if e := m.Step(at * time.Second); e.Write != want || want && e.Progress.Resume != 10 {
-			t.Fatalf("at %d: %+v, want a write: %v", at, e, want)
+		if e := m.Step(time.Duration(second) * time.Second); e.Write != want || want && e.Progress.Resume != 10 {
+			t.Fatalf("at %d: %+v, want a write: %v", second, e, want)
 		}
 	}
 	writes(1, false)

@@ -192,10 +192,11 @@ func TestFillWithNoTimeToWaitReads(t *testing.T) {
 		if err := c.Fill(0); err != nil {
 			return err
 		}
-		if f, ok, err := c.Next(); err != nil || !ok || string(f.Data) != "there" {
-			return fmt.Errorf("frame %q, %v", f.Data, err)
+		f, ok, err := c.Next()
+		if err == nil && (!ok || string(f.Data) != "there") {
+			err = fmt.Errorf("frame %q", f.Data)
 		}
-		return nil
+		return err
 	})
 }
 
