@@ -88,10 +88,17 @@ func TestReplayOfWhatMayNeverHaveBeenSent(t *testing.T) {
 			s.stored(t, r, 1)
 			replayer := s.replayer(t, &sink)
 			request := relay.ReplayRequest{Table: "app.events", OrderBy: "seq"}
-			plan, err := replayer.Plan(t.Context(), request)
-			if err != nil || plan.Vouched != known || (plan.Rows == 1) != known {
-				t.Fatalf("plan %+v, %v", plan, err)
-			}
+			// A transaction that another test has open keeps the row out of the plan.
+			testkit.Eventually(t, patience, func() error {
+				plan, err := replayer.Plan(t.Context(), request)
+				if err != nil || plan.Vouched != known || plan.Rows > 2 {
+					t.Fatalf("plan %+v, %v", plan, err)
+				}
+				if want := map[bool]int64{true: 1, false: 2}[known]; plan.Rows != want {
+					return fmt.Errorf("%d rows, want %d", plan.Rows, want)
+				}
+				return nil
+			})
 			replayAll(t, replayer, request)
 			if got := sink.values(); slices.Contains(got, "older") == known || !slices.Contains(got, "2") {
 				t.Errorf("sent %q", got)
