@@ -3,6 +3,7 @@ package relay
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -47,7 +48,8 @@ func (p *parked) why() *format.Fault {
 }
 
 // rowKey is the ordering key as gapless.parked has it; nil for a null key.
-// A key that is not text is kept in hex, as Postgres prints bytes.
+// A key that is not text is kept in hex, as Postgres prints bytes, and a very long one by its
+// beginning and a digest: it must fit into a record of the state beside all else.
 func rowKey(key []byte) *string {
 	if key == nil {
 		return nil
@@ -56,8 +58,15 @@ func rowKey(key []byte) *string {
 	if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 		s = `\x` + hex.EncodeToString(key)
 	}
+	if len(s) > maxRowKey {
+		sum := sha256.Sum256(key)
+		s = strings.ToValidUTF8(s[:100], "") + "… of " + strconv.Itoa(len(key)) + " bytes, sha256 " + hex.EncodeToString(sum[:])
+	}
 	return &s
 }
+
+// maxRowKey is the longest key that is told as it is.
+const maxRowKey = 16 << 10
 
 // orderKey is the key whose order the record is part of. A null key blocks only
 // itself.

@@ -180,8 +180,8 @@ func (k *kafkaState) take(ctx context.Context, id, system string, timeline int32
 	switch {
 	case err != nil:
 		return core.Position{}, 0, err
-	case p == nil:
-		return core.Position{}, 0, errMoved // it was forgotten meanwhile
+	case p == nil, p.SystemID != system:
+		return core.Position{}, 0, errMoved // it was forgotten meanwhile, or another server's relay made it
 	}
 	p.Incarnation, p.RelayID, p.SystemID, p.Timeline, p.UpdatedAt = incarnation+1, id, system, timeline, time.Now().UTC()
 	entries := []kafkastate.Entry{kafkastate.EntryOf(k.slot, *p)}

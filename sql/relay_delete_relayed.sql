@@ -3,7 +3,9 @@
 -- every relay of this database is proven to have passed, and that are older than $1.
 -- The relay puts the table's quoted name in the place of gapless.outbox, and its
 -- column's in that of created_at. xmin may be a subtransaction's, whose id is above its
--- parent's: below the oldest transaction that a proof saw running, both are over. xmin
+-- parent's: below the oldest transaction that a proof saw running, both are over. A row
+-- filter may have kept rows from being relayed, and a row that was parked without its bytes
+-- is nowhere else: then nothing is deleted. xmin
 -- is given its epoch from the newest id. It runs with the login's own search_path, for
 -- the table's triggers, so what does not take its arguments as they are says its schema.
 -- Sequential scan up to the batch, where the oldest rows lie; row locks.
@@ -16,6 +18,11 @@ WITH relays AS (
     JOIN pg_publication AS p ON p.pubname = $4 AND p.pubinsert
     JOIN pg_publication_rel AS r ON r.prpubid = p.oid AND r.prrelid = to_regclass($6)
     WHERE t.slot = $3 AND t.relation = $5 AND t.membership = pg_catalog.format('p%s.%s,r%s.%s', p.oid, p.xmin, r.oid, r.xmin)
+      AND pg_catalog.to_jsonb(r) ->> 'prqual' IS NULL
+      AND NOT EXISTS (
+          SELECT FROM gapless.parked AS k
+          WHERE k.slot = $3 AND k.relation = $5 AND k.status IN ('parked', 'waiting', 'redriving') AND k.source ->> 'too_large' = 'true'
+      )
 ), proven AS (
     SELECT min(pg_snapshot_xmin(snapshot)::text::bigint) AS xmin, m.since,
            pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest

@@ -119,7 +119,23 @@ func (r *Relay) fromKafka(s *kafkastate.Slot) {
 type moment struct {
 	Actor   string `db:"actor"`
 	LSN     int64  `db:"lsn"`
+	System  string `db:"system_id"`
 	HasSlot bool   `db:"has_slot"`
+}
+
+// ErrOtherServer is the error for a slot of the state topic that is one of another server: what
+// is asked of its relay is not meant for the database that was named.
+var ErrOtherServer = errors.New("is another server's in the state topic: name its database, or this one's topic with --state-topic")
+
+// sameServer wants the slot to be of the server that was asked. One without a position may
+// have come from another one, with its rows.
+func (m moment) sameServer(slot string, l *kafkastate.Log) (err error) {
+	broken := l.View(func(s *kafkastate.Slot) {
+		if s.HasPosition() && s.Progress.SystemID != m.System {
+			err = fmt.Errorf("slot %q %w", slot, ErrOtherServer)
+		}
+	})
+	return errors.Join(broken, err)
 }
 
 func (k InKafka) moment(ctx context.Context, slot string) (moment, error) {
@@ -138,6 +154,9 @@ func (k InKafka) Pause(ctx context.Context, slot string, paused bool, reason str
 		return err
 	}
 	defer l.Close()
+	if err := m.sameServer(slot, l); err != nil {
+		return err
+	}
 	known := m.HasSlot
 	if err := l.View(func(s *kafkastate.Slot) { known = known || s.HasPosition() }); err != nil {
 		return err
@@ -171,7 +190,19 @@ func (k InKafka) Forget(ctx context.Context, slot, reason string) error {
 
 // ParkedRows is the function ParkedRows.
 func (k InKafka) ParkedRows(ctx context.Context, f ParkedFilter) (rows []Parked, err error) {
-	err = k.in(ctx, f.Slot, func(s *kafkastate.Slot) { rows = f.choose(s.Rows()) })
+	m, err := k.moment(ctx, f.Slot)
+	if err != nil {
+		return nil, err
+	}
+	l, err := k.open(ctx, f.Slot)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	if err := m.sameServer(f.Slot, l); err != nil {
+		return nil, err
+	}
+	err = l.View(func(s *kafkastate.Slot) { rows = f.choose(s.Rows()) })
 	return rows, err
 }
 
@@ -242,6 +273,9 @@ func (k InKafka) RequestParked(ctx context.Context, action, reason string, f Par
 		return Requested{}, err
 	}
 	defer l.Close()
+	if err := m.sameServer(f.Slot, l); err != nil {
+		return Requested{}, err
+	}
 	r := kafkastate.Request{Action: action, Actor: m.Actor, Reason: reason, Filter: filter}
 	for i := range rows {
 		r.Rows = append(r.Rows, rows[i].place.String())

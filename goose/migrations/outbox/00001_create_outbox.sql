@@ -390,6 +390,10 @@ BEGIN
     IF cutoff IS NULL OR to_regclass('gapless.' || past) IS NOT NULL THEN
         RETURN 0;
     END IF;
+    IF EXISTS (SELECT FROM gapless.parked AS k
+               WHERE k.relation = 'gapless.outbox' AND k.status IN ('parked', 'waiting', 'redriving') AND k.source ->> 'too_large' = 'true') THEN
+        RETURN 0; -- it was parked without its bytes, which are nowhere else
+    END IF;
     -- Before anything is touched: what is not relayed yet stays where people look.
     IF gapless.outbox_unproven('gapless.outbox', cutoff::timestamptz) > 0 THEN
         RETURN 0;
