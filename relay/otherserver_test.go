@@ -2,11 +2,14 @@ package relay_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/gapless/gapless/internal/testkit"
 	"github.com/gapless/gapless/relay"
@@ -190,4 +193,55 @@ func TestReplayByCharacters(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The server was replaced, and rows of the old one are still parked in the topic: a row of the
+// new one that has the place of one of those is not taken for it, and they can be redriven.
+func TestParkedRowsOfAnotherServer(t *testing.T) {
+	t.Parallel()
+	s := newKafkaSetup(t)
+	s.append(t, "old", "x")
+	s.append(t, "k", "1")
+	s.flush(t)
+	var begin []byte
+	err := s.pool.QueryRow(t.Context(), `select data from pg_logical_slot_peek_binary_changes($1, null, null, 'proto_version', '1', 'publication_names', 'gapless')
+		where get_byte(data, 0) = 66 order by lsn desc limit 1`, s.slot).Scan(&begin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := "other"
+	row := func(commit uint64, value, status string) kafkastate.Entry {
+		e, err := kafkastate.RowEntry(s.slot, kafkastate.Place{System: otherServer, Timeline: 1, Commit: commit}, kafkastate.Row{
+			ID: uuid.New(), Table: ownTable, RowKey: &key, Topic: "t", Partition: -1, Key: []byte(key), Value: []byte(value), Headers: []byte("[]"), Blocks: true, Status: status, Reason: "too_large", ParkedAt: time.Now(),
+		}, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	err = s.withLog(t.Context(), func(l *kafkastate.Log) error {
+		if err := l.Fence(t.Context()); err != nil {
+			return err
+		}
+		progress := kafkastate.EntryOf(s.slot, kafkastate.Progress{Incarnation: 1, SystemID: otherServer, Timeline: 1, Resume: "0/10", UpdatedAt: time.Now()})
+		if err := l.Write(t.Context(), 1, progress, row(binary.BigEndian.Uint64(begin[1:]), "of before", kafkastate.Parked), row(1<<60, "far ahead", kafkastate.Waiting)); err != nil {
+			return err
+		}
+		return l.Forget(t.Context(), "test", "the server is another one now")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sink memory
+	run(t, s.config(&sink))
+	s.append(t, "k", "2")
+	s.append(t, key, "3")
+	want(t, &sink, "x", "1", "2")
+	s.finished(t, s.request(t, "redrive"))
+	testkit.Eventually(t, patience, func() error {
+		if got := sink.values(); len(got) != 6 || !slices.Contains(got, "of before") || !slices.Contains(got, "far ahead") || !slices.Contains(got, "3") {
+			return fmt.Errorf("got %q", got)
+		}
+		return nil
+	})
 }

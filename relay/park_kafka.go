@@ -27,7 +27,7 @@ func (k *kafkaState) park(ctx context.Context, incarnation int64, rows []*parked
 		if err != nil {
 			return fmt.Errorf("park row: %w", err)
 		}
-		e, err := kafkastate.RowEntry(k.slot, placeOfRow(p.record.Position.Timeline, p.record.Position.Commit, p.record.Position.Index), row, limit)
+		e, err := kafkastate.RowEntry(k.slot, placeOfRow(k.system, p.record.Position.Timeline, p.record.Position.Commit, p.record.Position.Index), row, limit)
 		if err != nil {
 			return fmt.Errorf("park row: %w", err)
 		}
@@ -47,8 +47,8 @@ func (k *kafkaState) park(ctx context.Context, incarnation int64, rows []*parked
 	return k.write(ctx, "park rows", incarnation, entries...)
 }
 
-func placeOfRow(timeline int32, commit core.LSN, index int64) kafkastate.Place {
-	return kafkastate.Place{Timeline: timeline, Commit: uint64(commit), Index: index}
+func placeOfRow(system string, timeline int32, commit core.LSN, index int64) kafkastate.Place {
+	return kafkastate.Place{System: system, Timeline: timeline, Commit: uint64(commit), Index: index}
 }
 
 func rowOf(p *parked) (kafkastate.Row, error) {
@@ -124,11 +124,14 @@ func (k *kafkaState) parkedAhead(_ context.Context, from core.Position, on linea
 	return points, nil
 }
 
-// has leaves out what was parked on a timeline after the server had left it: the server's
-// rows at these places are others.
+// has leaves out what was parked on another server, and on a timeline after the server had
+// left it: the server's rows at these places are others.
 func (on lineage) has(places []kafkastate.Place) (points []core.Point, err error) {
 	for _, at := range places {
 		commit := core.LSN(at.Commit)
+		if at.System != on.system {
+			continue
+		}
 		if at.Timeline != on.timeline {
 			if on.unknown != nil {
 				return nil, on.unknown
@@ -190,7 +193,7 @@ func (k *kafkaState) accept(ctx context.Context, incarnation, id int64) error {
 func parkedRowOf(h *kafkastate.Held, r kafkastate.Row) (*parkedRow, error) {
 	p := &parkedRow{
 		ID: r.ID, EventID: r.EventID, Relation: r.Table, RowKey: r.RowKey, Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: r.Headers,
-		Partition: r.Partition, Timeline: h.At.Timeline, Commit: core.LSN(h.At.Commit).String(), Index: h.At.Index,
+		Partition: r.Partition, System: h.At.System, Timeline: h.At.Timeline, Commit: core.LSN(h.At.Commit).String(), Index: h.At.Index,
 		SourceJSON: r.Source, Status: h.Mark.Status, Blocks: r.Blocks,
 	}
 	p.Timestamp, p.Committed = timeOf(r.Timestamp), timeOf(r.Committed)
@@ -200,12 +203,12 @@ func parkedRowOf(h *kafkastate.Held, r kafkastate.Row) (*parkedRow, error) {
 func (k *kafkaState) settle(ctx context.Context, incarnation int64, sent []*parkedRow, failed []failure) error {
 	var places []kafkastate.Place
 	for _, p := range sent {
-		places = append(places, placeOfRow(p.Timeline, p.commit, p.Index))
+		places = append(places, placeOfRow(p.System, p.Timeline, p.commit, p.Index))
 	}
 	var failures []kafkastate.Failure
 	for _, f := range failed {
 		failures = append(failures, kafkastate.Failure{
-			At: placeOfRow(f.row.Timeline, f.row.commit, f.row.Index), Reason: f.fault.Reason, Error: f.fault.Detail,
+			At: placeOfRow(f.row.System, f.row.Timeline, f.row.commit, f.row.Index), Reason: f.fault.Reason, Error: f.fault.Detail,
 		})
 	}
 	var entries []kafkastate.Entry

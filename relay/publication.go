@@ -140,16 +140,21 @@ func (s *store) eventTable(ctx context.Context, rel *pgoutput.Relation) (string,
 	case strings.HasPrefix(name, outboxPartition):
 		return "gapless.outbox", nil
 	}
+	root, err := s.root(ctx, rel.ID)
+	if err == nil && root == "" {
+		root, err = name, s.refuseDetached(ctx, rel.ID, name)
+	}
+	return root, err
+}
+
+// root is the table of which oid is a partition; "" where it is none.
+func (s *store) root(ctx context.Context, oid uint32) (name string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	root := name
-	switch err := s.pool.QueryRow(ctx, sql.RelayRoot, rel.ID).Scan(&root); {
-	case errors.Is(err, pgx.ErrNoRows):
-		return name, s.refuseDetached(ctx, rel.ID, name)
-	case err != nil:
-		return "", fmt.Errorf("look for the table of partition %s: %w", name, err)
+	if err := s.pool.QueryRow(ctx, sql.RelayRoot, oid).Scan(&name); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("look for the table of partition %d: %w", oid, err)
 	}
-	return root, nil
+	return name, nil
 }
 
 // refuseDetached is for rows of what is no partition any more, and was one when they were

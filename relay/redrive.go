@@ -55,6 +55,7 @@ type parkedRow struct {
 	EventID    uuid.UUID  `db:"event_id"`
 	Relation   string     `db:"relation"`
 	RowKey     *string    `db:"row_key"`
+	System     string     `db:"system_id"`
 	Topic      string     `db:"topic"`
 	Key        []byte     `db:"record_key"`
 	Value      []byte     `db:"record_value"`
@@ -244,8 +245,9 @@ func (s *session) sendAgain(p *parkedRow) error {
 		delete(s.r.poison, at)
 		return fault
 	}
-	// What was committed before it may be on its way yet, or held.
-	if !s.machine.Passed(core.Point{Commit: p.commit, Index: p.Index}) {
+	// What was committed before it may be on its way yet, or held. The place of another
+	// server's row tells nothing here.
+	if p.System == s.system.ID && !s.machine.Passed(core.Point{Commit: p.commit, Index: p.Index}) {
 		return errNotYet
 	}
 	r, err := s.record(p)

@@ -72,6 +72,12 @@ func (r *Replayer) open(ctx context.Context, q ReplayRequest) (*replayTable, err
 	if t.oid == 0 {
 		return nil, refuse("there is no table %s in this database", q.Table)
 	}
+	// Its rows are the table's: their format, and what waits for redrive, goes by that.
+	if root, err := r.store.root(ctx, t.oid); err != nil {
+		return nil, err
+	} else if root != "" {
+		return nil, refuse("table %s is a partition: name its table, %s", q.Table, root)
+	}
 	types, err := r.types(ctx, t.oid)
 	if err != nil {
 		return nil, err

@@ -91,14 +91,15 @@ const anotherServer = "server is another one"
 
 // lineage is a server's timeline, and where it left each of those before it.
 type lineage struct {
+	system   string // the server's identifier
 	timeline int32
 	left     map[int32]core.LSN
 	unknown  error // why left is not known
 }
 
-func lineageOf(ctx context.Context, conn *replication.Conn, timeline int32) lineage {
-	left, err := conn.History(ctx, timeline)
-	return lineage{timeline, left, err}
+func lineageOf(ctx context.Context, conn *replication.Conn, s replication.System) lineage {
+	left, err := conn.History(ctx, s.Timeline)
+	return lineage{s.ID, s.Timeline, left, err}
 }
 
 // refuseIdentity compares the server with the record.
@@ -189,7 +190,7 @@ func (r *Relay) prepare(ctx context.Context, conn *replication.Conn) (start, err
 	if s.system, err = conn.Identify(ctx); err != nil {
 		return s, err
 	}
-	s.lineage = lineageOf(ctx, conn, s.system.Timeline)
+	s.lineage = lineageOf(ctx, conn, s.system)
 	if s.server, err = r.check(ctx); err != nil {
 		return s, err
 	}

@@ -81,10 +81,10 @@ func TestNewestProof(t *testing.T) {
 func TestPlacesOfEarlierTimelines(t *testing.T) {
 	t.Parallel()
 	at := func(timeline int32, commit uint64, index int64) kafkastate.Place {
-		return kafkastate.Place{Timeline: timeline, Commit: commit, Index: index}
+		return kafkastate.Place{System: "7", Timeline: timeline, Commit: commit, Index: index}
 	}
-	on := lineage{timeline: 4, left: map[int32]core.LSN{1: 115, 2: 130}}
-	places := []kafkastate.Place{at(1, 110, 0), at(1, 115, 0), at(1, 120, 0), at(2, 129, 1), at(3, 100, 0), at(4, 900, 2)}
+	on := lineage{system: "7", timeline: 4, left: map[int32]core.LSN{1: 115, 2: 130}}
+	places := []kafkastate.Place{at(1, 110, 0), at(1, 115, 0), at(1, 120, 0), at(2, 129, 1), at(3, 100, 0), at(4, 900, 2), {System: "8", Timeline: 4, Commit: 950}}
 	got, err := on.has(places)
 	if want := []core.Point{{Commit: 110}, {Commit: 129, Index: 1}, {Commit: 900, Index: 2}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v", got, err)

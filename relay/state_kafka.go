@@ -38,7 +38,8 @@ type kafkaState struct {
 	topic, slot string
 	maxParked   int
 
-	first *kafkastate.Progress // what take begins with where there is no record
+	system string               // of the server, since take
+	first  *kafkastate.Progress // what take begins with where there is no record
 }
 
 func openKafkaState(ctx context.Context, cfg Config, server *store) (*kafkaState, error) {
@@ -183,6 +184,7 @@ func (k *kafkaState) take(ctx context.Context, id, system string, timeline int32
 	case p == nil, p.SystemID != system:
 		return core.Position{}, 0, errMoved // it was forgotten meanwhile, or another server's relay made it
 	}
+	k.system = system
 	p.Incarnation, p.RelayID, p.SystemID, p.Timeline, p.UpdatedAt = incarnation+1, id, system, timeline, time.Now().UTC()
 	entries := []kafkastate.Entry{kafkastate.EntryOf(k.slot, *p)}
 	if isFirst {

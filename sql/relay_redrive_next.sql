@@ -43,7 +43,7 @@ WITH heads AS (
     WINDOW w AS (ORDER BY c.commit_lsn, c.commit_index, c.timeline)
 )
 SELECT id, coalesce(event_id, '00000000-0000-0000-0000-000000000000') AS event_id, relation, row_key, topic, record_key, record_value, headers,
-       record_timestamp, coalesce(record_partition, -1) AS record_partition, timeline, commit_lsn::text AS commit_lsn, commit_index,
+       record_timestamp, coalesce(record_partition, -1) AS record_partition, system_id, timeline, commit_lsn::text AS commit_lsn, commit_index,
        committed_at, source, status, blocks
 FROM sized
 WHERE n = 1 OR n <= $3 AND bytes <= $4

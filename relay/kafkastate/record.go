@@ -17,6 +17,7 @@ const version = 1
 
 // Place is where a row was committed.
 type Place struct {
+	System   string // the server's identifier: another one has rows of its own at the same places
 	Timeline int32
 	Commit   uint64
 	Index    int64
@@ -25,25 +26,27 @@ type Place struct {
 // Compare orders places as the log does: a timeline goes on where it left the one before it,
 // and has the places up to there in common with it.
 func (p Place) Compare(o Place) int {
-	return cmp.Or(cmp.Compare(p.Commit, o.Commit), cmp.Compare(p.Index, o.Index), cmp.Compare(p.Timeline, o.Timeline))
+	return cmp.Or(cmp.Compare(p.Commit, o.Commit), cmp.Compare(p.Index, o.Index), cmp.Compare(p.Timeline, o.Timeline), cmp.Compare(p.System, o.System))
 }
 
 // String is the place as it stands in keys.
-func (p Place) String() string { return fmt.Sprintf("%d/%016X/%d", p.Timeline, p.Commit, p.Index) }
+func (p Place) String() string {
+	return fmt.Sprintf("%s/%d/%016X/%d", p.System, p.Timeline, p.Commit, p.Index)
+}
 
 // ParsePlace reads what String writes.
 func ParsePlace(text string) (p Place, err error) {
 	parts := strings.Split(text, "/")
-	if len(parts) != 3 {
+	if len(parts) != 4 {
 		return p, fmt.Errorf("%q is no place", text)
 	}
-	timeline, err1 := strconv.ParseInt(parts[0], 10, 32)
-	commit, err2 := strconv.ParseUint(parts[1], 16, 64)
-	index, err3 := strconv.ParseInt(parts[2], 10, 64)
+	timeline, err1 := strconv.ParseInt(parts[1], 10, 32)
+	commit, err2 := strconv.ParseUint(parts[2], 16, 64)
+	index, err3 := strconv.ParseInt(parts[3], 10, 64)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return p, fmt.Errorf("%q is no place: %w", text, err)
 	}
-	return Place{int32(timeline), commit, index}, nil
+	return Place{parts[0], int32(timeline), commit, index}, nil
 }
 
 // Progress is how far the relay of a slot is. LSNs are as Postgres prints them.

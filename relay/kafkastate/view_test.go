@@ -60,7 +60,7 @@ func TestWish(t *testing.T) {
 
 func row(t *testing.T, index int64, key, status string) Entry {
 	t.Helper()
-	e, err := RowEntry("shop", Place{1, 5, index}, Row{Table: "t", RowKey: &key, Value: []byte("v"), Blocks: true, Status: status, Reason: "r"}, 10_000)
+	e, err := RowEntry("shop", Place{"7", 1, 5, index}, Row{Table: "t", RowKey: &key, Value: []byte("v"), Blocks: true, Status: status, Reason: "r"}, 10_000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestPassedMarks(t *testing.T) {
 	t.Parallel()
 	entries := []Entry{
 		EntryOf("shop", Progress{}), row(t, 0, "a", Parked), row(t, 1, "a", Waiting), row(t, 2, "b", Parked),
-		EntryOf("shop", Request{ID: 7, Action: ActionDiscard, Rows: []string{Place{1, 5, 0}.String(), Place{1, 5, 9}.String(), "nonsense"}}),
+		EntryOf("shop", Request{ID: 7, Action: ActionDiscard, Rows: []string{Place{"7", 1, 5, 0}.String(), Place{"7", 1, 5, 9}.String(), "nonsense"}}),
 	}
 	s := applied(t, entries...)
 	for _, e := range s.Accept(7) {
@@ -105,7 +105,7 @@ func TestPassedMarks(t *testing.T) {
 	if got := s.Passed(5, 10); len(got) != 0 {
 		t.Errorf("%v would go before the position has passed them", got)
 	}
-	if got := s.Passed(6, 10); len(got) != 1 || got[0].key != "shop/mark/"+(Place{1, 5, 0}).String() || s.Open() != 2 {
+	if got := s.Passed(6, 10); len(got) != 1 || got[0].key != "shop/mark/"+(Place{"7", 1, 5, 0}).String() || s.Open() != 2 {
 		t.Errorf("passed are %v, %d open", got, s.Open())
 	}
 	if err := s.check(); err != nil {
