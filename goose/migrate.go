@@ -199,16 +199,34 @@ func createSchema(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("look for schema gapless: %w", err)
 	}
 	if found {
-		return nil
+		return trusted(ctx, db)
 	}
 	_, err := db.ExecContext(ctx, "create schema if not exists gapless")
 	if err == nil {
-		return nil
+		return trusted(ctx, db)
 	}
 	if db.QueryRowContext(ctx, exists).Scan(&found) == nil && found {
-		return nil // made by another Up in this very moment
+		return trusted(ctx, db) // made by another Up in this very moment
 	}
 	return fmt.Errorf("create schema gapless: %w", err)
+}
+
+//go:embed trust.sql
+var trustSQL string
+
+// ErrUntrusted is the error for a schema gapless in which somebody else may have put functions,
+// or may yet: they would run as the role that migrates.
+var ErrUntrusted = errors.New("schema gapless is not trusted")
+
+func trusted(ctx context.Context, db *sql.DB) error {
+	var why *string
+	if err := db.QueryRowContext(ctx, trustSQL).Scan(&why); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("look at schema gapless: %w", err)
+	}
+	if why != nil {
+		return fmt.Errorf("%w: %s", ErrUntrusted, *why)
+	}
+	return nil
 }
 
 func provider(db *sql.DB, component string) (*upstream.Provider, error) {

@@ -22,7 +22,8 @@ type solo struct {
 // recordRefused tells whether the broker refused a batch for a record in it.
 // The client does not try again then, and trying again would not help.
 func recordRefused(err error) bool {
-	return errors.Is(err, kerr.InvalidTimestamp) || errors.Is(err, kerr.InvalidRecord)
+	return errors.Is(err, kerr.InvalidTimestamp) || errors.Is(err, kerr.InvalidRecord) ||
+		errors.Is(err, kerr.InvalidTopicException) // one of the broker's own
 }
 
 // suspect begins a trial of the topic.

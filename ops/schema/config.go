@@ -121,7 +121,7 @@ func (c Config) client() (_ *sr.Client, closeIdle func(), _ error) {
 	transport.TLSClientConfig = c.TLS
 	opts := []sr.ClientOpt{
 		sr.URLs(c.RegistryURL), sr.UserAgent("gapless"),
-		sr.HTTPClient(&http.Client{Timeout: requestTimeout, Transport: transport}),
+		sr.HTTPClient(&http.Client{Timeout: requestTimeout, Transport: transport, CheckRedirect: stay}),
 	}
 	switch {
 	case c.BearerToken != "":
@@ -134,6 +134,18 @@ func (c Config) client() (_ *sr.Client, closeIdle func(), _ error) {
 		return nil, nil, fmt.Errorf("registry %s: %w", c.RegistryURL, err)
 	}
 	return cl, transport.CloseIdleConnections, nil
+}
+
+// stay follows no redirect to another host, port or scheme: the password goes along.
+func stay(r *http.Request, via []*http.Request) error {
+	from := via[0].URL
+	if r.URL.Scheme != from.Scheme || r.URL.Host != from.Host {
+		return fmt.Errorf("the registry redirects from %s://%s to %s://%s: if that is the right one, give its URL", from.Scheme, from.Host, r.URL.Scheme, r.URL.Host)
+	}
+	if len(via) > 5 {
+		return errors.New("the registry redirects in circles")
+	}
+	return nil
 }
 
 func (c Config) level() sr.CompatibilityLevel {
