@@ -52,7 +52,7 @@ func refuseBatches(cluster *kfake.Cluster, code *kerr.Error, each ...func(n int6
 func TestKafkaRefusedRecordIsParked(t *testing.T) {
 	t.Parallel()
 	for name, refused := range map[string]*kerr.Error{
-		"record": kerr.InvalidRecord, "timestamp": kerr.InvalidTimestamp,
+		"record": kerr.InvalidRecord, "timestamp": kerr.InvalidTimestamp, "topic": kerr.InvalidTopicException,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
