@@ -35,14 +35,27 @@ func (k *KafkaSink) admit(client *kgo.Client) {
 	if len(topics) == 0 {
 		return
 	}
-	faults, err := topicErrors(context.Background(), kadm.NewClient(client), topics...)
-	if err != nil {
-		return // the round will tell
+	var faults map[string]error
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		var err error
+		if faults, err = topicErrors(context.Background(), kadm.NewClient(client), topics...); err == nil {
+			break
+		}
+		if !k.uses(client) {
+			return // Reset has made a new beginning, or Close an end
+		}
+		time.Sleep(jitter(pause)) // so short that nobody who closes the sink minds
 	}
 	held := k.setApart(client, topics, faults)
 	for _, t := range held {
 		t.ack(t.record, &HeldError{Topic: t.record.Topic, Cause: errors.Unwrap(faults[t.record.Topic])})
 	}
+}
+
+func (k *KafkaSink) uses(client *kgo.Client) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return client == k.client
 }
 
 // strangers are the topics in the queue that have not been found yet.

@@ -65,9 +65,10 @@ type KafkaSink struct {
 	// client knows of, for topics to which that happened.
 	named      bool
 	partitions map[string]int
-	doubted    string          // topic and partition that the client has not found
-	topics     map[string]bool // sent to; whether they have been found
-	strange    bool            // some of what is queued have not
+	doubted    string             // topic and partition that the client has not found
+	counted    map[string]counted // of topics without a partition that a record named
+	topics     map[string]bool    // sent to; whether they have been found
+	strange    bool               // some of what is queued have not
 	ailing     map[string]error
 	held       map[string]error // topics that take nothing, see HeldError
 	beats      *kgo.Client      // for heartbeats; made by the first
@@ -84,7 +85,7 @@ func NewKafkaSink(cfg KafkaConfig) (*KafkaSink, error) {
 	}
 	k := &KafkaSink{
 		cfg: cfg, log: cfg.Logger, renewAfter: renewAfter,
-		learned: limits{}, reported: map[string]int{}, spans: map[string]*span{}, solos: map[string]*solo{}, topics: map[string]bool{}, partitions: map[string]int{}, ailing: map[string]error{}, held: map[string]error{},
+		learned: limits{}, reported: map[string]int{}, spans: map[string]*span{}, solos: map[string]*solo{}, topics: map[string]bool{}, partitions: map[string]int{}, counted: map[string]counted{}, ailing: map[string]error{}, held: map[string]error{},
 	}
 	if cfg.MaxRecordBytes < 1024 {
 		return nil, fmt.Errorf("kafka sink config: MaxRecordBytes %d is below 1024", cfg.MaxRecordBytes)
@@ -197,6 +198,11 @@ func (k *KafkaSink) Send(r *format.Record, ack func(*format.Record, error)) erro
 	}
 	if bounds != nil {
 		if fault := bounds.refuses(r); fault != nil {
+			return fault
+		}
+	}
+	if r.Partition >= 0 {
+		if fault := k.beyond(client, r); fault != nil {
 			return fault
 		}
 	}
@@ -396,15 +402,29 @@ func topicError(ctx context.Context, admin *kadm.Client, topics ...string) error
 	return errors.Join(slices.Collect(maps.Values(faults))...)
 }
 
-// topicErrors tells, in one request, which of the topics cannot be written and why.
+// topicErrors tells which of the topics, of which there is at least one, cannot be written
+// and why.
 func topicErrors(ctx context.Context, admin *kadm.Client, topics ...string) (map[string]error, error) {
+	faults := map[string]error{}
+	for some := range slices.Chunk(topics, topicsAtOnce) {
+		if err := addTopicErrors(ctx, admin, some, faults); err != nil {
+			return nil, err
+		}
+	}
+	return faults, nil
+}
+
+// topicsAtOnce is of how many topics a broker is asked in one request: some hundred take it
+// milliseconds, and a writer can make up names without end.
+const topicsAtOnce = 500
+
+func addTopicErrors(ctx context.Context, admin *kadm.Client, topics []string, faults map[string]error) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	details, err := admin.ListTopics(kadm.WithAuthorizedOps(ctx), topics...)
 	if err != nil {
-		return nil, fmt.Errorf("reach kafka: %w", err)
+		return fmt.Errorf("reach kafka: %w", err)
 	}
-	faults := map[string]error{}
 	for topic, d := range details {
 		if d.Err != nil {
 			faults[topic] = fmt.Errorf("topic %s: %w", topic, d.Err)
@@ -412,7 +432,7 @@ func topicErrors(ctx context.Context, admin *kadm.Client, topics ...string) (map
 			faults[topic] = fmt.Errorf("topic %s: %w", topic, errMayNotWrite)
 		}
 	}
-	return faults, nil
+	return nil
 }
 
 func mayWrite(ops []kadm.ACLOperation) bool {

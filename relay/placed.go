@@ -1,8 +1,11 @@
 package relay
 
 import (
+	"context"
 	"fmt"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gapless/gapless/relay/format"
@@ -106,6 +109,54 @@ func (p placedTopic) OnNewBatch() {
 	}
 }
 
+// counted is how many partitions a topic had.
+type counted struct {
+	partitions int
+	at         time.Time
+}
+
+const (
+	// countedFor is how long that holds. To find out by sending ends the stream, twice: rows
+	// that name partitions at will must not do so one by one.
+	countedFor = 20 * time.Millisecond
+	// countTime bounds the look, during which nothing else is read or sent.
+	countTime = 200 * time.Millisecond
+)
+
+// beyond refuses a record for a partition that is not there, of a topic of which another
+// record has named such a one. Where nobody can tell the client finds out.
+func (k *KafkaSink) beyond(client *kgo.Client, r *format.Record) *format.Fault {
+	k.mu.Lock()
+	c, ok := k.counted[r.Topic]
+	k.mu.Unlock()
+	if !ok || int(r.Partition) < c.partitions {
+		return nil
+	}
+	if time.Since(c.at) > countedFor {
+		ctx, cancel := context.WithTimeout(context.Background(), countTime)
+		defer cancel()
+		details, err := kadm.NewClient(client).ListTopics(ctx, r.Topic)
+		if err != nil || details[r.Topic].Err != nil {
+			return nil
+		}
+		c = k.count(r.Topic, len(details[r.Topic].Partitions))
+	}
+	if int(r.Partition) < c.partitions {
+		return nil
+	}
+	return &format.Fault{Reason: format.Refused, Detail: fmt.Sprintf("topic %s has %d partitions, and none with the number %d", r.Topic, c.partitions, r.Partition)}
+}
+
+func (k *KafkaSink) count(topic string, partitions int) counted {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.counted) > 1000 {
+		clear(k.counted)
+	}
+	k.counted[topic] = counted{partitions, time.Now()}
+	return k.counted[topic]
+}
+
 // astray judges a record whose topic has no such partition. The client may not have
 // heard of new partitions yet, so that the first time counts as a failure of the
 // sink, after which the client is a new one.
@@ -116,6 +167,7 @@ func (k *KafkaSink) astray(t *ticket, cause error) error {
 	where := fmt.Sprintf("%s/%d", t.record.Topic, t.record.Partition)
 	if k.doubted == where {
 		k.doubted = "" // it may be there by the next time
+		k.counted[t.record.Topic] = counted{partitions: k.partitions[t.record.Topic]}
 		return &format.Fault{Reason: format.Refused, Detail: cause.Error()}
 	}
 	k.doubted = where

@@ -37,6 +37,13 @@ func TestPartitionsThatRowsName(t *testing.T) {
 	s.exec(t, "insert into placed (aggregateid, payload, part) values ('lost', 'nowhere', 9), ('lost', 'behind it', 1), ('k0', '20', 3), ('k1', '21', null)")
 	wantParked(t, s, "parked lost nowhere refused", "waiting lost behind it waiting")
 	s.stored(t, r, 24)
+	// Many such rows do not end the stream one by one.
+	before := r.Status().Reconnects
+	s.exec(t, "insert into placed (aggregateid, payload, part) select 'made up ' || n, n::text, 100 + n from generate_series(1, 100) as n")
+	s.stored(t, r, 124)
+	if n := r.Status().Reconnects - before; n > 2 {
+		t.Errorf("the stream ended %d times for a hundred rows", n)
+	}
 	// It may be there some day, and then it counts.
 	kafkaserver.AddPartitions(t, brokers, topic, 10)
 	s.exec(t, "insert into placed (aggregateid, payload, part) values ('k2', '22', 9)")
@@ -59,7 +66,7 @@ func TestPartitionsThatRowsName(t *testing.T) {
 		}
 		return nil
 	})
-	if got := s.parked(t); len(got) != 2 || slices.Contains(got, "parked k2 22 refused") {
+	if got := s.parked(t); len(got) != 102 || slices.Contains(got, "parked k2 22 refused") {
 		t.Errorf("parked %q", got)
 	}
 }
