@@ -87,11 +87,11 @@ func (k *KafkaSink) setApart(client *kgo.Client, topics []string, faults map[str
 	away := false
 	for _, topic := range topics {
 		switch fault := faults[topic]; {
-		case fault == nil:
-			k.topics[topic] = true
-		case concernsTopic(fault):
+		case fault != nil && concernsTopic(fault):
 			k.held[topic] = errors.Unwrap(fault)
 			away = true
+		default:
+			k.topics[topic] = true
 		}
 	}
 	if !away {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/gapless/gapless/internal/golden"
@@ -69,4 +70,23 @@ func TestPartitionsThatRowsName(t *testing.T) {
 	if got := s.parked(t); len(got) != 102 || slices.Contains(got, "parked k2 22 refused") {
 		t.Errorf("parked %q", got)
 	}
+}
+
+// A writer that makes up topics by the thousand has his own rows held, and ends no stream.
+func TestTopicsMadeUpByTheThousand(t *testing.T) {
+	t.Parallel()
+	brokers := kafkaserver.ForTest(t)
+	topic := kafkaserver.Topic(t, brokers, "outbox.event.", 1)
+	s := newSetup(t)
+	r := run(t, s.config(kafkaSink(t, brokers)))
+	const made = 12_000
+	s.exec(t, "insert into gapless.outbox (aggregatetype, aggregateid, type, payload) select 'made-up-' || n || repeat('x', 190), 'k', 'T', '' from generate_series(1, $1) as n", made)
+	s.exec(t, "insert into gapless.outbox (aggregatetype, aggregateid, type, payload) values ($1, 'k', 'T', 'behind them')", strings.TrimPrefix(topic, "outbox.event."))
+	follow(t, brokers, topic).has(t, 1)
+	testkit.Eventually(t, patience, func() error {
+		if st := r.Status(); st.Held != made || st.Reconnects != 0 {
+			return fmt.Errorf("held %d, the stream ended %d times", st.Held, st.Reconnects)
+		}
+		return nil
+	})
 }

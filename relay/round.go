@@ -77,7 +77,8 @@ func (k *KafkaSink) Gather(on bool) {
 }
 
 // take composes a round: what is queued, up to mostRound, but of a topic on trial only one
-// record. With a wait there is none yet.
+// record, and none of a topic that was not looked for (see admit). With a wait there is none
+// yet.
 func (k *KafkaSink) take(client *kgo.Client) (next []*ticket, wait time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -97,7 +98,7 @@ func (k *KafkaSink) take(client *kgo.Client) (next []*ticket, wait time.Duration
 	r.spacing.begin(now)
 	r.bytes = 0
 	certain := min(k.certain(r.queue), k.together(now, r.queue), mostRound)
-	if len(k.solos) == 0 && certain == len(r.queue) {
+	if len(k.solos) == 0 && certain == len(r.queue) && !k.strange {
 		r.queue, r.spare = r.spare[:0], r.queue
 		return r.spare, 0
 	}
@@ -107,7 +108,7 @@ func (k *KafkaSink) take(client *kgo.Client) (next []*ticket, wait time.Duration
 	for i, t := range r.queue {
 		topic := t.record.Topic
 		onTrial := k.solos[topic] != nil
-		if i >= certain || onTrial && tried[topic] {
+		if i >= certain || onTrial && tried[topic] || k.strange && !k.topics[topic] {
 			rest = append(rest, t)
 			continue
 		}
@@ -116,6 +117,9 @@ func (k *KafkaSink) take(client *kgo.Client) (next []*ticket, wait time.Duration
 		next = append(next, t)
 	}
 	r.queue, r.spare = rest, next
+	if len(next) == 0 {
+		return nil, time.Nanosecond // all of it has come since topics were looked for
+	}
 	return next, 0
 }
 
