@@ -208,12 +208,18 @@ func (c Config) Topics(values ...string) ([]string, error) {
 
 // topic is where a value leads.
 func (c *Config) topic(re pattern, to replacement, value string) (string, error) {
-	groups, ok, err := re.match(value)
+	// As Connect's RegexRouter: what matches as a whole is searched again from its beginning,
+	// and what is found then, which may be shorter, is replaced.
+	_, ok, err := re.match(value)
+	var found []*string
+	if ok && err == nil {
+		found, _, err = re.first.match(value)
+	}
 	if err != nil {
 		return "", &format.Fault{Reason: format.BadTopic, Detail: fmt.Sprintf("route.topic.regex takes too long for the value of column %q", c.RouteBy)}
 	}
 	if ok {
-		value = to.of(groups)
+		value = to.of(found) + value[len(*found[0]):]
 	}
 	return c.TopicPrefix + value, nil
 }

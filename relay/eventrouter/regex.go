@@ -19,6 +19,7 @@ type pattern struct {
 	linear *regexp.Regexp
 	back   *regexp2.Regexp
 	groups int
+	first  *pattern // the same, that need not match the whole
 }
 
 // matchTimeout bounds a match that backtracks.
@@ -33,21 +34,30 @@ func compileJava(expr string) (pattern, error) {
 	if err := j.translate(); err != nil {
 		return pattern{}, fmt.Errorf("%w: write it without", err)
 	}
-	whole := `\A(?:` + string(j.out) + `)\z`
+	if j.backtracks && j.named && j.numbered {
+		// It numbers named groups after all others, Java numbers all from the left.
+		return pattern{}, fmt.Errorf("regular expression %q has groups with and without a name beside look-around, a back reference or a possessive quantifier: name all or none", expr)
+	}
+	first, err := j.compile(string(j.out))
+	if err != nil {
+		return pattern{}, err
+	}
+	whole, err := j.compile(`\A(?:` + string(j.out) + `)\z`)
+	whole.first = &first
+	return whole, err
+}
+
+func (j *javaRegex) compile(text string) (pattern, error) {
 	if !j.backtracks {
-		re, err := regexp.Compile(whole)
+		re, err := regexp.Compile(text)
 		if err != nil {
-			return pattern{}, fmt.Errorf("regular expression %q: %w", expr, err)
+			return pattern{}, fmt.Errorf("regular expression %q: %w", j.in, err)
 		}
 		return pattern{linear: re, groups: re.NumSubexp()}, nil
 	}
-	re, err := regexp2.Compile(whole, regexp2.None)
+	re, err := regexp2.Compile(text, regexp2.None)
 	if err != nil {
-		return pattern{}, fmt.Errorf("regular expression %q: %w", expr, err)
-	}
-	if j.named && j.numbered {
-		// It numbers named groups after all others, Java numbers all from the left.
-		return pattern{}, fmt.Errorf("regular expression %q has groups with and without a name beside look-around, a back reference or a possessive quantifier: name all or none", expr)
+		return pattern{}, fmt.Errorf("regular expression %q: %w", j.in, err)
 	}
 	re.MatchTimeout = matchTimeout
 	return pattern{back: re, groups: len(re.GetGroupNumbers()) - 1}, nil
@@ -373,15 +383,20 @@ func (j *javaRegex) class() error {
 		case strings.HasPrefix(j.in[j.at:], "&&"):
 			return j.unsupported("an intersection of classes")
 		case c == '\\':
+			isClass := j.at+1 < len(j.in) && strings.IndexByte("dDsSwWhHvVpP", j.in[j.at+1]) >= 0
 			if err := j.escape(true); err != nil {
 				return err
+			}
+			if isClass && j.at < len(j.in) && j.in[j.at] == '-' { // it begins no range there
+				j.write(`\-`)
+				j.at++
 			}
 		default:
 			j.out = append(j.out, c)
 			j.at++
 		}
 	}
-	return j.unsupported("a class without an end")
+	return fmt.Errorf("regular expression %q has a class without an end", j.in)
 }
 
 // replacement is what Java's Matcher.replaceFirst puts in place of the match.
