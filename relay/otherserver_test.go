@@ -180,6 +180,7 @@ func TestReplayByCharacters(t *testing.T) {
 		"in order":     {relay.ReplayRequest{OrderBy: "seq", Rate: 2}, []string{"1", "2", "3", "4", "5"}}, // pages of a few rows
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c.request.Table = "app.events"
 			var sink memory
 			ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gapless/gapless/relay/format"
 )
@@ -118,7 +118,7 @@ type counted struct {
 const (
 	// countedFor is how long that holds. To find out by sending ends the stream, twice: rows
 	// that name partitions at will must not do so one by one.
-	countedFor = 20 * time.Millisecond
+	countedFor = 2 * time.Millisecond
 	// countTime bounds the look, during which nothing else is read or sent.
 	countTime = 200 * time.Millisecond
 )
@@ -135,11 +135,15 @@ func (k *KafkaSink) beyond(client *kgo.Client, r *format.Record) *format.Fault {
 	if time.Since(c.at) > countedFor {
 		ctx, cancel := context.WithTimeout(context.Background(), countTime)
 		defer cancel()
-		details, err := kadm.NewClient(client).ListTopics(ctx, r.Topic)
-		if err != nil || details[r.Topic].Err != nil {
+		request := kmsg.NewPtrMetadataRequest() // kadm's answer may be of a moment ago
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = &r.Topic
+		request.Topics = append(request.Topics, topic)
+		answer, err := request.RequestWith(ctx, client)
+		if err != nil || len(answer.Topics) != 1 || answer.Topics[0].ErrorCode != 0 {
 			return nil
 		}
-		c = k.count(r.Topic, len(details[r.Topic].Partitions))
+		c = k.count(r.Topic, len(answer.Topics[0].Partitions))
 	}
 	if int(r.Partition) < c.partitions {
 		return nil

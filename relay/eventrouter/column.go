@@ -53,6 +53,15 @@ func (c *column) malformed() *format.Fault {
 	return &format.Fault{Reason: format.BadValue, Detail: fmt.Sprintf("column %q: value does not fit type oid %d", c.name, c.oid)}
 }
 
+// own reads the column as the router does where it asks for a type: null is null, and not
+// the column's default.
+func (c *column) own(row []pgoutput.Column, scratch *[]byte) (connect.Value, error) {
+	if c.there() && !c.ofMessage && c.index < len(row) && row[c.index].Kind == pgoutput.Null {
+		return connect.Value{}, nil
+	}
+	return c.value(row, scratch)
+}
+
 // value reads the column; its default stands for null. The bytes are views of the
 // row, or of scratch.
 func (c *column) value(row []pgoutput.Column, scratch *[]byte) (connect.Value, error) {

@@ -205,11 +205,9 @@ func (r *reader) router(c *Config) {
 	c.NullAsBytes = r.one(p+"table.json.payload.null.behavior", "ignore", "optional_bytes") == "optional_bytes"
 	c.EmptyArrayAsString = r.one(p+"table.json.payload.empty.array.behavior", "ignore", "optional_string") == "optional_string"
 	c.IgnoreMissing = r.one(p+"table.field.additional.missing", "error", "ignore") == "ignore"
-	c.AvroNames = r.one("field.name.adjustment.mode", "none", "avro") == "avro"
-	if mode := r.one(p+"field.name.adjustment.mode", "none", "avro"); mode != "" {
-		c.AvroNames = mode == "avro"
-	}
-	c.AvroNames = c.AvroNames && c.ExpandJSON // of nothing else
+	r.one("field.name.adjustment.mode", "none", "avro") // of the connector's own records
+	// Of an expanded payload the transform's own option counts, and of nothing else.
+	c.AvroNames = r.one(p+"field.name.adjustment.mode", "none", "avro") == "avro" && c.ExpandJSON
 	// An update is never relayed, as with warn and error. fatal would stop for it.
 	if v := r.one(p+"table.op.invalid.behavior", "warn", "error", "fatal"); v == "fatal" {
 		c.FatalUpdates = true

@@ -119,12 +119,18 @@ func render(c *Converter, col *column) []byte {
 	return connect.AppendSchema(nil, col.schema)
 }
 
-// avroName puts underscores for what Avro does not take in a name.
+// avroName puts underscores for what Avro does not take in a name, one for each of Java's
+// characters, of which some take two.
 func avroName(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
-			b[i] = '_'
+	b := make([]byte, 0, len(s))
+	for _, c := range s {
+		switch {
+		case c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9':
+			b = append(b, byte(c))
+		case c > 0xFFFF:
+			b = append(b, '_', '_')
+		default:
+			b = append(b, '_')
 		}
 	}
 	if len(b) > 0 && b[0] >= '0' && b[0] <= '9' {
@@ -236,7 +242,7 @@ func (r *rows) header(b *format.Buffer, name string, s subject) error {
 }
 
 func (r *rows) topic(row []pgoutput.Column, out *format.Record) (string, error) {
-	v, err := r.route.value(row, &r.scratch)
+	v, err := r.route.own(row, &r.scratch)
 	if err != nil {
 		return "", err
 	}
@@ -279,7 +285,11 @@ func (r *rows) expanded(payload connect.Value) (subject, error) {
 // placed puts the headers and the partition, and reads what belongs in the envelope.
 func (r *rows) placed(row []pgoutput.Column, b *format.Buffer, out *format.Record) error {
 	for _, p := range r.places {
-		v, err := p.column.value(row, &r.scratch)
+		read := p.column.value
+		if p.Where == Partition {
+			read = p.column.own
+		}
+		v, err := read(row, &r.scratch)
 		if err != nil {
 			return err
 		}
@@ -309,7 +319,7 @@ func (r *rows) stamp(row []pgoutput.Column, out *format.Record) error {
 	if r.timestamp == nil {
 		return nil
 	}
-	v, err := r.timestamp.value(row, &r.scratch)
+	v, err := r.timestamp.own(row, &r.scratch)
 	if err != nil || v.IsNull() {
 		return err
 	}
@@ -448,14 +458,17 @@ func (r *rows) wrapSchema(b []byte, row []pgoutput.Column, routed string, body s
 	}
 	b, _ = connect.AppendJSONString(b, []byte(name))
 	if r.version != nil {
-		v, err := r.version.value(row, &r.scratch)
+		v, err := r.version.own(row, &r.scratch)
 		if err != nil {
 			return b, err
 		}
-		if v.Kind != connect.IntKind {
-			return b, unconvertible("schema version", fmt.Errorf("column %q is null or no integer", r.version.name))
+		switch {
+		case v.IsNull(): // it has none
+		case v.Kind != connect.IntKind:
+			return b, unconvertible("schema version", fmt.Errorf("column %q is no integer", r.version.name))
+		default:
+			b = fmt.Appendf(b, `,"version":%d`, v.Int)
 		}
-		b = fmt.Appendf(b, `,"version":%d`, v.Int)
 	}
 	return append(b, `},"payload":`...), nil
 }
