@@ -272,6 +272,9 @@ func (i *importer) tables() {
 		}
 		i.plan.Tables = append(i.plan.Tables, name)
 	}
+	if len(i.plan.Tables) > 0 {
+		i.note("table.include.list", "the relay sends the other tables of publication "+i.plan.Publication+" too, with EventRouter's defaults and without a prefix: where it has any, give the relay a publication of its own")
+	}
 }
 
 // messages are relayed where a transform decodes them, for which they have to be named.
