@@ -127,15 +127,27 @@ type moment struct {
 // is asked of its relay is not meant for the database that was named.
 var ErrOtherServer = errors.New("is another server's in the state topic: name its database, or this one's topic with --state-topic")
 
-// sameServer wants the slot to be of the server that was asked. One without a position may
-// have come from another one, with its rows.
-func (m moment) sameServer(slot string, l *kafkastate.Log) (err error) {
+// asked opens the state of a slot that is of the server that was asked. One without a
+// position may have come from another one, with its rows.
+func (k InKafka) asked(ctx context.Context, slot string) (moment, *kafkastate.Log, error) {
+	m, err := k.moment(ctx, slot)
+	if err != nil {
+		return m, nil, err
+	}
+	l, err := k.open(ctx, slot)
+	if err != nil {
+		return m, nil, err
+	}
 	broken := l.View(func(s *kafkastate.Slot) {
 		if s.HasPosition() && s.Progress.SystemID != m.System {
 			err = fmt.Errorf("slot %q %w", slot, ErrOtherServer)
 		}
 	})
-	return errors.Join(broken, err)
+	if err := errors.Join(broken, err); err != nil {
+		l.Close()
+		return m, nil, err
+	}
+	return m, l, nil
 }
 
 func (k InKafka) moment(ctx context.Context, slot string) (moment, error) {
@@ -145,18 +157,11 @@ func (k InKafka) moment(ctx context.Context, slot string) (moment, error) {
 // Pause has the relays of a slot pause, or go on. It returns ErrNotFound where there is
 // neither the slot nor a record of it.
 func (k InKafka) Pause(ctx context.Context, slot string, paused bool, reason string) error {
-	m, err := k.moment(ctx, slot)
-	if err != nil {
-		return err
-	}
-	l, err := k.open(ctx, slot)
+	m, l, err := k.asked(ctx, slot)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	if err := m.sameServer(slot, l); err != nil {
-		return err
-	}
 	known := m.HasSlot
 	if err := l.View(func(s *kafkastate.Slot) { known = known || s.HasPosition() }); err != nil {
 		return err
@@ -190,18 +195,11 @@ func (k InKafka) Forget(ctx context.Context, slot, reason string) error {
 
 // ParkedRows is the function ParkedRows.
 func (k InKafka) ParkedRows(ctx context.Context, f ParkedFilter) (rows []Parked, err error) {
-	m, err := k.moment(ctx, f.Slot)
-	if err != nil {
-		return nil, err
-	}
-	l, err := k.open(ctx, f.Slot)
+	_, l, err := k.asked(ctx, f.Slot)
 	if err != nil {
 		return nil, err
 	}
 	defer l.Close()
-	if err := m.sameServer(f.Slot, l); err != nil {
-		return nil, err
-	}
 	err = l.View(func(s *kafkastate.Slot) { rows = f.choose(s.Rows()) })
 	return rows, err
 }
@@ -264,18 +262,11 @@ func (k InKafka) RequestParked(ctx context.Context, action, reason string, f Par
 	if err != nil {
 		return Requested{}, fmt.Errorf("request %s: %w", action, err)
 	}
-	m, err := k.moment(ctx, f.Slot)
-	if err != nil {
-		return Requested{}, err
-	}
-	l, err := k.open(ctx, f.Slot)
+	m, l, err := k.asked(ctx, f.Slot)
 	if err != nil {
 		return Requested{}, err
 	}
 	defer l.Close()
-	if err := m.sameServer(f.Slot, l); err != nil {
-		return Requested{}, err
-	}
 	r := kafkastate.Request{Action: action, Actor: m.Actor, Reason: reason, Filter: filter}
 	for i := range rows {
 		r.Rows = append(r.Rows, rows[i].place.String())
