@@ -87,7 +87,7 @@ func (k *KafkaSink) setApart(client *kgo.Client, topics []string, faults map[str
 	away := false
 	for _, topic := range topics {
 		switch fault := faults[topic]; {
-		case fault != nil && concernsTopic(fault):
+		case concernsTopic(fault):
 			k.held[topic] = errors.Unwrap(fault)
 			away = true
 		default:

@@ -18,7 +18,7 @@ const (
 	firstStretch = 1000 // records of a partition; each is twice as long as the one behind it
 	longStretch  = 16_000
 	// standstill is how long a stretch is waited for. Its last records may be such as no
-	// consumer gets; a broker that throttles is silent for half as long.
+	// consumer gets; a broker that throttles is silent for a while, too.
 	standstill = time.Minute
 )
 

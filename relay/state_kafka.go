@@ -185,7 +185,7 @@ func (k *kafkaState) take(ctx context.Context, id, system string, timeline int32
 		return core.Position{}, 0, errMoved // it was forgotten meanwhile, or another server's relay made it
 	}
 	k.system = system
-	p.Incarnation, p.RelayID, p.SystemID, p.Timeline, p.UpdatedAt = incarnation+1, id, system, timeline, time.Now().UTC()
+	p.Incarnation, p.RelayID, p.Timeline, p.UpdatedAt = incarnation+1, id, timeline, time.Now().UTC()
 	entries := []kafkastate.Entry{kafkastate.EntryOf(k.slot, *p)}
 	if isFirst {
 		// Nothing tells whether a relay has run before on this slot, with a state that is lost.
